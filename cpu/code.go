@@ -1,0 +1,177 @@
+package cpu
+
+import (
+	"godwit/cpu/isa"
+	"godwit/mem"
+)
+
+// op is one step of a translated block: about one guest instruction, with the
+// effective address folded in as R[base] + R[index]<<scale + disp.
+type op struct {
+	code  uint16
+	dst   uint8
+	src   uint8
+	base  uint8
+	index uint8
+	scale uint8
+	_     uint8
+	imm   int32
+	disp  int32
+}
+
+// imm64 is the immediate of ops that have no memory operand.
+func (o *op) imm64() uint64 { return uint64(uint32(o.imm)) | uint64(uint32(o.disp))<<32 }
+
+// opMeta locates an op's instruction: for faults, and for ops that leave to the
+// reference.
+type opMeta struct {
+	off uint16 // first byte, relative to the block
+	idx uint8  // instructions before it in the block
+	len uint8
+}
+
+// link is a block's cached successor. It holds while gen is the running vCPU's
+// generation, or for ever with genAny (the target is in the same page).
+type link struct {
+	blk int32
+	gen uint32
+}
+
+const genAny = 1
+
+// block is translated code: instructions of one page, entered at its start.
+// Positions are relative to its first byte, so that it serves every address at
+// which its page is mapped.
+type block struct {
+	n     int32 // instructions, taken from the budget on entry; deadBlock when dropped
+	start uint32
+	ops   uint32
+	exit  [2]int32 // fall-through and branch target, relative
+	next  [2]link
+
+	key   uint64 // page, offset and mode
+	size  uint16 // bytes
+	hnext int32  // next block of the hash chain
+	pnext int32  // next block of the page
+}
+
+const (
+	deadBlock   = 1 << 30
+	maxBlock    = 48      // instructions in a block
+	maxOps      = 4 << 20 // ops before everything is translated afresh
+	hashSize    = 1 << 16
+	granuleBits = 6
+)
+
+// codeCache holds the translated blocks of a machine.
+type codeCache struct {
+	blocks []block // block 0 is unused
+	ops    []op
+	meta   []opMeta
+	insts  []isa.Inst
+	hash   [hashSize]int32
+	pages  []codePage // by arena page
+}
+
+// codePage says which 64-byte granules of a page were translated, and lists its
+// blocks.
+type codePage struct {
+	granules uint64
+	first    int32
+}
+
+func (cc *codeCache) init(pages uint32) {
+	cc.blocks = make([]block, 1, 4096)
+	cc.pages = make([]codePage, pages)
+}
+
+func blockKey(off uint64, mode isa.Mode) uint64 { return off<<2 | uint64(mode) }
+
+func hashKey(key uint64) uint64 { return key * 0x9e3779b97f4a7c15 >> 48 & (hashSize - 1) }
+
+func (cc *codeCache) find(key uint64) int32 {
+	for i := cc.hash[hashKey(key)]; i != 0; i = cc.blocks[i].hnext {
+		if cc.blocks[i].key == key {
+			return i
+		}
+	}
+	return 0
+}
+
+// granules is the mask of the granules that n bytes at off touch.
+func granules(off uint64, n int) uint64 {
+	first, last := off>>granuleBits&63, (off+uint64(n)-1)>>granuleBits&63
+	return ^uint64(0) >> (63 - last) &^ (1<<first - 1)
+}
+
+func (cc *codeCache) at(off uint64, n int) bool {
+	return cc.pages[off>>mem.PageShift].granules&granules(off, n) != 0
+}
+
+// insert enters a finished block.
+func (cc *codeCache) insert(b block, m *mem.Memory, s *Shared) int32 {
+	i := int32(len(cc.blocks))
+	page := uint32(b.key >> 2 >> mem.PageShift)
+	p := &cc.pages[page]
+	h := hashKey(b.key)
+	b.hnext, b.pnext = cc.hash[h], p.first
+	cc.blocks = append(cc.blocks, b)
+	cc.hash[h], p.first = i, i
+	p.granules |= granules(b.key>>2, int(b.size))
+	if m.Flags(page)&mem.FlagCode == 0 {
+		m.SetFlag(page, mem.FlagCode)
+		s.dropWrites(page)
+	}
+	return i
+}
+
+// drop forgets the blocks translated from the granules of a changed range.
+func (cc *codeCache) drop(off uint64, n int, m *mem.Memory) {
+	page := uint32(off >> mem.PageShift)
+	p := &cc.pages[page]
+	hit := granules(off, n)
+	if p.granules&hit == 0 {
+		return
+	}
+	var left uint64
+	keep := int32(0)
+	for i := p.first; i != 0; {
+		b := &cc.blocks[i]
+		next := b.pnext
+		if g := granules(b.key>>2, int(b.size)); g&hit != 0 {
+			cc.kill(i)
+		} else {
+			left |= g
+			b.pnext, keep = keep, i
+		}
+		i = next
+	}
+	p.granules, p.first = left, keep
+	if left == 0 {
+		m.ClearFlag(page, mem.FlagCode)
+	}
+}
+
+// kill makes a block unreachable: links to it find n beyond any budget.
+func (cc *codeCache) kill(i int32) {
+	b := &cc.blocks[i]
+	at := &cc.hash[hashKey(b.key)]
+	for *at != i {
+		at = &cc.blocks[*at].hnext
+	}
+	*at = b.hnext
+	b.n = deadBlock
+}
+
+// flush forgets every block. The caller gives all vCPUs new generations.
+func (cc *codeCache) flush(m *mem.Memory) {
+	for i := range cc.pages {
+		if cc.pages[i].first != 0 || cc.pages[i].granules != 0 {
+			m.ClearFlag(uint32(i), mem.FlagCode)
+			cc.pages[i] = codePage{}
+		}
+	}
+	clear(cc.hash[:])
+	cc.blocks = cc.blocks[:1]
+	cc.ops, cc.meta, cc.insts = cc.ops[:0], cc.meta[:0], cc.insts[:0]
+}

@@ -1,0 +1,149 @@
+// Package cpu is the x86-64 processor: its state, its memory management unit
+// and its engines.
+//
+// Two engines execute the same decoded instructions. The reference interpreter
+// (Step) fetches, decodes and executes one instruction at a time with every
+// flag computed at once. The block interpreter runs translated blocks of 16-byte
+// ops with lazy flags, and leaves to the reference everything rare: faults in
+// the making, device accesses, changes of code or page tables. Both must agree
+// in every bit of Arch at every count.
+//
+// Modelled: see docs/SPECIFICATION.md. The package knows memory, and of the rest
+// of the machine only the two interfaces Bus and IntCtl.
+package cpu
+
+import (
+	"godwit/cpu/isa"
+	"godwit/mem"
+)
+
+// Bus is what instructions reach beyond memory.
+type Bus interface {
+	ReadMMIO(pa uint64, size int) uint64
+	WriteMMIO(pa uint64, size int, v uint64)
+	In(port uint16, size int) uint32
+	Out(port uint16, size int, v uint32)
+	TSC() uint64  // the machine's time stamp counter at the current count
+	Rand() uint64 // RDRAND: the machine's PRNG
+}
+
+// IntCtl is the vCPU's local APIC as instructions see it.
+type IntCtl interface {
+	// Ack takes the vector to deliver; false when none is pending any more.
+	Ack() (vector uint8, ok bool)
+	TPR() uint8 // CR8: the task priority class, 0 to 15
+	SetTPR(class uint8)
+	ReadMSR(n uint32) (uint64, bool) // false: #GP
+	WriteMSR(n uint32, v uint64) bool
+}
+
+// CPU is one vCPU. Only the machine goroutine may touch it.
+type CPU struct {
+	Arch
+
+	// Lazy flags: while lzOp is not lzNone, the status flags are those of the
+	// operation lzOp on lzA and lzB, and RFLAGS's are stale.
+	lzA, lzB uint64
+	lzOp     uint8
+
+	// Count is the machine's count while this vCPU runs.
+	Count uint64
+
+	intr    bool // the local APIC has something to deliver
+	inBlock bool // a block is running: rare accesses are refused with stepReq
+	stepReq bool // the access was refused: the reference must execute the instruction
+	stalled bool // a write met a full pre-image pool
+	again   bool // a REP instruction has iterations left
+	event   bool // the instruction reached a device or changed what may be delivered
+
+	fault   Fault
+	nextRIP uint64 // where the running instruction goes
+	mmu     int    // index of the TLB in use: mmuUser...
+	mode    isa.Mode
+	in      isa.Inst // the instruction Step runs
+
+	mem    *mem.Memory
+	ram    []byte
+	bus    Bus
+	apic   IntCtl
+	model  *Model
+	shared *Shared
+	id     int
+
+	tlb   [numMMU]tlb
+	jump  jumpCache
+	stats Stats
+}
+
+// Stats counts what happened, for people; nothing of it is state.
+type Stats struct {
+	Blocks, Translated, Steps, TLBFills, TLBFlushes, CodeDrops uint64
+	Undefined                                                  uint64 // #UD raised for encodings unknown to the table
+}
+
+// New makes vCPU id in its power-on state.
+func New(id int, model *Model, m *mem.Memory, sh *Shared, bus Bus, apic IntCtl) *CPU {
+	c := &CPU{id: id, model: model, mem: m, ram: m.Bytes(), bus: bus, apic: apic, shared: sh}
+	sh.cpus = append(sh.cpus, c)
+	c.SetTLBSize(1024)
+	c.Reset()
+	return c
+}
+
+// ID is the vCPU's number.
+func (c *CPU) ID() int { return c.id }
+
+// Stats tells what happened since New.
+func (c *CPU) Stats() Stats { return c.stats }
+
+// INTR is the local APIC's interrupt request to the core.
+func (c *CPU) INTR(level bool) { c.intr = level; c.event = true }
+
+// NMI requests a non-maskable interrupt.
+func (c *CPU) NMI() { c.NMIPending = true; c.event = true }
+
+// changed re-derives what depends on control registers, segments and CPL.
+// Every change of them ends with it.
+func (c *CPU) changed() {
+	switch {
+	case c.EFER&eferLMA != 0 && c.Seg[isa.CS].Attr&segL != 0:
+		c.mode = isa.Mode64
+	case c.Seg[isa.CS].Attr&segDB != 0:
+		c.mode = isa.Mode32
+	default:
+		c.mode = isa.Mode16
+	}
+	c.R[isa.RegZero] = 0
+	c.R[regFS] = c.Seg[isa.FS].Base
+	c.R[regGS] = c.Seg[isa.GS].Base
+	switch {
+	case c.CPL == 3:
+		c.mmu = mmuUser
+	case c.CR4&cr4SMAP != 0 && c.RFLAGS&flagAC == 0:
+		c.mmu = mmuKernel
+	default:
+		c.mmu = mmuKernelAC
+	}
+}
+
+// longMode tells whether IA-32e mode is active (64-bit or compatibility).
+func (c *CPU) longMode() bool { return c.EFER&eferLMA != 0 }
+
+// realMode tells real-address mode; VM86 is vm86.
+func (c *CPU) realMode() bool { return c.CR0&cr0PE == 0 }
+
+func (c *CPU) vm86() bool { return c.RFLAGS&flagVM != 0 }
+
+// protected tells protected mode proper: neither real nor VM86.
+func (c *CPU) protected() bool { return c.CR0&cr0PE != 0 && c.RFLAGS&flagVM == 0 }
+
+// ripMask limits an instruction pointer to the code segment's size.
+func (c *CPU) ripMask() uint64 {
+	switch c.mode {
+	case isa.Mode64:
+		return ^uint64(0)
+	case isa.Mode32:
+		return 0xffffffff
+	}
+	return 0xffff
+}

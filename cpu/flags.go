@@ -1,0 +1,166 @@
+package cpu
+
+import "math/bits"
+
+// Operations whose status flags can be computed later from two operands. The
+// lazy form is the operation times four plus log2 of the operand size; operands
+// are zero-extended from that size.
+const (
+	lzNone  = iota << 2 // RFLAGS is right
+	lzAdd               // a + b
+	lzAdc               // a + b + 1
+	lzSub               // a - b
+	lzSbb               // a - b - 1
+	lzLogic             // a is the result; CF and OF clear
+	lzInc               // a + 1, CF is b
+	lzDec               // a - 1, CF is b
+	lzShl               // a << b, b in 1 .. size-1
+	lzShr               // a >> b
+	lzSar               // a >> b arithmetic
+	lzMul               // a is the low half, b is 1 when it does not hold the product
+)
+
+// Parity by low byte: PF or 0.
+var parity = func() (t [256]uint8) {
+	for i := range t {
+		if bits.OnesCount8(uint8(i))&1 == 0 {
+			t[i] = flagPF
+		}
+	}
+	return
+}()
+
+// flagsOf computes the six status flags of a lazy operation [SDM 1 3.4.3.1].
+// Where the manual leaves a flag undefined the value is stable: AF of logic and
+// shifts is 0; OF of shifts by more than one is that of the last one-bit step.
+func flagsOf(op uint8, a, b uint64) uint64 {
+	size := uint(8) << (op & 3)
+	mask := ^uint64(0) >> (64 - size)
+	top := size - 1
+	var r, cf, of, af uint64
+	switch op &^ 3 {
+	case lzAdd:
+		r = (a + b) & mask
+		cf = b2u(r < a)
+		of = (a ^ r) & (b ^ r) >> top
+		af = a ^ b ^ r
+	case lzAdc:
+		r = (a + b + 1) & mask
+		cf = b2u(r <= a)
+		of = (a ^ r) & (b ^ r) >> top
+		af = a ^ b ^ r
+	case lzSub:
+		r = (a - b) & mask
+		cf = b2u(a < b)
+		of = (a ^ b) & (a ^ r) >> top
+		af = a ^ b ^ r
+	case lzSbb:
+		r = (a - b - 1) & mask
+		cf = b2u(a <= b)
+		of = (a ^ b) & (a ^ r) >> top
+		af = a ^ b ^ r
+	case lzLogic:
+		r = a
+	case lzInc:
+		r = (a + 1) & mask
+		cf = b
+		of = b2u(r == 1<<top)
+		af = a ^ r
+	case lzDec:
+		r = (a - 1) & mask
+		cf = b
+		of = b2u(a == 1<<top)
+		af = a ^ r
+	case lzShl:
+		r = a << b & mask
+		cf = a >> (size - uint(b)) & 1
+		of = r>>top ^ cf
+	case lzShr:
+		r = a >> b
+		cf = a >> (b - 1) & 1
+		of = (r ^ r<<1) >> top
+	case lzSar:
+		s := signExtend(a, size)
+		r = uint64(s>>b) & mask
+		cf = uint64(s>>(b-1)) & 1
+	case lzMul:
+		r, cf, of = a, b, b
+	}
+	f := cf&1 | of&1<<11 | af&flagAF | r>>top&1<<7 | uint64(parity[uint8(r)])
+	if r == 0 {
+		f |= flagZF
+	}
+	return f
+}
+
+func b2u(b bool) uint64 {
+	if b {
+		return 1
+	}
+	return 0
+}
+
+func signExtend(v uint64, size uint) int64 { return int64(v<<(64-size)) >> (64 - size) }
+
+// materialize brings RFLAGS up to date.
+func (c *CPU) materialize() {
+	if c.lzOp != lzNone {
+		c.RFLAGS = c.RFLAGS&^flagsStatus | flagsOf(c.lzOp, c.lzA, c.lzB)
+		c.lzOp = lzNone
+	}
+}
+
+// carry is CF as 0 or 1.
+func (c *CPU) carry() uint64 {
+	switch c.lzOp &^ 3 {
+	case lzNone:
+		return c.RFLAGS & flagCF
+	case lzSub:
+		return b2u(c.lzA < c.lzB)
+	case lzLogic:
+		return 0
+	case lzInc, lzDec, lzMul:
+		return c.lzB
+	}
+	return flagsOf(c.lzOp, c.lzA, c.lzB) & flagCF
+}
+
+// setStatus replaces the six status flags.
+func (c *CPU) setStatus(f uint64) {
+	c.lzOp = lzNone
+	c.RFLAGS = c.RFLAGS&^flagsStatus | f
+}
+
+// setFlags replaces the flags in mask.
+func (c *CPU) setFlags(mask, f uint64) {
+	c.materialize()
+	c.RFLAGS = c.RFLAGS&^mask | f&mask
+}
+
+// cond evaluates condition number n [SDM 1 B.1].
+func (c *CPU) cond(n uint8) bool {
+	f := c.RFLAGS
+	if c.lzOp != lzNone {
+		f = flagsOf(c.lzOp, c.lzA, c.lzB)
+	}
+	var r bool
+	switch n >> 1 {
+	case 0:
+		r = f&flagOF != 0
+	case 1:
+		r = f&flagCF != 0
+	case 2:
+		r = f&flagZF != 0
+	case 3:
+		r = f&(flagCF|flagZF) != 0
+	case 4:
+		r = f&flagSF != 0
+	case 5:
+		r = f&flagPF != 0
+	case 6:
+		r = f>>7&1 != f>>11&1
+	default:
+		r = f>>7&1 != f>>11&1 || f&flagZF != 0
+	}
+	return r != (n&1 != 0)
+}

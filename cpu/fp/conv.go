@@ -1,0 +1,144 @@
+package fp
+
+import "math/bits"
+
+// convert changes a, which is x in format from, to the format f.
+func (f *format) convert(e *Env, from *format, a uint64, x num) uint64 {
+	if x.cls&clsNaN != 0 {
+		if x.cls == clsSNaN {
+			e.Flags |= IE
+		}
+		frac := a << (63 - from.frac) & (1<<63 - 1) // fraction from bit 62 down
+		return f.signed(f.inf|f.quiet()|frac>>(63-f.frac), x.neg)
+	}
+	if e.denormal(x.cls) {
+		return 0
+	}
+	return f.pack(e, x)
+}
+
+// integer rounds x, which is finite, to an integer. rem is the discarded part
+// as in increment. ok is false if the magnitude has more than 64 bits.
+func integer(x num, rc uint8) (mag, rem uint64, ok bool) {
+	switch {
+	case x.cls == clsZero:
+		return 0, 0, true
+	case x.exp > 63:
+		return 0, 0, false
+	case x.exp >= 0:
+		mag, rem = x.sig>>(63-uint32(x.exp)), x.sig<<uint32(x.exp)<<1
+	case x.exp == -1:
+		rem = x.sig
+	default:
+		rem = 1
+	}
+	if rem != 0 {
+		inc := increment(rc, x.neg, mag, rem)
+		return mag + inc, rem, inc == 0 || mag+inc != 0
+	}
+	return mag, rem, true
+}
+
+// toInt converts x to a signed integer of the given number of bits. What does
+// not fit, and NaNs, raise IE and give the integer indefinite, the most negative
+// integer [SDM 1 4.8.3.7]. DE is never raised.
+func toInt(e *Env, x num, rc uint8, size uint) int64 {
+	if x.cls&(clsNaN|clsInf) == 0 {
+		mag, rem, ok := integer(x, rc)
+		limit := uint64(1) << (size - 1) // magnitude of the most negative
+		if ok && (mag < limit || mag == limit && x.neg) {
+			if rem != 0 {
+				e.Flags |= PE
+				e.C1 = x.exp < 0 && mag != 0 || x.exp >= 0 && mag != x.sig>>(63-uint32(x.exp))
+			}
+			if x.neg {
+				return -int64(mag)
+			}
+			return int64(mag)
+		}
+	}
+	e.Flags |= IE
+	return -1 << (size - 1)
+}
+
+// fromInt unpacks an integer; every one is exact in a num.
+func fromInt(v int64) num {
+	if v == 0 {
+		return num{cls: clsZero}
+	}
+	mag := uint64(v)
+	if v < 0 {
+		mag = -mag
+	}
+	n := bits.LeadingZeros64(mag)
+	return num{sig: mag << n, exp: 63 - int32(n), neg: v < 0}
+}
+
+// roundInt rounds a to an integer in the same format. imm is that of ROUNDSS:
+// bits 1:0 the rounding, bit 2 use the environment's instead, bit 3 do not
+// raise PE [SDM 2 ROUNDPD]. DE is never raised.
+func (f *format) roundInt(e *Env, a uint64, imm uint8) uint64 {
+	x := f.unpack(e, a)
+	switch {
+	case x.cls&clsNaN != 0:
+		return f.nan2(e, a, a)
+	case x.cls == clsZero:
+		return f.signed(0, x.neg)
+	case x.cls == clsInf || x.exp >= int32(f.frac):
+		return a
+	}
+	rc := imm & 3
+	if imm&4 != 0 {
+		rc = e.Round
+	}
+	mag, rem, _ := integer(x, rc)
+	if rem != 0 && imm&8 == 0 {
+		e.Flags |= PE
+	}
+	r := fromInt(int64(mag))
+	r.neg = x.neg
+	return f.pack(e, r)
+}
+
+// F32To64 converts a to binary64 [SDM 2 CVTSS2SD].
+func F32To64(e *Env, a uint32) uint64 {
+	return f64.convert(e, &f32, uint64(a), f32.unpack(e, uint64(a)))
+}
+
+// F64To32 converts a to binary32 [SDM 2 CVTSD2SS].
+func F64To32(e *Env, a uint64) uint32 {
+	return uint32(f32.convert(e, &f64, a, f64.unpack(e, a)))
+}
+
+// I64ToF32 converts a signed integer of 64 (or 32) bits [SDM 2 CVTSI2SS, CVTDQ2PS].
+func I64ToF32(e *Env, v int64) uint32 { return uint32(f32.pack(e, fromInt(v))) }
+
+// I64ToF64 converts a signed integer of 64 (or 32) bits [SDM 2 CVTSI2SD, CVTDQ2PD].
+func I64ToF64(e *Env, v int64) uint64 { return f64.pack(e, fromInt(v)) }
+
+// F32ToI32 rounds a to an integer by rc, which is e.Round for CVTSS2SI and Zero
+// for CVTTSS2SI [SDM 2 CVTSS2SI, CVTPS2DQ].
+func F32ToI32(e *Env, a uint32, rc uint8) int32 {
+	return int32(toInt(e, f32.unpack(e, uint64(a)), rc, 32))
+}
+
+// F32ToI64 is like [F32ToI32].
+func F32ToI64(e *Env, a uint32, rc uint8) int64 {
+	return toInt(e, f32.unpack(e, uint64(a)), rc, 64)
+}
+
+// F64ToI32 is like [F32ToI32] [SDM 2 CVTSD2SI, CVTPD2DQ].
+func F64ToI32(e *Env, a uint64, rc uint8) int32 {
+	return int32(toInt(e, f64.unpack(e, a), rc, 32))
+}
+
+// F64ToI64 is like [F32ToI32].
+func F64ToI64(e *Env, a uint64, rc uint8) int64 { return toInt(e, f64.unpack(e, a), rc, 64) }
+
+// Round32 rounds a to an integer; imm is that of ROUNDSS [SDM 2 ROUNDSS].
+func Round32(e *Env, a uint32, imm uint8) uint32 {
+	return uint32(f32.roundInt(e, uint64(a), imm))
+}
+
+// Round64 rounds a to an integer; imm is that of ROUNDSD [SDM 2 ROUNDSD].
+func Round64(e *Env, a uint64, imm uint8) uint64 { return f64.roundInt(e, a, imm) }

@@ -1,0 +1,151 @@
+package cpu
+
+import "godwit/cpu/isa"
+
+// handler executes one decoded instruction on materialised flags. It returns
+// false with c.fault set, having changed nothing that a restart would see; or
+// with c.stepReq set when it ran inside a block and met something rare.
+type handler func(c *CPU, in *isa.Inst) bool
+
+// handlers is indexed by operation. An operation without a handler is #UD.
+var handlers [isa.NumOps]handler
+
+// register enters handlers of one family; each file's init calls it once.
+func register(t map[isa.Op]handler) {
+	for op, h := range t {
+		if handlers[op] != nil {
+			panic("godwit bug: two handlers for " + op.String())
+		}
+		handlers[op] = h
+	}
+}
+
+// Step executes one instruction, or one iteration of a REP instruction, or
+// delivers the exception it raises; Count rises by one. It is the reference
+// engine.
+func (c *CPU) Step() {
+	c.stats.Steps++
+	c.materialize()
+	c.event = false
+	c.stepReq = false
+	tf := c.RFLAGS & flagTF
+	if !c.fetch() || !c.execute() {
+		if c.stalled {
+			return
+		}
+		c.exception()
+		return
+	}
+	c.Count++
+	c.RIP = c.nextRIP & c.ripMask()
+	c.RFLAGS &^= flagRF
+	if c.Shadow > 0 {
+		c.Shadow--
+	}
+	if tf != 0 || c.DBPending != 0 {
+		c.trap(tf != 0)
+	}
+}
+
+// execute runs the fetched instruction.
+func (c *CPU) execute() bool {
+	in := &c.in
+	c.nextRIP = c.RIP + uint64(in.Len)
+	c.R[isa.RegRIP] = c.nextRIP
+	h := handlers[in.Op]
+	if h == nil {
+		return c.ud()
+	}
+	return h(c, in)
+}
+
+// fetch decodes the instruction at CS:RIP into c.in. The second page of an
+// instruction that crosses is looked at only when the first page's bytes do not
+// suffice.
+func (c *CPU) fetch() bool {
+	lin, ok := c.codeAddr(c.RIP)
+	if !ok {
+		return false
+	}
+	var buf [15]byte
+	n := min(15, 4096-int(lin&0xfff))
+	limit := c.codeRoom()
+	if !c.fetchBytes(lin, buf[:n]) {
+		return false
+	}
+	st := isa.Decode(buf[:min(n, limit)], c.mode, &c.in)
+	if st == isa.Truncated && n < 15 && n < limit {
+		if !c.fetchBytes(c.secondPage(lin), buf[n:]) {
+			return false
+		}
+		st = isa.Decode(buf[:min(15, limit)], c.mode, &c.in)
+	}
+	switch st {
+	case isa.OK:
+		return c.known(&c.in)
+	case isa.Invalid:
+		c.stats.Undefined++
+		return c.ud()
+	}
+	return c.gp(0) // too long, or beyond the segment's limit
+}
+
+// codeAddr is the linear address of an instruction pointer.
+func (c *CPU) codeAddr(rip uint64) (uint64, bool) {
+	if c.mode == isa.Mode64 {
+		if !c.canonical(rip) {
+			return 0, c.gp(0)
+		}
+		return rip, true
+	}
+	if rip > uint64(c.Seg[isa.CS].Limit) {
+		return 0, c.gp(0)
+	}
+	return (c.Seg[isa.CS].Base + rip) & 0xffffffff, true
+}
+
+// codeRoom is how many bytes from RIP the code segment still holds, at most 15.
+func (c *CPU) codeRoom() int {
+	if c.mode == isa.Mode64 {
+		return 15
+	}
+	return int(min(15, uint64(c.Seg[isa.CS].Limit)-c.RIP+1))
+}
+
+// fetchBytes reads code bytes of one page.
+func (c *CPU) fetchBytes(lin uint64, b []byte) bool {
+	e := c.tlb[c.mmu].slot(lin)
+	if d := lin - e.x; d <= 4095 {
+		copy(b, c.ram[e.add+d:])
+		return true
+	}
+	p, ok := c.translate(lin, accExec, c.mmu)
+	if !ok {
+		return false
+	}
+	if p.ram {
+		copy(b, c.ram[p.off:])
+		return true
+	}
+	for i := range b {
+		b[i] = byte(c.bus.ReadMMIO(p.pa+uint64(i), 1))
+	}
+	return true
+}
+
+// known checks that the CPU model has the instruction.
+func (c *CPU) known(in *isa.Inst) bool {
+	r := &isa.Rows[in.Row]
+	if r.CPUID != 0 && !c.model.has[r.CPUID] {
+		return c.ud()
+	}
+	return true
+}
+
+// exception delivers the pending fault, or its escalation. RIP is still that of
+// the instruction.
+func (c *CPU) exception() {
+	c.Shadow = 0
+	c.deliverFault(c.fault)
+	c.Count++
+}

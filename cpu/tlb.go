@@ -1,0 +1,106 @@
+package cpu
+
+// The TLBs of a vCPU, by who accesses. Their entries are valid only while a
+// fresh walk would give the same answer, so nothing about them can be observed.
+const (
+	mmuUser     = iota // CPL 3
+	mmuKernel          // CPL 0-2 with SMAP in force
+	mmuKernelAC        // CPL 0-2, user pages allowed
+	numMMU
+)
+
+const tlbMax = 4096
+
+// tlbEntry maps one virtual page. A tag is the page's linear address, or an
+// address that cannot fall into this slot. An access of n bytes hits when
+// la-tag <= 4096-n, which also rules out crossing the page; its byte is then at
+// arena offset add+(la-tag).
+type tlbEntry struct{ r, w, x, add uint64 }
+
+type tlb struct {
+	e      [tlbMax]tlbEntry
+	mask   uint64
+	single bool     // one entry only: for tests
+	used   []uint16 // slots with a valid tag
+}
+
+// noTag is a tag that no address of the slot matches.
+func noTag(slot uint64) uint64 { return (slot ^ 1) << 12 }
+
+func (t *tlb) slot(la uint64) *tlbEntry { return &t.e[(la>>12)&t.mask&(tlbMax-1)] }
+
+func (t *tlb) resize(n int) {
+	t.single = n == 1
+	if n < 2 {
+		n = 2
+	}
+	t.mask = uint64(n - 1)
+	for i := range t.e {
+		t.e[i] = tlbEntry{noTag(uint64(i)), noTag(uint64(i)), noTag(uint64(i)), 0}
+	}
+	t.used = t.used[:0]
+}
+
+func (t *tlb) flush() {
+	for _, i := range t.used {
+		n := noTag(uint64(i))
+		t.e[i] = tlbEntry{n, n, n, 0}
+	}
+	t.used = t.used[:0]
+}
+
+// claim gives the entry for la's page, emptied of another page's tags.
+func (t *tlb) claim(la uint64) *tlbEntry {
+	page := la &^ 0xfff
+	i := (la >> 12) & t.mask & (tlbMax - 1)
+	e, n := &t.e[i], noTag(i)
+	if e.r == page || e.w == page || e.x == page {
+		return e
+	}
+	if t.single {
+		t.flush()
+	}
+	if e.r == n && e.w == n && e.x == n {
+		t.used = append(t.used, uint16(i))
+	}
+	e.r, e.w, e.x = n, n, n
+	return e
+}
+
+// dropWrites forgets write permission for the arena page at offset off, or for
+// all pages with off = allPages.
+func (t *tlb) dropWrites(off uint64) {
+	for _, i := range t.used {
+		if e := &t.e[i]; off == allPages || e.add == off {
+			e.w = noTag(uint64(i))
+		}
+	}
+}
+
+const allPages = ^uint64(0)
+
+// SetTLBSize makes each TLB n entries large (1, or a power of two up to 4096).
+// It cannot change what the guest does; tests run with several.
+func (c *CPU) SetTLBSize(n int) {
+	for i := range c.tlb {
+		c.tlb[i].resize(n)
+	}
+	c.jump.flush()
+}
+
+// FlushTLB empties every cache of translations. It cannot change what the guest
+// does.
+func (c *CPU) FlushTLB() {
+	for i := range c.tlb {
+		c.tlb[i].flush()
+	}
+	c.jump.flush()
+	c.stats.TLBFlushes++
+}
+
+// dropWriteTags forgets write permission everywhere, after pages were re-armed.
+func (c *CPU) dropWriteTags() {
+	for i := range c.tlb {
+		c.tlb[i].dropWrites(allPages)
+	}
+}
