@@ -91,8 +91,8 @@ func normalize(w wide) wide {
 		w.hi, w.lo = w.lo, 0
 		w.exp -= 64
 	}
-	n := bits.LeadingZeros64(w.hi)
-	w.hi = w.hi<<n | w.lo>>1>>(63-n)
+	n := uint(bits.LeadingZeros64(w.hi))
+	w.hi = w.hi<<n | w.lo>>(64-n)
 	w.lo <<= n
 	w.exp -= int32(n)
 	return w
