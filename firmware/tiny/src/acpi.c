@@ -3,7 +3,7 @@
  * _S5_ package is found by its bytes. Tables are bounded before they are read. */
 #include "tiny.h"
 
-enum { MAX_TABLE = 1 << 20 };
+enum { MAX_TABLE = 1 << 20, GRACE_MS = 200 };
 enum { SCI_EN = 1, SLP_EN = 1 << 13 };
 
 struct header {
@@ -158,13 +158,17 @@ static void sleep_s5(u16 cnt)
 }
 
 /* poweroff tries the FADT's register, then the ports of QEMU and Bochs, then
- * the debug exit. It returns only if nothing worked. */
+ * the debug exit. It returns only if nothing worked. Why the pauses: the power
+ * may go a little after the write, and the next attempt means something else. */
 void poweroff(void)
 {
-	if (acpi.have_pm)
+	if (acpi.have_pm) {
 		sleep_s5(acpi.pm1a_cnt);
+		sleep_ms(GRACE_MS);
+	}
 	outw(0x604, SLP_EN);
 	outw(0xb004, SLP_EN);
+	sleep_ms(GRACE_MS);
 	outb(0xf4, 0);
 }
 
@@ -176,10 +180,14 @@ void reboot(void)
 		u16 limit;
 		u64 base;
 	} __attribute__((packed)) none = { 0, 0 };
-	if (acpi.have_reset)
+	if (acpi.have_reset) {
 		outb(acpi.reset_port, acpi.reset_value);
+		sleep_ms(GRACE_MS);
+	}
 	outb(0xcf9, 0x02);
 	outb(0xcf9, 0x06);
+	sleep_ms(GRACE_MS);
 	outb(0x64, 0xfe);
+	sleep_ms(GRACE_MS);
 	asm volatile("lidt %0; int3" : : "m"(none));
 }

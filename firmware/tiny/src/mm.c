@@ -68,6 +68,8 @@ static void copy_map(const struct start_info *si)
 	nranges = si->memmap_entries < MAX_RANGES ? si->memmap_entries : MAX_RANGES;
 	for (u32 i = 0; i < nranges; i++) {
 		ranges[i] = r[i];
+		if (ranges[i].type != PVH_RAM)
+			continue;
 		if (ranges[i].addr > MAX_PA)
 			ranges[i].addr = MAX_PA;
 		if (ranges[i].size > MAX_PA - ranges[i].addr)
