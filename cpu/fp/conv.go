@@ -142,3 +142,30 @@ func Round32(e *Env, a uint32, imm uint8) uint32 {
 
 // Round64 rounds a to an integer; imm is that of ROUNDSD [SDM 2 ROUNDSD].
 func Round64(e *Env, a uint64, imm uint8) uint64 { return f64.roundInt(e, a, imm) }
+
+// F16To32 converts a half-precision number. DAZ does not apply, and DE is never
+// raised [SDM 2 VCVTPH2PS].
+func F16To32(e *Env, a uint16) uint32 {
+	x := f16.unpackOdd(uint64(a), false)
+	if exp := int32(a>>10) & f16.top; exp != 0 && exp != f16.top {
+		x = f16.unpack(e, uint64(a))
+	}
+	if x.cls == clsDen {
+		x.cls = clsNormal
+	}
+	return uint32(f32.convert(e, &f16, uint64(a), x))
+}
+
+// F32To16 converts to half precision; imm is that of VCVTPS2PH: bits 1:0 the
+// rounding, bit 2 use the environment's instead. FTZ does not apply
+// [SDM 2 VCVTPS2PH].
+func F32To16(e *Env, a uint32, imm uint8) uint16 {
+	local := *e
+	local.FTZ = false
+	if imm&4 == 0 {
+		local.Round = imm & 3
+	}
+	r := f16.convert(&local, &f32, uint64(a), f32.unpack(e, uint64(a)))
+	e.Flags = local.Flags
+	return uint16(r)
+}

@@ -1,6 +1,9 @@
 package fp
 
-import "fmt"
+import (
+	"fmt"
+	"slices"
+)
 
 // op ties an operation of testdata/oracle.c to ours.
 type op struct {
@@ -9,7 +12,11 @@ type op struct {
 	a, b, c kind
 	imms    int // number of immediates
 	run     func(e *Env, q *request) answer
+	two     bool // ST1 is a result too
 }
+
+// ops is every operation under test.
+var ops = append(slices.Clone(sseOps), x87ops...)
 
 func (o *op) isX87() bool { return o.code >= 100 }
 
@@ -83,48 +90,59 @@ func packed32(fn func(e *Env, a, b uint32) uint32) func(*Env, *request) answer {
 	}
 }
 
-var ops = []op{
-	{0, "addss", k32, k32, none, 0, bin32(Add32)},
-	{1, "subss", k32, k32, none, 0, bin32(Sub32)},
-	{2, "mulss", k32, k32, none, 0, bin32(Mul32)},
-	{3, "divss", k32, k32, none, 0, bin32(Div32)},
-	{4, "sqrtss", k32, none, none, 0, func(e *Env, q *request) answer { return res(uint64(Sqrt32(e, uint32(q.A[0])))) }},
-	{5, "minss", k32, k32, none, 0, bin32(Min32)},
-	{6, "maxss", k32, k32, none, 0, bin32(Max32)},
-	{10, "addsd", k64, k64, none, 0, bin64(Add64)},
-	{11, "subsd", k64, k64, none, 0, bin64(Sub64)},
-	{12, "mulsd", k64, k64, none, 0, bin64(Mul64)},
-	{13, "divsd", k64, k64, none, 0, bin64(Div64)},
-	{14, "sqrtsd", k64, none, none, 0, func(e *Env, q *request) answer { return res(Sqrt64(e, q.A[0])) }},
-	{15, "minsd", k64, k64, none, 0, bin64(Min64)},
-	{16, "maxsd", k64, k64, none, 0, bin64(Max64)},
-	{20, "cvtss2sd", k32, none, none, 0, func(e *Env, q *request) answer { return res(F32To64(e, uint32(q.A[0]))) }},
-	{21, "cvtsd2ss", k64, none, none, 0, func(e *Env, q *request) answer { return res(uint64(F64To32(e, q.A[0]))) }},
-	{22, "cvtsi2ss l", kInt, none, none, 0, func(e *Env, q *request) answer { return res(uint64(I64ToF32(e, int64(int32(q.A[0]))))) }},
-	{23, "cvtsi2ss q", kInt, none, none, 0, func(e *Env, q *request) answer { return res(uint64(I64ToF32(e, int64(q.A[0])))) }},
-	{24, "cvtsi2sd l", kInt, none, none, 0, func(e *Env, q *request) answer { return res(I64ToF64(e, int64(int32(q.A[0])))) }},
-	{25, "cvtsi2sd q", kInt, none, none, 0, func(e *Env, q *request) answer { return res(I64ToF64(e, int64(q.A[0]))) }},
-	{26, "cvtss2si l", k32, none, none, 0, func(e *Env, q *request) answer { return res(uint64(uint32(F32ToI32(e, uint32(q.A[0]), e.Round)))) }},
-	{27, "cvtss2si q", k32, none, none, 0, func(e *Env, q *request) answer { return res(uint64(F32ToI64(e, uint32(q.A[0]), e.Round))) }},
-	{28, "cvtsd2si l", k64, none, none, 0, func(e *Env, q *request) answer { return res(uint64(uint32(F64ToI32(e, q.A[0], e.Round)))) }},
-	{29, "cvtsd2si q", k64, none, none, 0, func(e *Env, q *request) answer { return res(uint64(F64ToI64(e, q.A[0], e.Round))) }},
-	{30, "cvttss2si l", k32, none, none, 0, func(e *Env, q *request) answer { return res(uint64(uint32(F32ToI32(e, uint32(q.A[0]), Zero)))) }},
-	{31, "cvttss2si q", k32, none, none, 0, func(e *Env, q *request) answer { return res(uint64(F32ToI64(e, uint32(q.A[0]), Zero))) }},
-	{32, "cvttsd2si l", k64, none, none, 0, func(e *Env, q *request) answer { return res(uint64(uint32(F64ToI32(e, q.A[0], Zero)))) }},
-	{33, "cvttsd2si q", k64, none, none, 0, func(e *Env, q *request) answer { return res(uint64(F64ToI64(e, q.A[0], Zero))) }},
-	{34, "comiss", k32, k32, none, 0, func(e *Env, q *request) answer { return eflags(Compare32(e, uint32(q.A[0]), uint32(q.B[0]), true)) }},
-	{35, "ucomiss", k32, k32, none, 0, func(e *Env, q *request) answer { return eflags(Compare32(e, uint32(q.A[0]), uint32(q.B[0]), false)) }},
-	{36, "comisd", k64, k64, none, 0, func(e *Env, q *request) answer { return eflags(Compare64(e, q.A[0], q.B[0], true)) }},
-	{37, "ucomisd", k64, k64, none, 0, func(e *Env, q *request) answer { return eflags(Compare64(e, q.A[0], q.B[0], false)) }},
-	{40, "cmpss", k32, k32, none, 32, func(e *Env, q *request) answer {
+var sseOps = []op{
+	{code: 0, name: "addss", a: k32, b: k32, run: bin32(Add32)},
+	{code: 1, name: "subss", a: k32, b: k32, run: bin32(Sub32)},
+	{code: 2, name: "mulss", a: k32, b: k32, run: bin32(Mul32)},
+	{code: 3, name: "divss", a: k32, b: k32, run: bin32(Div32)},
+	{code: 4, name: "sqrtss", a: k32, run: func(e *Env, q *request) answer { return res(uint64(Sqrt32(e, uint32(q.A[0])))) }},
+	{code: 5, name: "minss", a: k32, b: k32, run: bin32(Min32)},
+	{code: 6, name: "maxss", a: k32, b: k32, run: bin32(Max32)},
+	{code: 10, name: "addsd", a: k64, b: k64, run: bin64(Add64)},
+	{code: 11, name: "subsd", a: k64, b: k64, run: bin64(Sub64)},
+	{code: 12, name: "mulsd", a: k64, b: k64, run: bin64(Mul64)},
+	{code: 13, name: "divsd", a: k64, b: k64, run: bin64(Div64)},
+	{code: 14, name: "sqrtsd", a: k64, run: func(e *Env, q *request) answer { return res(Sqrt64(e, q.A[0])) }},
+	{code: 15, name: "minsd", a: k64, b: k64, run: bin64(Min64)},
+	{code: 16, name: "maxsd", a: k64, b: k64, run: bin64(Max64)},
+	{code: 20, name: "cvtss2sd", a: k32, run: func(e *Env, q *request) answer { return res(F32To64(e, uint32(q.A[0]))) }},
+	{code: 21, name: "cvtsd2ss", a: k64, run: func(e *Env, q *request) answer { return res(uint64(F64To32(e, q.A[0]))) }},
+	{code: 22, name: "cvtsi2ss l", a: kInt, run: func(e *Env, q *request) answer { return res(uint64(I64ToF32(e, int64(int32(q.A[0]))))) }},
+	{code: 23, name: "cvtsi2ss q", a: kInt, run: func(e *Env, q *request) answer { return res(uint64(I64ToF32(e, int64(q.A[0])))) }},
+	{code: 24, name: "cvtsi2sd l", a: kInt, run: func(e *Env, q *request) answer { return res(I64ToF64(e, int64(int32(q.A[0])))) }},
+	{code: 25, name: "cvtsi2sd q", a: kInt, run: func(e *Env, q *request) answer { return res(I64ToF64(e, int64(q.A[0]))) }},
+	{code: 26, name: "cvtss2si l", a: k32, run: func(e *Env, q *request) answer { return res(uint64(uint32(F32ToI32(e, uint32(q.A[0]), e.Round)))) }},
+	{code: 27, name: "cvtss2si q", a: k32, run: func(e *Env, q *request) answer { return res(uint64(F32ToI64(e, uint32(q.A[0]), e.Round))) }},
+	{code: 28, name: "cvtsd2si l", a: k64, run: func(e *Env, q *request) answer { return res(uint64(uint32(F64ToI32(e, q.A[0], e.Round)))) }},
+	{code: 29, name: "cvtsd2si q", a: k64, run: func(e *Env, q *request) answer { return res(uint64(F64ToI64(e, q.A[0], e.Round))) }},
+	{code: 30, name: "cvttss2si l", a: k32, run: func(e *Env, q *request) answer { return res(uint64(uint32(F32ToI32(e, uint32(q.A[0]), Zero)))) }},
+	{code: 31, name: "cvttss2si q", a: k32, run: func(e *Env, q *request) answer { return res(uint64(F32ToI64(e, uint32(q.A[0]), Zero))) }},
+	{code: 32, name: "cvttsd2si l", a: k64, run: func(e *Env, q *request) answer { return res(uint64(uint32(F64ToI32(e, q.A[0], Zero)))) }},
+	{code: 33, name: "cvttsd2si q", a: k64, run: func(e *Env, q *request) answer { return res(uint64(F64ToI64(e, q.A[0], Zero))) }},
+	{code: 34, name: "comiss", a: k32, b: k32, run: func(e *Env, q *request) answer { return eflags(Compare32(e, uint32(q.A[0]), uint32(q.B[0]), true)) }},
+	{code: 35, name: "ucomiss", a: k32, b: k32, run: func(e *Env, q *request) answer { return eflags(Compare32(e, uint32(q.A[0]), uint32(q.B[0]), false)) }},
+	{code: 36, name: "comisd", a: k64, b: k64, run: func(e *Env, q *request) answer { return eflags(Compare64(e, q.A[0], q.B[0], true)) }},
+	{code: 37, name: "ucomisd", a: k64, b: k64, run: func(e *Env, q *request) answer { return eflags(Compare64(e, q.A[0], q.B[0], false)) }},
+	{code: 40, name: "cmpss", a: k32, b: k32, imms: 32, run: func(e *Env, q *request) answer {
 		return res(ones(Predicate32(e, uint32(q.A[0]), uint32(q.B[0]), uint8(q.Imm)), 1<<32-1))
 	}},
-	{41, "cmpsd", k64, k64, none, 32, func(e *Env, q *request) answer {
+	{code: 41, name: "cmpsd", a: k64, b: k64, imms: 32, run: func(e *Env, q *request) answer {
 		return res(ones(Predicate64(e, q.A[0], q.B[0], uint8(q.Imm)), 1<<64-1))
 	}},
-	{42, "roundss", k32, none, none, 16, func(e *Env, q *request) answer { return res(uint64(Round32(e, uint32(q.A[0]), uint8(q.Imm)))) }},
-	{43, "roundsd", k64, none, none, 16, func(e *Env, q *request) answer { return res(Round64(e, q.A[0], uint8(q.Imm))) }},
-	{55, "addps", kPacked32, kPacked32, none, 0, packed32(Add32)},
-	{56, "divps", kPacked32, kPacked32, none, 0, packed32(Div32)},
-	{57, "mulps", kPacked32, kPacked32, none, 0, packed32(Mul32)},
+	{code: 42, name: "roundss", a: k32, imms: 16, run: func(e *Env, q *request) answer { return res(uint64(Round32(e, uint32(q.A[0]), uint8(q.Imm)))) }},
+	{code: 43, name: "roundsd", a: k64, imms: 16, run: func(e *Env, q *request) answer { return res(Round64(e, q.A[0], uint8(q.Imm))) }},
+	{code: 44, name: "vcvtps2ph", a: k32, imms: 8, run: func(e *Env, q *request) answer { return res(uint64(F32To16(e, uint32(q.A[0]), uint8(q.Imm)))) }},
+	{code: 45, name: "vcvtph2ps", a: k16, run: func(e *Env, q *request) answer { return res(uint64(F16To32(e, uint16(q.A[0])))) }},
+	{code: 50, name: "vfmadd213ss", a: k32, b: k32, c: k32, run: func(e *Env, q *request) answer {
+		return res(uint64(FMA32(e, uint32(q.B[0]), uint32(q.A[0]), uint32(q.C[0]), 0)))
+	}},
+	{code: 51, name: "vfmadd213sd", a: k64, b: k64, c: k64, run: func(e *Env, q *request) answer { return res(FMA64(e, q.B[0], q.A[0], q.C[0], 0)) }},
+	{code: 52, name: "vfmadd132sd", a: k64, b: k64, c: k64, run: func(e *Env, q *request) answer { return res(FMA64(e, q.A[0], q.B[0], q.C[0], 0)) }},
+	{code: 53, name: "vfmadd231sd", a: k64, b: k64, c: k64, run: func(e *Env, q *request) answer { return res(FMA64(e, q.B[0], q.C[0], q.A[0], 0)) }},
+	{code: 54, name: "vfnmsub213sd", a: k64, b: k64, c: k64, run: func(e *Env, q *request) answer {
+		return res(FMA64(e, q.B[0], q.A[0], q.C[0], NegProduct|NegAddend))
+	}},
+	{code: 55, name: "addps", a: kPacked32, b: kPacked32, run: packed32(Add32)},
+	{code: 56, name: "divps", a: kPacked32, b: kPacked32, run: packed32(Div32)},
+	{code: 57, name: "mulps", a: kPacked32, b: kPacked32, run: packed32(Mul32)},
 }

@@ -71,7 +71,7 @@ func (o *op) request(s source) request {
 		masks = uint16(s.Uint64N(64))
 	}
 	if o.isX87() {
-		q.Ctl = masks | uint16([4]uint8{Prec64, Prec64, Prec53, Prec24}[s.Uint64N(4)])<<8 | uint16(s.Uint64N(4))<<10
+		q.Ctl = masks | uint16([8]uint8{Prec64, Prec64, Prec64, Prec53, Prec53, Prec24, Prec24, 1}[s.Uint64N(8)])<<8 | uint16(s.Uint64N(4))<<10
 	} else {
 		q.Ctl = masks<<7 | uint16(s.Uint64N(4))<<13
 		if s.Uint64N(4) == 0 {
