@@ -1,0 +1,351 @@
+package snapshot
+
+import (
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"io"
+	"slices"
+	"sync"
+
+	"github.com/zeebo/xxh3"
+)
+
+// File is an open snapshot. Its methods may be called from several goroutines.
+type File struct {
+	r    io.ReaderAt
+	done func() error
+
+	meta     Meta
+	limit    uint64 // where the index begins
+	x        *index
+	sections []Section
+
+	mu       sync.Mutex
+	unpacker Unpacker // guarded by mu
+	block    *block   // guarded by mu; last one used
+	chunk    chunkRef // guarded by mu; what data holds
+	data     []byte   // guarded by mu
+}
+
+// Open opens a snapshot: superblock, trailer, index root and sections are read
+// and checked, and the state hash is computed from the index. Pages are checked
+// as they are read.
+func Open(l Layer, path string) (*File, error) {
+	r, err := l.Open(path)
+	if err != nil {
+		return nil, err // names the path
+	}
+	size, err := r.Size()
+	if err == nil {
+		var f *File
+		if f, err = OpenReader(r, size); err == nil {
+			f.done = r.Close
+			return f, nil
+		}
+	}
+	return nil, errors.Join(fmt.Errorf("%s: %w", path, err), r.Close())
+}
+
+// OpenReader opens a snapshot of size bytes. Close leaves r open.
+func OpenReader(r io.ReaderAt, size int64) (*File, error) {
+	super, err := readSuper(r, size)
+	if err != nil {
+		return nil, err
+	}
+	f := &File{r: r, done: func() error { return nil }}
+	if f.meta, err = parseSuperblock(super); err != nil {
+		return nil, err
+	}
+	if err := f.readIndex(super, size); err != nil {
+		return nil, err
+	}
+	if f.meta.Parent != (UUID{}) {
+		return nil, &NeedsParent{f.meta.Parent}
+	}
+	for i := range f.x.sections {
+		if err := f.readSection(&f.x.sections[i]); err != nil {
+			return nil, err
+		}
+	}
+	return f, nil
+}
+
+func readSuper(r io.ReaderAt, size int64) ([]byte, error) {
+	b := make([]byte, min(max(size, 0), superSize))
+	if _, err := r.ReadAt(b, 0); err != nil && err != io.EOF {
+		return nil, err
+	}
+	if !bytes.HasPrefix(b, []byte(magicFile)) {
+		if len(b) > 0 && bytes.HasPrefix([]byte(magicFile), b) {
+			return nil, &Truncated{size}
+		}
+		return nil, &NotGodwit{looksLike(b)}
+	}
+	if size < superSize {
+		return nil, &Truncated{size}
+	}
+	return b, nil
+}
+
+func (f *File) readIndex(super []byte, size int64) error {
+	t := make([]byte, trailerSize)
+	if size < superSize+indexHead+trailerSize {
+		return &Truncated{size}
+	}
+	if _, err := f.r.ReadAt(t, size-trailerSize); err != nil {
+		return err
+	}
+	if string(t[48:]) != magicTrailer {
+		return &Truncated{size}
+	}
+	off, n := le.Uint64(t), le.Uint64(t[8:])
+	end := uint64(size - trailerSize)
+	if off < superSize || off > end || n != end-off || n > maxIndex {
+		return altered("trailer", fmt.Errorf("index of %d bytes at %d in a file of %d", n, off, size))
+	}
+	b := make([]byte, n) // no more than the file has
+	if _, err := f.r.ReadAt(b, int64(off)); err != nil {
+		return err
+	}
+	if trailerSum(super, b) != [sha256.Size]byte(t[16:48]) {
+		return altered("index", nil)
+	}
+	x, err := parseIndex(b, f.meta.Pages, off)
+	if err != nil {
+		return altered("index", err)
+	}
+	f.x, f.limit = x, off
+	return nil
+}
+
+// stored reads and checks the bytes of an extent.
+func (f *File) stored(e *extent, part string) ([]byte, error) {
+	b := make([]byte, e.len) // within the file, which was checked
+	if _, err := f.r.ReadAt(b, int64(e.off)); err != nil && (err != io.EOF || e.len > 0) {
+		return nil, fmt.Errorf("read %s: %w", part, err)
+	}
+	if xxh3.Hash(b) != e.sum {
+		return nil, altered(part, nil)
+	}
+	return b, nil
+}
+
+func (f *File) readSection(e *sectionEntry) error {
+	part := "section " + e.ID()
+	b, err := f.stored(&e.extent, part)
+	if err != nil {
+		return err
+	}
+	s := e.Section
+	s.Data = make([]byte, e.size)
+	if err := f.unpacker.Unpack(s.Data, b, e.codec); err != nil {
+		return altered(part, err)
+	}
+	if sha256.Sum256(s.Data) != e.sha {
+		return altered(part, nil)
+	}
+	f.sections = append(f.sections, s)
+	return nil
+}
+
+// Meta is what the superblock says.
+func (f *File) Meta() Meta { return f.meta }
+
+// Root is the state hash of the machine in the file.
+func (f *File) Root() [DigestSize]byte { return f.x.root }
+
+// Pages is how many pages the machine's memory has.
+func (f *File) Pages() uint32 { return f.meta.Pages }
+
+// Sections are the machine's sections in canonical order, checked. The caller
+// must not write to them.
+func (f *File) Sections() []Section { return slices.Clone(f.sections) }
+
+// Close closes the file.
+func (f *File) Close() error { return f.done() }
+
+// Leaf is the leaf of page p, which the root covers.
+func (f *File) Leaf(p uint32) ([LeafSize]byte, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	k, err := f.blockOf(p)
+	if err != nil || k == nil {
+		return zeroLeaf, err
+	}
+	return k.leaf(uint16(p % GroupPages)), nil
+}
+
+// ReadPage reads and checks one page.
+func (f *File) ReadPage(p uint32, b *[PageSize]byte) error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	k, err := f.blockOf(p)
+	if err != nil {
+		return err
+	}
+	if k != nil {
+		if r := k.find(uint16(p % GroupPages)); r != nil {
+			return f.readStored(k, r, p, b)
+		}
+	}
+	*b = zeroPage
+	return nil
+}
+
+// blockOf returns the block of p's group, or nil where the group is zero.
+// Preconditions: f.mu is held.
+func (f *File) blockOf(p uint32) (*block, error) {
+	if p >= f.meta.Pages {
+		return nil, fmt.Errorf("page %d of %d", p, f.meta.Pages)
+	}
+	g := p / GroupPages
+	if f.block != nil && f.block.group == g {
+		return f.block, nil
+	}
+	i, ok := slices.BinarySearchFunc(f.x.groups, g, func(r groupRef, g uint32) int {
+		return int(int64(r.group) - int64(g))
+	})
+	if !ok {
+		return nil, nil
+	}
+	k, err := f.readBlock(&f.x.groups[i])
+	if err != nil {
+		return nil, err
+	}
+	f.block, f.chunk = k, chunkRef{}
+	return k, nil
+}
+
+func (f *File) readBlock(r *groupRef) (*block, error) {
+	first := r.group * GroupPages
+	part := fmt.Sprintf("index of pages %d to %d", first, int(first)+groupSize(r.group, f.meta.Pages)-1)
+	b, err := f.stored(&r.extent, part)
+	if err != nil {
+		return nil, err
+	}
+	k, err := parseBlock(b, r.group, f.meta.Pages, f.limit)
+	if err != nil {
+		return nil, altered(part, err)
+	}
+	digest := Group(r.group, f.meta.Pages, func(p uint32) [LeafSize]byte { return k.leaf(uint16(p % GroupPages)) })
+	if digest != r.digest {
+		return nil, altered(part, errors.New("its hashes do not make the group's"))
+	}
+	return k, nil
+}
+
+// readStored reads page p by its entry.
+// Preconditions: f.mu is held; k is f.block.
+func (f *File) readStored(k *block, r *pageRef, p uint32, b *[PageSize]byte) error {
+	if r.kind == pageInherited {
+		return &NeedsParent{f.meta.Parent}
+	}
+	if err := f.loadChunk(&k.chunks[r.chunk], p); err != nil {
+		return err
+	}
+	copy(b[:], f.data[int(r.slot)*PageSize:])
+	if LeafOf(b) != r.leaf {
+		*b = zeroPage
+		return alteredPage(p, nil)
+	}
+	return nil
+}
+
+// loadChunk makes f.data the content of a chunk, on behalf of page p.
+// Preconditions: f.mu is held.
+func (f *File) loadChunk(c *chunkRef, p uint32) error {
+	if f.chunk == *c {
+		return nil
+	}
+	f.chunk = chunkRef{}
+	b, err := f.stored(&c.extent, fmt.Sprintf("page %d", p))
+	if err != nil {
+		var a *Altered
+		if errors.As(err, &a) {
+			return alteredPage(p, errors.New("the chunk it lies in does not match its checksum"))
+		}
+		return err
+	}
+	f.data = slices.Grow(f.data[:0], int(c.pages)*PageSize)[:int(c.pages)*PageSize]
+	if err := f.unpacker.Unpack(f.data, b, c.codec); err != nil {
+		return alteredPage(p, err)
+	}
+	f.chunk = *c
+	return nil
+}
+
+// LoadAll restores every page that is not zero, in ascending order, each checked.
+func (f *File) LoadAll(ctx context.Context, sink Sink) error {
+	return f.each(ctx, func(p uint32, b *[PageSize]byte, err error) error {
+		if err != nil {
+			return err
+		}
+		return sink.Restore(p, b[:])
+	})
+}
+
+// maxReports bounds how many faults Verify lists.
+const maxReports = 16
+
+// Verify checks every byte of the file. Its error joins the first 16 faults.
+func (f *File) Verify(ctx context.Context) error {
+	var faults []error
+	err := f.each(ctx, func(_ uint32, _ *[PageSize]byte, err error) error {
+		if err == nil {
+			return nil
+		}
+		if faults = append(faults, err); len(faults) == maxReports {
+			return errStop
+		}
+		return nil
+	})
+	if err != nil && !errors.Is(err, errStop) {
+		faults = append(faults, err)
+	}
+	return errors.Join(faults...)
+}
+
+var errStop = errors.New("stop")
+
+// each calls do for every page that is not zero, with its content or with what
+// is wrong with it. A damaged group block is one call, for its first page.
+func (f *File) each(ctx context.Context, do func(p uint32, b *[PageSize]byte, err error) error) error {
+	var b [PageSize]byte
+	for i := range f.x.groups {
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		first := f.x.groups[i].group * GroupPages
+		numbers, err := f.numbers(first)
+		if err != nil {
+			if err := do(first, &b, err); err != nil {
+				return err
+			}
+		}
+		for _, n := range numbers {
+			p := first + uint32(n)
+			if err := do(p, &b, f.ReadPage(p, &b)); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// numbers lists the pages of a group that are not zero.
+func (f *File) numbers(first uint32) ([]uint16, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	k, err := f.blockOf(first)
+	if err != nil || k == nil {
+		return nil, err
+	}
+	out := make([]uint16, len(k.pages))
+	for i := range k.pages {
+		out[i] = k.pages[i].page
+	}
+	return out, nil
+}

@@ -1,0 +1,225 @@
+package snapshot
+
+import (
+	"bufio"
+	"context"
+	"crypto/sha256"
+	"fmt"
+	"io"
+	"path/filepath"
+
+	"github.com/zeebo/xxh3"
+)
+
+// Options of Write. The zero value is a plain uncompressed file.
+type Options struct {
+	Codec      Codec
+	ChunkPages int                      // pages compressed together, 1 to 64; 0: 32
+	Progress   func(done, total uint32) // pages; called once a group; may be nil
+}
+
+// Stats tells what a Write wrote.
+type Stats struct {
+	Root     [DigestSize]byte // state hash, computed from what was written
+	Pages    uint32           // of memory
+	Stored   uint32           // pages with content
+	Zero     uint32           // pages all zero or never written, which take no room
+	RawBytes uint64           // of the stored pages
+	Packed   uint64           // what they take in the file
+	Bytes    uint64           // of the file
+	Sections int
+}
+
+// Write saves a machine that stands still: it writes a temporary file beside
+// path, makes it durable, and renames it. On any error path is untouched and the
+// temporary is gone.
+//
+// Every page's content is hashed on its way and compared with pages.Leaf, so a
+// page changed behind the hash's back fails the save rather than spoiling it.
+func Write(ctx context.Context, l Layer, path string, m Meta, secs []Section, pages Pages, o Options) (Stats, error) {
+	if m.UUID == (UUID{}) {
+		m.UUID = NewUUID()
+	}
+	var st Stats
+	dir, base := filepath.Split(path)
+	tmp := dir + "." + base + "." + m.UUID.String()[:8] + ".tmp"
+	err := replace(l, path, tmp, func(w io.Writer) (err error) {
+		st, err = WriteTo(ctx, w, m, secs, pages, o)
+		return err
+	})
+	if err != nil {
+		return Stats{}, fmt.Errorf("save %s: %w", path, err)
+	}
+	return st, nil
+}
+
+// WriteTo writes the snapshot's bytes to w, in order and without seeking.
+func WriteTo(ctx context.Context, w io.Writer, m Meta, secs []Section, pages Pages, o Options) (Stats, error) {
+	if o.ChunkPages == 0 {
+		o.ChunkPages = 32
+	}
+	if o.ChunkPages < 1 || o.ChunkPages > maxChunkPages {
+		return Stats{}, fmt.Errorf("chunks of %d pages, want 1 to %d", o.ChunkPages, maxChunkPages)
+	}
+	sorted, err := Sorted(secs)
+	if err != nil {
+		return Stats{}, err
+	}
+	packer, err := NewPacker(o.Codec)
+	if err != nil {
+		return Stats{}, err
+	}
+	m.Pages = pages.Pages()
+	wr := &writer{ctx: ctx, w: bufio.NewWriterSize(w, 1<<18), pages: pages, packer: packer, o: o}
+	wr.st.Pages, wr.st.Sections = m.Pages, len(sorted)
+	if err := wr.all(&m, sorted); err != nil {
+		return Stats{}, err
+	}
+	wr.st.Bytes = wr.off
+	return wr.st, nil
+}
+
+// writer is one Write under way.
+type writer struct {
+	ctx    context.Context
+	w      *bufio.Writer
+	off    uint64
+	pages  Pages
+	packer *Packer
+	o      Options
+	x      index
+	st     Stats
+
+	page  [PageSize]byte // being looked at
+	chunk []byte         // pages waiting to be written together
+	block block          // of the group under way
+}
+
+func (w *writer) all(m *Meta, secs []Section) error {
+	super, err := m.superblock()
+	if err != nil {
+		return err
+	}
+	if _, err := w.put(super); err != nil {
+		return err
+	}
+	for i := range secs {
+		if err := w.section(&secs[i]); err != nil {
+			return err
+		}
+	}
+	for g := range Groups(m.Pages) {
+		if err := w.ctx.Err(); err != nil {
+			return err
+		}
+		if err := w.group(g); err != nil {
+			return err
+		}
+		if w.o.Progress != nil {
+			w.o.Progress(min(m.Pages, (g+1)*GroupPages), m.Pages)
+		}
+	}
+	w.x.root = w.x.computeRoot(m.Pages)
+	w.st.Root = w.x.root
+	index, off := w.x.encode(), w.off
+	if len(index) > maxIndex {
+		return fmt.Errorf("index of %d bytes, at most %d", len(index), maxIndex)
+	}
+	if _, err := w.put(index); err != nil {
+		return err
+	}
+	if _, err := w.put(trailer(off, super, index)); err != nil {
+		return err
+	}
+	return w.w.Flush()
+}
+
+func (w *writer) put(b []byte) (extent, error) {
+	e := extent{off: w.off, len: uint64(len(b)), sum: xxh3.Hash(b)}
+	w.off += e.len
+	_, err := w.w.Write(b)
+	return e, err
+}
+
+func (w *writer) section(s *Section) error {
+	data, codec := w.packer.Pack(s.Data)
+	e, err := w.put(data)
+	if err != nil {
+		return err
+	}
+	entry := sectionEntry{
+		Section: *s, extent: e, codec: codec,
+		size: uint64(len(s.Data)), sha: sha256.Sum256(s.Data),
+	}
+	entry.Data = nil
+	w.x.sections = append(w.x.sections, entry)
+	return nil
+}
+
+// group writes the pages of one group and then its block.
+func (w *writer) group(g uint32) error {
+	w.block = block{group: g}
+	n := groupSize(g, w.st.Pages)
+	for i := range n {
+		if err := w.onePage(g*GroupPages+uint32(i), uint16(i)); err != nil {
+			return err
+		}
+	}
+	if err := w.flushChunk(); err != nil {
+		return err
+	}
+	w.st.Stored += uint32(len(w.block.pages))
+	w.st.Zero += uint32(n - len(w.block.pages))
+	if len(w.block.pages) == 0 {
+		return nil
+	}
+	e, err := w.put(w.block.encode())
+	if err != nil {
+		return err
+	}
+	digest := Group(g, w.st.Pages, func(p uint32) [LeafSize]byte { return w.block.leaf(uint16(p % GroupPages)) })
+	w.x.groups = append(w.x.groups, groupRef{group: g, extent: e, digest: digest})
+	return nil
+}
+
+func (w *writer) onePage(p uint32, inGroup uint16) error {
+	if !w.pages.Present(p) {
+		return nil
+	}
+	w.pages.Read(p, &w.page)
+	leaf := LeafOf(&w.page)
+	if have := w.pages.Leaf(p); have != leaf {
+		return fmt.Errorf("page %d: its hash is recorded as %x but its content makes %x", p, have, leaf)
+	}
+	if isZero(w.page[:]) {
+		return nil
+	}
+	slot := len(w.chunk) / PageSize
+	w.block.pages = append(w.block.pages, pageRef{
+		page: inGroup, kind: pageStored,
+		slot: uint8(slot), chunk: uint16(len(w.block.chunks)), leaf: leaf,
+	})
+	w.chunk = append(w.chunk, w.page[:]...)
+	if slot+1 == w.o.ChunkPages {
+		return w.flushChunk()
+	}
+	return nil
+}
+
+func (w *writer) flushChunk() error {
+	if len(w.chunk) == 0 {
+		return nil
+	}
+	data, codec := w.packer.Pack(w.chunk)
+	e, err := w.put(data)
+	if err != nil {
+		return err
+	}
+	w.block.chunks = append(w.block.chunks, chunkRef{
+		extent: e, codec: codec, pages: uint8(len(w.chunk) / PageSize),
+	})
+	w.st.RawBytes += uint64(len(w.chunk))
+	w.st.Packed += e.len
+	w.chunk = w.chunk[:0]
+	return nil
+}
