@@ -1,6 +1,7 @@
 package firmware
 
 import (
+	"bytes"
 	"encoding/binary"
 	"testing"
 
@@ -40,15 +41,17 @@ func (m *fakeRAM) Write(pa uint64, b []byte) bool {
 }
 
 func (m *fakeRAM) Read(pa uint64, b []byte) {
-	for i := range b {
-		b[i] = 0xff
-		if !m.has(pa+uint64(i), 1) {
-			continue
+	for len(b) > 0 {
+		chunk := b[:min(uint64(len(b)), 4096-pa&4095)]
+		switch p := m.pages[pa>>12]; {
+		case !m.has(pa, 1):
+			copy(chunk, bytes.Repeat([]byte{0xff}, len(chunk)))
+		case p == nil:
+			clear(chunk)
+		default:
+			copy(chunk, p[pa&4095:])
 		}
-		b[i] = 0
-		if p := m.pages[(pa+uint64(i))>>12]; p != nil {
-			b[i] = p[(pa+uint64(i))&4095]
-		}
+		pa, b = pa+uint64(len(chunk)), b[len(chunk):]
 	}
 }
 

@@ -10,6 +10,8 @@ import (
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+
+	"godwit/devices/acpipm"
 )
 
 const (
@@ -119,6 +121,24 @@ func TestMADT(t *testing.T) {
 			assert.Equal(t, tt.want, have)
 		})
 	}
+}
+
+// TestRegistersAgree: the FADT and the device say the same.
+func TestRegistersAgree(t *testing.T) {
+	fadt := tablesOf(t, Config{APICIDs: ids(1)})["FACP"]
+	port := func(off int) int { return int(binary.LittleEndian.Uint32(fadt[off:])) }
+	assert.Equal(t, acpipm.EventBase, port(fadtPM1Event))
+	assert.Equal(t, acpipm.ControlBase, port(fadtPM1Control))
+	assert.Equal(t, acpipm.TimerBase, port(fadtPMTimer))
+	assert.Equal(t, acpipm.GPE0Base, port(fadtGPE0))
+	assert.Equal(t, acpipm.SMICommand, port(fadtSMICommand))
+	assert.Equal(t, acpipm.ResetPort, port(fadtResetReg+4))
+	assert.Equal(t,
+		[]byte{4, 2, 0, 4, acpipm.GPE0Len, 0, acpipm.EnableValue, acpipm.DisableValue, acpipm.SCI, acpipm.ResetValue},
+		append(append([]byte{}, fadt[fadtLengths:fadtLengths+6]...),
+			fadt[fadtACPIEnable], fadt[fadtACPIDisable], fadt[fadtSCI], fadt[fadtResetValue]))
+	assert.Zero(t, port(fadtFlags)&(1<<8), "the timer has 24 bits")
+	assert.Equal(t, acpipm.SleepS5, SleepTypeS5)
 }
 
 func TestBounds(t *testing.T) {

@@ -26,8 +26,8 @@ const (
 	// SMICommand is the port at which a guest takes the PM registers over:
 	// ACPIEnable sets SCI_EN, ACPIDisable clears it.
 	SMICommand  = 0xb2
-	ACPIEnable  = 2
-	ACPIDisable = 3
+	ACPIEnable  = 0xf1
+	ACPIDisable = 0xf0
 
 	// SleepTypeS5 is SLP_TYP of soft off.
 	SleepTypeS5 = 0
