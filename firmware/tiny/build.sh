@@ -17,6 +17,7 @@ cflags="-std=gnu11 -O2 -m64 -march=x86-64 -ffreestanding -fno-builtin -mno-red-z
 	-mgeneral-regs-only -fno-pic -fno-pie -mcmodel=small -fcf-protection=none
 	-fno-stack-protector -fno-asynchronous-unwind-tables -fno-unwind-tables
 	-fno-strict-aliasing -fno-delete-null-pointer-checks -fno-tree-loop-distribute-patterns
+	-falign-functions=1 -falign-jumps=1 -falign-loops=1 -falign-labels=1
 	-Wall -Wextra -Wno-unused-parameter"
 tmp=$(mktemp -d)
 trap 'rm -rf "$tmp"' EXIT

@@ -109,6 +109,7 @@ struct mark {
 };
 struct fault {
 	u64 vec, err, rip, cr2;
+	u64 rcx, rsi, rdi; /* how far a string instruction came */
 };
 int mark(struct mark *m) __attribute__((returns_twice));
 void trap_init(void);
@@ -169,6 +170,7 @@ void shell(void) __attribute__((noreturn));
 /* selftest*.c share these. */
 void expect(const char *what, u64 have, u64 want);
 void selftest_alu(void);
+void selftest_shift(void);
 void selftest_muldiv(void);
 void selftest_misc(void);
 void selftest_string(void);

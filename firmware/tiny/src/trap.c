@@ -95,7 +95,7 @@ void trap(struct frame *f)
 		if (demand_fault(cr2, f->err))
 			return;
 	}
-	last_fault = (struct fault){ f->vec, f->err, f->rip, cr2 };
+	last_fault = (struct fault){ f->vec, f->err, f->rip, cr2, f->rcx, f->rsi, f->rdi };
 	if (guard) {
 		if (guard_verbose)
 			dump(f, cr2);
