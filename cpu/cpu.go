@@ -53,8 +53,15 @@ type CPU struct {
 	inBlock bool // a block is running: rare accesses are refused with stepReq
 	stepReq bool // the access was refused: the reference must execute the instruction
 	stalled bool // a write met a full pre-image pool
-	again   bool // a REP instruction has iterations left
-	event   bool // the instruction reached a device or changed what may be delivered
+
+	event bool // the instruction reached a device or changed what may be delivered
+	yield bool // PAUSE, HLT: the slice ends
+
+	stepTF  bool // TF was set when the instruction began
+
+	limit  uint64 // Count at which Run ends
+	memGen uint64 // mem.Gen seen
+	gens   [8]uint32
 
 	fault   Fault
 	nextRIP uint64 // where the running instruction goes

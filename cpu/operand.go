@@ -67,7 +67,7 @@ func (c *CPU) arg(in *isa.Inst, i int) (uint64, bool) {
 	case isa.ArgVvvv:
 		return c.reg(in, in.Vvvv, size), true
 	case isa.ArgImm:
-		return in.Imm & sizeMask(size), true
+		return in.Imm, true // extended to 64 bits: the destination's size counts
 	case isa.ArgImm2:
 		return uint64(in.Imm2), true
 	case isa.ArgOne:

@@ -102,7 +102,7 @@ func (s *Shared) TableWritten(page uint32, off int, old, v uint64) {
 // Reset forgets everything, after memory was replaced as a whole.
 func (s *Shared) Reset() {
 	s.tableChanged()
-	s.code.flush(s.mem)
+	s.flushCode()
 }
 
 func (s *Shared) codeAt(off uint64, n int) bool { return s.code.at(off, n) }

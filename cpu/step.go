@@ -26,30 +26,33 @@ func register(t map[isa.Op]handler) {
 func (c *CPU) Step() {
 	c.stats.Steps++
 	c.materialize()
-	c.event = false
 	c.stepReq = false
-	tf := c.RFLAGS & flagTF
-	if !c.fetch() || !c.execute() {
-		if c.stalled {
-			return
+	c.finish(c.fetch() && c.execute())
+}
+
+// finish retires the instruction in c.in, or delivers what it raised.
+func (c *CPU) finish(ok bool) {
+	if !ok {
+		if !c.stalled {
+			c.exception()
 		}
-		c.exception()
 		return
 	}
 	c.Count++
 	c.RIP = c.nextRIP & c.ripMask()
-	c.RFLAGS &^= flagRF
 	if c.Shadow > 0 {
 		c.Shadow--
 	}
-	if tf != 0 || c.DBPending != 0 {
-		c.trap(tf != 0)
+	if c.stepTF || c.DBPending != 0 {
+		c.trap(c.stepTF)
 	}
 }
 
 // execute runs the fetched instruction.
 func (c *CPU) execute() bool {
 	in := &c.in
+	c.stepTF = c.RFLAGS&flagTF != 0
+	c.RFLAGS &^= flagRF
 	c.nextRIP = c.RIP + uint64(in.Len)
 	c.R[isa.RegRIP] = c.nextRIP
 	h := handlers[in.Op]
@@ -135,11 +138,10 @@ func (c *CPU) fetchBytes(lin uint64, b []byte) bool {
 
 // known checks that the CPU model has the instruction.
 func (c *CPU) known(in *isa.Inst) bool {
-	r := &isa.Rows[in.Row]
-	if r.CPUID != 0 && !c.model.has[r.CPUID] {
-		return c.ud()
+	if f := isa.Rows[in.Row].CPUID; f == 0 || c.model.has[f] || in.Fallback() {
+		return true
 	}
-	return true
+	return c.ud()
 }
 
 // exception delivers the pending fault, or its escalation. RIP is still that of

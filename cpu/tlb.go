@@ -85,7 +85,7 @@ func (c *CPU) SetTLBSize(n int) {
 	for i := range c.tlb {
 		c.tlb[i].resize(n)
 	}
-	c.jump.flush()
+	c.newGen()
 }
 
 // FlushTLB empties every cache of translations. It cannot change what the guest
@@ -94,7 +94,7 @@ func (c *CPU) FlushTLB() {
 	for i := range c.tlb {
 		c.tlb[i].flush()
 	}
-	c.jump.flush()
+	c.newGen()
 	c.stats.TLBFlushes++
 }
 

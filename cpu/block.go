@@ -1,0 +1,191 @@
+package cpu
+
+import (
+	"godwit/cpu/isa"
+	"godwit/mem"
+)
+
+// Properties of ops for liveness, see opProps.
+const (
+	propReads   = 1 << iota // needs flags that earlier ops made, or keeps some
+	propWrites              // makes all six status flags
+	propBarrier             // may leave the block before it is done: flags must be right
+	propPair                // the next op code is the same without flags
+)
+
+// jumpCache finds the block at a linear instruction pointer. Entries hold while
+// their generation is the vCPU's.
+type jumpCache struct {
+	e [4096]jumpEntry
+}
+
+type jumpEntry struct {
+	rip uint64
+	gen uint32
+	blk int32
+}
+
+func (j *jumpCache) at(rip uint64) *jumpEntry { return &j.e[(rip^rip>>12)&4095] }
+
+// gen is the generation of the vCPU's present translations and rights. Links
+// between pages and jump cache entries hold for one generation.
+func (c *CPU) gen() uint32 {
+	ctx := uint8(c.mode) << 1
+	if c.CPL == 3 {
+		ctx |= 1
+	}
+	if c.gens[ctx&7] == 0 {
+		c.shared.gen++
+		c.gens[ctx&7] = c.shared.gen
+	}
+	return c.gens[ctx&7]
+}
+
+// newGen makes every link and jump cache entry of the vCPU invalid.
+func (c *CPU) newGen() { c.gens = [8]uint32{} }
+
+// holds tells whether all of a block lies within the code segment; only asked
+// outside 64-bit mode.
+func (c *CPU) holds(b *block) bool {
+	return c.R[isa.RegRIP]+uint64(b.size)-1 <= uint64(c.Seg[isa.CS].Limit)
+}
+
+// lookup finds or translates the block at rip, which is executed next. Zero: the
+// reference must execute the instruction there.
+func (c *CPU) lookup(rip uint64) int32 {
+	j, gen := c.jump.at(rip), c.gen()
+	cc := &c.shared.code
+	if j.rip == rip && j.gen == gen && cc.blocks[j.blk].n != deadBlock {
+		return j.blk
+	}
+	lin := rip
+	if c.mode != isa.Mode64 {
+		lin = (c.Seg[isa.CS].Base + rip) & 0xffffffff
+	} else if !c.canonical(rip) {
+		return 0
+	}
+	var off uint64
+	if e := c.tlb[c.mmu].slot(lin); lin-e.x <= 4095 {
+		off = e.add + (lin - e.x)
+	} else {
+		p, ok := c.translate(lin, accExec, c.mmu)
+		if !ok || !p.ram {
+			return 0
+		}
+		off = p.off
+	}
+	bi := cc.find(blockKey(off, c.mode))
+	if bi == 0 {
+		if bi = c.translateBlock(off); bi == 0 {
+			return 0
+		}
+		gen = c.gen()
+	}
+	*j = jumpEntry{rip, gen, bi}
+	return bi
+}
+
+// follow finds the successor of block bi through exit x at rip, and links it.
+func (c *CPU) follow(bi int32, x int, rip uint64) int32 {
+	flushed := len(c.shared.code.blocks)
+	to := c.lookup(rip)
+	cc := &c.shared.code
+	if to == 0 || len(cc.blocks) < flushed {
+		return to
+	}
+	b := &cc.blocks[bi]
+	l := link{to, c.gen()}
+	// A target in the same page is good as long as the block itself is.
+	at := int64(b.key>>2&0xfff) + int64(b.exit[x])
+	if at >= 0 && at < 4096 && c.mode == isa.Mode64 {
+		l.gen = genAny
+	}
+	b.next[x] = l
+	return to
+}
+
+// translateBlock decodes and lowers the instructions from an arena offset to
+// the block's end. Zero: the first one cannot be part of a block.
+func (c *CPU) translateBlock(off uint64) int32 {
+	cc := &c.shared.code
+	if len(cc.ops) > maxOps {
+		c.shared.flushCode()
+	}
+	l := lowerer{c: c, cc: cc, start: len(cc.ops), mode: c.mode}
+	code := c.ram[off : off&^0xfff+mem.PageSize]
+	for !l.done && l.n < maxBlock && l.pos < len(code) {
+		var in isa.Inst
+		if isa.Decode(code[l.pos:], c.mode, &in) != isa.OK || !c.known(&in) || handlers[in.Op] == nil {
+			break
+		}
+		l.lower(&in)
+		l.pos += int(in.Len)
+	}
+	if l.pos == 0 {
+		return 0
+	}
+	if !l.exits {
+		l.exit[0] = int32(l.pos)
+	}
+	l.liveness()
+	c.stats.Translated++
+	return cc.insert(block{
+		n: int32(l.n), start: uint32(l.start), ops: uint32(len(cc.ops) - l.start),
+		exit: l.exit, key: blockKey(off, c.mode), size: uint16(l.pos),
+	}, c.mem, c.shared)
+}
+
+// flushCode forgets all translated code.
+func (s *Shared) flushCode() {
+	s.code.flush(s.mem)
+	for _, c := range s.cpus {
+		c.newGen()
+	}
+}
+
+// ready makes a memory operand that is read and written accessible through the
+// TLB's write tag. False: a fault, or the reference must execute it.
+func (c *CPU) ready(la uint64, size int) bool {
+	if la&0xfff+uint64(size) > 4096 {
+		c.stepReq = true
+		return false
+	}
+	p, ok := c.translate(la, accWrite, c.mmu)
+	if !ok || !c.mayWrite(p, size) || p.rom {
+		return false
+	}
+	c.tagWrite(la, p.off, c.mmu)
+	return c.tlb[c.mmu].slot(la).w == la&^0xfff
+}
+
+// slow executes op i of a block through its reference handler.
+func (c *CPU) slow(b *block, i int, budget int64) bool {
+	cc := &c.shared.code
+	at := int(b.start) + i
+	m, in := cc.meta[at], &cc.insts[cc.ops[at].imm]
+	c.materialize()
+	rip := c.R[isa.RegRIP]
+	c.RIP = (rip + uint64(m.off)) & c.ripMask()
+	c.Count = c.limit - uint64(budget) - uint64(b.n) + uint64(m.idx)
+	c.nextRIP = c.RIP + uint64(in.Len)
+	c.R[isa.RegRIP] = c.nextRIP
+	ok := handlers[in.Op](c, in)
+	c.R[isa.RegRIP] = rip
+	return ok
+}
+
+// end executes the instruction that ends a block as the reference would. A REP
+// instruction runs until its iterations, the counts or the quiet are over.
+func (c *CPU) end(in *isa.Inst) {
+	c.in = *in
+	c.inBlock = false
+	c.materialize()
+	c.event, c.stepReq = false, false
+	for {
+		rip := c.RIP
+		c.finish(c.execute())
+		if c.RIP != rip || c.Count >= c.limit || c.event || c.yield || c.stalled || in.Flags&(isa.FlagRep|isa.FlagRepne) == 0 {
+			return
+		}
+	}
+}

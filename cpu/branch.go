@@ -1,0 +1,101 @@
+package cpu
+
+import "godwit/cpu/isa"
+
+func init() {
+	register(map[isa.Op]handler{
+		isa.JMP: hJmp, isa.JCC: hJcc, isa.CALL: hCall, isa.RET: hRet,
+		isa.JCXZ: hJcxz, isa.LOOP: hLoop, isa.LOOPE: hLoop, isa.LOOPNE: hLoop,
+		isa.BOUND: hBound,
+	})
+}
+
+// jump makes target the next instruction, if CS holds it.
+func (c *CPU) jumpTo(target uint64, size uint8) bool {
+	target &= addrMask(size)
+	if c.mode == isa.Mode64 {
+		if !c.canonical(target) {
+			return c.gp(0)
+		}
+	} else if target > uint64(c.Seg[isa.CS].Limit) {
+		return c.gp(0)
+	}
+	c.nextRIP = target
+	return true
+}
+
+// target resolves the operand of a near branch.
+func (c *CPU) target(in *isa.Inst) (uint64, bool) {
+	if isa.Rows[in.Row].Args[0] == isa.ArgRel {
+		return c.nextRIP + in.Imm, true
+	}
+	return c.arg(in, 0)
+}
+
+func hJmp(c *CPU, in *isa.Inst) bool {
+	t, ok := c.target(in)
+	return ok && c.jumpTo(t, in.OpSize)
+}
+
+func hJcc(c *CPU, in *isa.Inst) bool {
+	return !c.cond(in.Cond) || c.jumpTo(c.nextRIP+in.Imm, in.OpSize)
+}
+
+// hCall pushes only when the target is good: the push is the last thing that
+// can fail, and undoing nextRIP is free.
+func hCall(c *CPU, in *isa.Inst) bool {
+	ret := c.nextRIP
+	t, ok := c.target(in)
+	return ok && c.jumpTo(t, in.OpSize) && c.push(int(in.OpSize), ret)
+}
+
+func hRet(c *CPU, in *isa.Inst) bool {
+	size := int(in.OpSize)
+	t, ok := c.top(0, size)
+	if !ok || !c.jumpTo(t, in.OpSize) {
+		return false
+	}
+	n := uint64(size)
+	if isa.Rows[in.Row].Args[0] == isa.ArgImm {
+		n += in.Imm & 0xffff
+	}
+	c.setSP(c.R[RSP] + n)
+	return true
+}
+
+func hJcxz(c *CPU, in *isa.Inst) bool {
+	if c.R[RCX]&addrMask(in.AddrSize) != 0 {
+		return true
+	}
+	return c.jumpTo(c.nextRIP+in.Imm, in.OpSize)
+}
+
+func hLoop(c *CPU, in *isa.Inst) bool {
+	n := (c.R[RCX] - 1) & addrMask(in.AddrSize)
+	zf := c.RFLAGS&flagZF != 0
+	taken := n != 0 && (in.Op == isa.LOOP || zf == (in.Op == isa.LOOPE))
+	if taken && !c.jumpTo(c.nextRIP+in.Imm, in.OpSize) {
+		return false
+	}
+	c.setReg(in, RCX, int(in.AddrSize), n)
+	return true
+}
+
+func hBound(c *CPU, in *isa.Inst) bool {
+	size := int(in.OpSize)
+	ea := c.ea(in)
+	lo, ok := c.load(in.Seg, ea, size)
+	if !ok {
+		return false
+	}
+	hi, ok := c.load(in.Seg, (ea+uint64(size))&addrMask(in.AddrSize), size)
+	if !ok {
+		return false
+	}
+	w := uint(8 * size)
+	v := signExtend(c.reg(in, in.Reg, size), w)
+	if v < signExtend(lo, w) || v > signExtend(hi, w) {
+		return c.raise(vecBR)
+	}
+	return true
+}

@@ -1,0 +1,535 @@
+// Command gen writes the block interpreter's op codes and its dispatch switch,
+// zinterp.go. The switch is a table written out: operation x width x operand
+// shape x whether the flags are needed.
+package main
+
+import (
+	"bytes"
+	"fmt"
+	"go/format"
+	"log"
+	"os"
+	"strings"
+)
+
+// Properties of an op for liveness; the names are constants in block.go.
+const (
+	reads   = "propReads"   // reads flags, or keeps some
+	writes  = "propWrites"  // writes all six status flags
+	barrier = "propBarrier" // may leave the block: flags must be right before it
+	pair    = "propPair"    // the next code is the same op without flags
+)
+
+type entry struct{ name, props, body string }
+
+var ops []entry
+
+func emit(name string, body string, props ...string) {
+	p := strings.Join(props, " | ")
+	if p == "" {
+		p = "0"
+	}
+	ops = append(ops, entry{name, p, body})
+}
+
+func get(w int, f string) string {
+	switch w {
+	case 8:
+		return "r[op." + f + "&31] & 0xff"
+	case 16:
+		return "r[op." + f + "&31] & 0xffff"
+	case 32:
+		return "uint64(uint32(r[op." + f + "&31]))"
+	}
+	return "r[op." + f + "&31]"
+}
+
+func set(w int, f, v string) string {
+	r := "r[op." + f + "&31]"
+	switch w {
+	case 8:
+		return r + " = " + r + "&^0xff | (" + v + ")&0xff\n"
+	case 16:
+		return r + " = " + r + "&^0xffff | (" + v + ")&0xffff\n"
+	case 32:
+		return r + " = uint64(uint32(" + v + "))\n"
+	}
+	return r + " = " + v + "\n"
+}
+
+func mask(w int, v string) string {
+	switch w {
+	case 8:
+		return "(" + v + ") & 0xff"
+	case 32:
+		return "uint64(uint32(" + v + "))"
+	}
+	return v
+}
+
+const ea = "ea = r[op.base&31] + r[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))\n"
+
+func rawLoad(w int, at string) string {
+	switch w {
+	case 8:
+		return "uint64(ram[" + at + "])"
+	}
+	return fmt.Sprintf("uint64(mem.Load%d(ram, %s))", w, at)
+}
+
+func rawStore(w int, at, v string) string {
+	if w == 8 {
+		return "ram[" + at + "] = byte(" + v + ")\n"
+	}
+	return fmt.Sprintf("mem.Store%d(ram, %s, uint%d(%s))\n", w, at, w, v)
+}
+
+// load reads w bits at ea into v.
+func load(w int, v string) string {
+	return fmt.Sprintf(`e := &t.e[(ea>>12)&tmask&(tlbMax-1)]
+	if d := ea - e.r; d <= 4096-%d {
+		%s = %s
+	} else if %s, ok = c.readSlow(ea, %d, c.mmu); !ok {
+		goto leave
+	}
+	`, w/8, v, rawLoad(w, "e.add+d"), v, w/8)
+}
+
+// store writes w bits of v at ea.
+func store(w int, v string) string {
+	return fmt.Sprintf(`e := &t.e[(ea>>12)&tmask&(tlbMax-1)]
+	if d := ea - e.w; d <= 4096-%d {
+		%s} else if !c.writeSlow(ea, %d, %s, c.mmu) {
+		goto leave
+	}
+	`, w/8, rawStore(w, "e.add+d", v), w/8, v)
+}
+
+// modify makes at the arena offset of w bits at ea that may be read and written.
+func modify(w int) string {
+	return fmt.Sprintf(`e := &t.e[(ea>>12)&tmask&(tlbMax-1)]
+	at := ea - e.w
+	if at > 4096-%d {
+		if !c.ready(ea, %d) {
+			goto leave
+		}
+		at = ea - e.w
+	}
+	at += e.add
+	`, w/8, w/8)
+}
+
+func size(w int) int { return map[int]int{8: 0, 16: 1, 32: 2, 64: 3}[w] }
+
+func lazy(w int, kind, a, b string) string {
+	return fmt.Sprintf("c.lzOp, c.lzA, c.lzB = %s|%d, %s, %s\n", kind, size(w), a, b)
+}
+
+var widths = []int{8, 32, 64}
+
+// shapes: where destination and source are.
+var shapes = []string{"rr", "ri", "rm", "mr", "mi"}
+
+// operands gives the code that sets a and b, and the one that writes result v.
+func operands(w int, shape string) (pre string, write func(v string) string) {
+	a, b := "a = "+get(w, "dst")+"\n", "b = "+get(w, "src")+"\n"
+	imm := "b = " + mask(w, "uint64(int64(op.imm))") + "\n"
+	reg := func(v string) string { return set(w, "dst", v) }
+	memw := func(v string) string { return rawStore(w, "at", v) }
+	old := "a = " + rawLoad(w, "at") + "\n"
+	switch shape {
+	case "rr":
+		return a + b, reg
+	case "ri":
+		return a + imm, reg
+	case "rm":
+		return ea + load(w, "b") + a, reg
+	case "mr":
+		return ea + modify(w) + b + old, memw
+	}
+	return ea + modify(w) + imm + old, memw
+}
+
+// readOperands is operands for CMP and TEST, which write nothing.
+func readOperands(w int, shape string) string {
+	switch shape {
+	case "mr":
+		return ea + load(w, "a") + "b = " + get(w, "src") + "\n"
+	case "mi":
+		return ea + load(w, "a") + "b = " + mask(w, "uint64(int64(op.imm))") + "\n"
+	}
+	pre, _ := operands(w, shape)
+	return pre
+}
+
+func isMem(shape string) bool { return strings.Contains(shape, "m") }
+
+func with(shape string, props ...string) []string {
+	if isMem(shape) {
+		props = append(props, barrier)
+	}
+	return props
+}
+
+func alu() {
+	for _, o := range []struct{ name, kind, expr string }{
+		{"Add", "lzAdd", "a + b"}, {"Or", "", "a | b"}, {"Adc", "", ""}, {"Sbb", "", ""},
+		{"And", "", "a & b"}, {"Sub", "lzSub", "a - b"}, {"Xor", "", "a ^ b"},
+	} {
+		for _, w := range widths {
+			for _, s := range shapes {
+				pre, write := operands(w, s)
+				name := fmt.Sprintf("op%s%d%s", o.name, w, s)
+				switch {
+				case o.name == "Adc" || o.name == "Sbb":
+					carry(name, o.name, w, s, pre, write)
+				case o.kind != "":
+					emit(name, pre+write(o.expr)+lazy(w, o.kind, "a", "b"), with(s, writes, pair)...)
+					emit(name+"N", pre+write(o.expr), with(s)...)
+				default:
+					emit(name, pre+"v = "+o.expr+"\n"+write("v")+lazy(w, "lzLogic", "v", "0"), with(s, writes, pair)...)
+					emit(name+"N", pre+write(o.expr), with(s)...)
+				}
+			}
+		}
+	}
+}
+
+func carry(name, op string, w int, s, pre string, write func(string) string) {
+	kind, kindC, expr := "lzAdd", "lzAdc", "a + b + v"
+	if op == "Sbb" {
+		kind, kindC, expr = "lzSub", "lzSbb", "a - b - v"
+	}
+	body := pre + "v = c.carry()\n" + write(expr)
+	flags := fmt.Sprintf("c.lzOp, c.lzA, c.lzB = %s|%d, a, b\nif v != 0 {\nc.lzOp = %s|%d\n}\n", kind, size(w), kindC, size(w))
+	emit(name, body+flags, with(s, reads, writes, pair)...)
+	emit(name+"N", body, with(s, reads)...)
+}
+
+// conds are those worth a fused op, by number.
+var conds = []int{2, 3, 4, 5, 6, 7, 8, 9, 12, 13, 14, 15}
+
+func cmpCond(w, n int) string {
+	sa, sb := fmt.Sprintf("int%d(a)", w), fmt.Sprintf("int%d(b)", w)
+	sub := fmt.Sprintf("int%d(a-b) < 0", w)
+	e := map[int]string{2: "a < b", 4: "a == b", 6: "a <= b", 8: sub, 12: sa + " < " + sb, 14: sa + " <= " + sb}[n&^1]
+	if n&1 != 0 {
+		e = "!(" + e + ")"
+	}
+	return e
+}
+
+func testCond(w, n int) string {
+	neg := fmt.Sprintf("int%d(v) < 0", w)
+	e := map[int]string{2: "false", 4: "v == 0", 6: "v == 0", 8: neg, 12: neg, 14: fmt.Sprintf("int%d(v) <= 0", w)}[n&^1]
+	if n&1 != 0 {
+		e = "!(" + e + ")"
+	}
+	return e
+}
+
+func branch(cond string) string { return "if " + cond + " {\nx = 1\n}\nbreak body\n" }
+
+func compares() {
+	for _, w := range widths {
+		for _, s := range shapes {
+			emit(fmt.Sprintf("opCmp%d%s", w, s), readOperands(w, s)+lazy(w, "lzSub", "a", "b"), with(s, writes)...)
+		}
+	}
+	for _, w := range widths {
+		for _, s := range []string{"rr", "ri", "mr", "mi"} {
+			emit(fmt.Sprintf("opTest%d%s", w, s), readOperands(w, s)+lazy(w, "lzLogic", "a&b", "0"), with(s, writes)...)
+		}
+	}
+	for _, w := range widths {
+		for _, s := range shapes {
+			for _, n := range conds {
+				emit(fmt.Sprintf("opCmp%d%sJ%d", w, s, n), readOperands(w, s)+lazy(w, "lzSub", "a", "b")+branch(cmpCond(w, n)), with(s, writes)...)
+			}
+		}
+	}
+	for _, w := range widths {
+		for _, s := range []string{"rr", "ri", "mi"} {
+			for _, n := range conds {
+				emit(fmt.Sprintf("opTest%d%sJ%d", w, s, n), readOperands(w, s)+"v = a & b\n"+lazy(w, "lzLogic", "v", "0")+branch(testCond(w, n)), with(s, writes)...)
+			}
+		}
+	}
+}
+
+func unary() {
+	for _, w := range widths {
+		for _, s := range []string{"r", "m"} {
+			pre, write := "a = "+get(w, "dst")+"\n", func(v string) string { return set(w, "dst", v) }
+			if s == "m" {
+				pre, write = ea+modify(w)+"a = "+rawLoad(w, "at")+"\n", func(v string) string { return rawStore(w, "at", v) }
+			}
+			for _, o := range []struct{ name, kind, expr string }{{"Inc", "lzInc", "a + 1"}, {"Dec", "lzDec", "a - 1"}} {
+				name := fmt.Sprintf("op%s%d%s", o.name, w, s)
+				emit(name, pre+"v = c.carry()\n"+write(o.expr)+lazy(w, o.kind, "a", "v"), with(s, reads, writes, pair)...)
+				emit(name+"N", pre+write(o.expr), with(s)...)
+			}
+			name := fmt.Sprintf("opNeg%d%s", w, s)
+			emit(name, pre+write("-a")+lazy(w, "lzSub", "0", "a"), with(s, writes, pair)...)
+			emit(name+"N", pre+write("-a"), with(s)...)
+			emit(fmt.Sprintf("opNot%d%s", w, s), pre+write("^a"), with(s)...)
+		}
+	}
+}
+
+func shifts() {
+	for _, w := range []int{32, 64} {
+		a := "a = " + get(w, "dst") + "\nb = uint64(op.imm) & 63\n"
+		for _, o := range []struct{ name, kind, expr string }{
+			{"Shl", "lzShl", "a << b"}, {"Shr", "lzShr", "a >> b"},
+			{"Sar", "lzSar", fmt.Sprintf("uint64(int%d(a) >> b)", w)},
+		} {
+			name := fmt.Sprintf("op%s%dri", o.name, w)
+			emit(name, a+set(w, "dst", o.expr)+lazy(w, o.kind, "a", "b"), writes, pair)
+			emit(name+"N", a+set(w, "dst", o.expr))
+			m := fmt.Sprintf("b = r[RCX] & %d\n", w-1)
+			name = fmt.Sprintf("op%s%drc", o.name, w)
+			av := "a = " + get(w, "dst") + "\n" + m
+			emit(name, av+set(w, "dst", o.expr)+"if b != 0 {\n"+lazy(w, o.kind, "a", "b")+"}\n", reads, writes, pair)
+			emit(name+"N", av+set(w, "dst", o.expr))
+		}
+		// Rotates write CF and OF only: these serve when no flag is needed.
+		rot := fmt.Sprintf("bits.RotateLeft%d(uint%d(a), int(b))", w, w)
+		emit(fmt.Sprintf("opRol%dri", w), a+"a = uint64("+rot+")\n"+set(w, "dst", "a")+fmt.Sprintf("c.rotFlags(a, a>>%d^a)\n", w-1), reads, pair)
+		emit(fmt.Sprintf("opRol%driN", w), a+set(w, "dst", "uint64("+rot+")"))
+		rot = fmt.Sprintf("bits.RotateLeft%d(uint%d(a), -int(b))", w, w)
+		emit(fmt.Sprintf("opRor%dri", w), a+"a = uint64("+rot+")\n"+set(w, "dst", "a")+fmt.Sprintf("c.rotFlags(a>>%d, a>>%d^a>>%d)\n", w-1, w-1, w-2), reads, pair)
+		emit(fmt.Sprintf("opRor%driN", w), a+set(w, "dst", "uint64("+rot+")"))
+		for _, o := range []struct{ name, step string }{{"Shld", "a<<b | v>>(%d-b)"}, {"Shrd", "a>>b | v<<(%d-b)"}} {
+			name := fmt.Sprintf("op%s%driN", o.name, w)
+			emit(name, a+"v = "+get(w, "src")+"\n"+set(w, "dst", fmt.Sprintf(o.step, w)))
+		}
+	}
+}
+
+func moves() {
+	for _, w := range []int{8, 16, 32, 64} {
+		emit(fmt.Sprintf("opMov%drr", w), set(w, "dst", get(w, "src")))
+		emit(fmt.Sprintf("opMov%drm", w), ea+load(w, "v")+set(w, "dst", "v"), barrier)
+		emit(fmt.Sprintf("opMov%dmr", w), ea+"v = "+get(w, "src")+"\n"+store(w, "v"), barrier)
+		emit(fmt.Sprintf("opMov%dmi", w), ea+"v = uint64(int64(op.imm))\n"+store(w, "v"), barrier)
+	}
+	emit("opMov8ri", set(8, "dst", "uint64(int64(op.imm))"))
+	emit("opMov16ri", set(16, "dst", "uint64(int64(op.imm))"))
+	emit("opMovri", "r[op.dst&31] = op.imm64()\n")
+	for _, from := range []int{8, 16, 32} {
+		// Zero extension to 32 and 64 bits is the same; from 32 bits it is MOV.
+		if from < 32 {
+			emit(fmt.Sprintf("opMovzx%drr", from), "r[op.dst&31] = "+get(from, "src")+"\n")
+			emit(fmt.Sprintf("opMovzx%drm", from), ea+load(from, "v")+"r[op.dst&31] = v\n", barrier)
+		}
+		for _, to := range []int{32, 64} {
+			if from >= to {
+				continue
+			}
+			sx := func(v string) string { return fmt.Sprintf("uint64(int64(int%d(%s)))", from, v) }
+			emit(fmt.Sprintf("opMovsx%dto%drr", from, to), set(to, "dst", sx("r[op.src&31]")))
+			emit(fmt.Sprintf("opMovsx%dto%drm", from, to), ea+load(from, "v")+set(to, "dst", sx("v")), barrier)
+		}
+	}
+	emit("opLea32", ea+set(32, "dst", "ea"))
+	emit("opLea64", ea+set(64, "dst", "ea"))
+	for _, w := range []int{32, 64} {
+		emit(fmt.Sprintf("opXchg%drr", w), "a = "+get(w, "dst")+"\nb = "+get(w, "src")+"\n"+set(w, "dst", "b")+set(w, "src", "a"))
+		emit(fmt.Sprintf("opXchg%dmr", w), ea+modify(w)+"b = "+get(w, "src")+"\na = "+rawLoad(w, "at")+"\n"+rawStore(w, "at", "b")+set(w, "src", "a"), barrier)
+		emit(fmt.Sprintf("opCmov%drr", w), "v = "+get(w, "dst")+"\nif c.cond(op.scale) {\nv = "+get(w, "src")+"\n}\n"+set(w, "dst", "v"), reads)
+		emit(fmt.Sprintf("opCbw%d", w), set(w, "dst", fmt.Sprintf("uint64(int64(int%d(r[RAX])))", w/2)))
+		emit(fmt.Sprintf("opCwd%d", w), set(w, "dst", fmt.Sprintf("uint64(int%d(r[RAX]) >> %d)", w, w-1)))
+		emit(fmt.Sprintf("opBswap%d", w), set(w, "dst", fmt.Sprintf("uint64(bits.ReverseBytes%d(uint%d(r[op.dst&31])))", w, w)))
+	}
+	emit("opSetcc", "v = 0\nif c.cond(op.scale) {\nv = 1\n}\n"+set(8, "dst", "v"), reads)
+}
+
+func multiply() {
+	for _, w := range []int{32, 64} {
+		imul := "hi, v = imulWide(a, b, 8)\n"
+		fl := "c.lzOp, c.lzA, c.lzB = lzMul|3, v, b2u(hi != uint64(int64(v)>>63))\n"
+		plain := set(w, "dst", "a * b")
+		if w == 32 {
+			imul = "v = uint64(int64(int32(a)) * int64(int32(b)))\n"
+			fl = "c.lzOp, c.lzA, c.lzB = lzMul|2, uint64(uint32(v)), b2u(int64(v) != int64(int32(v)))\n"
+		}
+		for _, s := range []string{"rr", "rm"} {
+			pre, write := operands(w, s)
+			emit(fmt.Sprintf("opImul%d%s", w, s), pre+imul+write("v")+fl, with(s, writes, pair)...)
+			emit(fmt.Sprintf("opImul%d%sN", w, s), pre+plain, with(s)...)
+		}
+		pre := "a = " + get(w, "src") + "\nb = uint64(int64(op.imm))\n"
+		if w == 32 {
+			pre = "a = " + get(w, "src") + "\nb = uint64(uint32(op.imm))\n"
+		}
+		emit(fmt.Sprintf("opImul%drri", w), pre+imul+set(w, "dst", "v")+fl, writes, pair)
+		emit(fmt.Sprintf("opImul%drriN", w), pre+plain)
+		emit(fmt.Sprintf("opMul%dr", w), "hi, v = mulWide("+get(w, "src")+", "+get(w, "dst")+fmt.Sprintf(", %d)\n", w/8)+
+			setName(w, "RAX", "v")+setName(w, "RDX", "hi")+lazy(w, "lzMul", "v", "b2u(hi != 0)"), writes)
+	}
+}
+
+func setName(w int, reg, v string) string {
+	if w == 32 {
+		return "r[" + reg + "] = uint64(uint32(" + v + "))\n"
+	}
+	return "r[" + reg + "] = " + v + "\n"
+}
+
+func bitops() {
+	for _, w := range []int{32, 64} {
+		m := fmt.Sprintf("%d", w-1)
+		for _, s := range []string{"rr", "ri", "mi"} {
+			b := "b = r[op.src&31] & " + m + "\n"
+			if s != "rr" {
+				b = "b = uint64(op.imm) & " + m + "\n"
+			}
+			a := "a = " + get(w, "dst") + "\n"
+			if s == "mi" {
+				a = ea + load(w, "a")
+			}
+			emit(fmt.Sprintf("opBt%d%s", w, s), a+b+"c.setFlags(flagCF, a>>b&1)\n", with(s, reads)...)
+		}
+	}
+}
+
+func control() {
+	emit("opNop", "")
+	emit("opJmp", "x = 1\nbreak body\n")
+	emit("opJcc", "if c.cond(op.scale) {\nx = 1\n}\nbreak body\n", reads)
+	emit("opJccZ", "if c.zero() {\nx = 1\n}\nbreak body\n", reads)
+	emit("opJccNZ", "if !c.zero() {\nx = 1\n}\nbreak body\n", reads)
+	emit("opPush", "ea = r[RSP] - 8\nv = r[op.src&31]\n"+store(64, "v")+"r[RSP] -= 8\n", barrier)
+	emit("opPushi", "ea = r[RSP] - 8\nv = uint64(int64(op.imm))\n"+store(64, "v")+"r[RSP] -= 8\n", barrier)
+	emit("opPop", "ea = r[RSP]\n"+load(64, "v")+"r[RSP] += 8\nr[op.dst&31] = v\n", barrier)
+	emit("opLeave", "ea = r[RBP]\n"+load(64, "v")+"r[RSP] = ea + 8\nr[RBP] = v\n", barrier)
+	emit("opCall", "ea = r[RSP] - 8\nv = r[isa.RegRIP] + uint64(int64(op.imm))\n"+store(64, "v")+"r[RSP] -= 8\nx = 1\nbreak body\n", barrier)
+	emit("opCallr", "rip = r[op.dst&31]\nif !c.canonical(rip) {\ngoto leave\n}\nea = r[RSP] - 8\nv = r[isa.RegRIP] + uint64(int64(op.imm))\n"+store(64, "v")+"r[RSP] -= 8\ngoto indirect\n", barrier)
+	emit("opCallm", ea+load(64, "rip")+"if !c.canonical(rip) {\ngoto leave\n}\nea = r[RSP] - 8\nv = r[isa.RegRIP] + uint64(int64(op.imm))\ne = &t.e[(ea>>12)&tmask&(tlbMax-1)]\nif d := ea - e.w; d <= 4096-8 {\nmem.Store64(ram, e.add+d, v)\n} else if !c.writeSlow(ea, 8, v, c.mmu) {\ngoto leave\n}\nr[RSP] -= 8\ngoto indirect\n", barrier)
+	emit("opJmpr", "rip = r[op.dst&31]\nif !c.canonical(rip) {\ngoto leave\n}\ngoto indirect\n", barrier)
+	emit("opJmpm", ea+load(64, "rip")+"if !c.canonical(rip) {\ngoto leave\n}\ngoto indirect\n", barrier)
+	emit("opRet", "ea = r[RSP]\n"+load(64, "rip")+"if !c.canonical(rip) {\ngoto leave\n}\nr[RSP] += 8 + uint64(uint32(op.imm))\ngoto indirect\n", barrier)
+	emit("opSlow", "if !c.slow(bk, i, budget) {\ngoto leave\n}\n", reads, barrier)
+	emit("opEnd", "c.RIP = (r[isa.RegRIP] + uint64(cc.meta[int(bk.start)+i].off)) & rmask\nc.Count = c.limit - uint64(budget)\nif budget > 0 {\nc.end(&cc.insts[op.imm])\n}\nreturn false\n", reads, barrier)
+}
+
+func main() {
+	alu()
+	compares()
+	unary()
+	shifts()
+	moves()
+	multiply()
+	bitops()
+	control()
+
+	var out bytes.Buffer
+	p := func(f string, a ...any) { fmt.Fprintf(&out, f, a...) }
+	p("// Code generated by cpu/gen; DO NOT EDIT.\n\npackage cpu\n\nimport (\n\"math/bits\"\n\n\"godwit/cpu/isa\"\n\"godwit/mem\"\n)\n\n")
+	p("// Op codes of the block interpreter. N: without flags.\nconst (\n")
+	for i, o := range ops {
+		if i == 0 {
+			p("%s = iota\n", o.name)
+		} else {
+			p("%s\n", o.name)
+		}
+	}
+	p("numOps\n)\n\n// opProps are the properties that liveness needs.\nvar opProps = [numOps]uint8{\n")
+	for _, o := range ops {
+		if o.props != "0" {
+			p("%s: %s,\n", o.name, o.props)
+		}
+	}
+	p("}\n\n")
+	p("%s", head)
+	for _, o := range ops {
+		p("case %s:\n%s", o.name, o.body)
+	}
+	p("%s", tail)
+	src, err := format.Source(out.Bytes())
+	if err != nil {
+		os.WriteFile("zinterp.go", out.Bytes(), 0o644)
+		log.Fatal(err)
+	}
+	if err := os.WriteFile("zinterp.go", src, 0o644); err != nil {
+		log.Fatal(err)
+	}
+}
+
+const head = `// interp runs block bi, whose first instruction is at R[RegRIP], and the blocks
+// that follow it, while they fit into the budget of counts. It leaves RIP at the
+// next instruction and Count exact; step tells that the reference must execute
+// that instruction.
+func (c *CPU) interp(bi int32, budget int64) (step bool) {
+	var (
+		r     = &c.R
+		ram   = c.ram
+		t     = &c.tlb[c.mmu]
+		tmask = t.mask
+		cc    = &c.shared.code
+		gen   = c.gen()
+		rmask = c.ripMask()
+
+		bk                  *block
+		ops                 []op
+		i, x                int
+		ea, a, b, v, hi, rip uint64
+		ok                  bool
+	)
+	for {
+		bk = &cc.blocks[bi]
+		budget -= int64(bk.n)
+		if budget < 0 || (rmask != ^uint64(0) && !c.holds(bk)) {
+			c.RIP = r[isa.RegRIP]
+			c.Count = c.limit - uint64(budget+int64(bk.n))
+			return false
+		}
+		ops = cc.ops[bk.start : bk.start+bk.ops]
+		x = 0
+	body:
+		for i = 0; i < len(ops); i++ {
+			op := &ops[i]
+			switch op.code {
+`
+
+const tail = `}
+		}
+		rip = (r[isa.RegRIP] + uint64(int64(bk.exit[x]))) & rmask
+		r[isa.RegRIP] = rip
+		if l := &bk.next[x]; (l.gen == gen || l.gen == genAny) && cc.blocks[l.blk].n != deadBlock {
+			bi = l.blk
+			continue
+		}
+		if budget > 0 {
+			if bi = c.follow(bi, x, rip); bi != 0 {
+				continue
+			}
+		}
+		c.RIP = rip
+		c.Count = c.limit - uint64(budget)
+		return false
+
+	indirect:
+		r[isa.RegRIP] = rip
+		if j := c.jump.at(rip); j.rip == rip && j.gen == gen && cc.blocks[j.blk].n != deadBlock {
+			bi = j.blk
+			continue
+		}
+		if budget > 0 {
+			if bi = c.lookup(rip); bi != 0 {
+				continue
+			}
+		}
+		c.RIP = rip
+		c.Count = c.limit - uint64(budget)
+		return false
+
+	leave: // before the instruction of ops[i]
+		m := cc.meta[int(bk.start)+i]
+		c.RIP = (r[isa.RegRIP] + uint64(m.off)) & rmask
+		c.Count = c.limit - uint64(budget+int64(bk.n)-int64(m.idx))
+		return true
+	}
+}
+`

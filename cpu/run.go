@@ -1,0 +1,83 @@
+package cpu
+
+// Run executes until Count reaches limit, the vCPU waits or yields its slice, a
+// write stalls, or an instruction reached a device: then deadlines and lines may
+// have moved and the machine looks at them before it calls again. Where Run
+// returns early is not observable.
+func (c *CPU) Run(limit uint64) {
+	c.begin(limit)
+	for c.Count < limit && !c.event && !c.yield && !c.stalled {
+		if c.deliverable() {
+			c.Interrupt()
+			continue
+		}
+		if c.Activity != Running {
+			return
+		}
+		if c.mustStep() || !c.runBlocks() {
+			c.Step()
+		}
+	}
+}
+
+// RunReference is Run on the reference engine alone.
+func (c *CPU) RunReference(limit uint64) {
+	c.begin(limit)
+	for c.Count < limit && !c.event && !c.yield && !c.stalled {
+		if c.deliverable() {
+			c.Interrupt()
+			continue
+		}
+		if c.Activity != Running {
+			return
+		}
+		c.Step()
+	}
+}
+
+func (c *CPU) begin(limit uint64) {
+	c.limit = limit
+	c.event, c.yield, c.stalled = false, false, false
+	if g := c.mem.Gen(); g != c.memGen {
+		c.memGen = g
+		c.dropWriteTags()
+	}
+}
+
+// deliverable tells whether something can interrupt before the next instruction.
+func (c *CPU) deliverable() bool {
+	return (c.intr && c.RFLAGS&flagIF != 0 && c.Shadow == 0) || (c.NMIPending && !c.NMIBlocked && c.Shadow == 0)
+}
+
+// mustStep tells whether the next instruction needs what only the reference
+// does: shadows, single-stepping, breakpoints, alignment checks.
+func (c *CPU) mustStep() bool {
+	return c.Shadow != 0 || c.RFLAGS&(flagTF|flagRF|flagVM) != 0 || c.DR[7]&0xff != 0 || c.DBPending != 0 ||
+		(c.RFLAGS&flagAC != 0 && c.CPL == 3 && c.CR0&cr0AM != 0)
+}
+
+// runBlocks runs translated code from RIP. False: the instruction at RIP needs
+// the reference.
+func (c *CPU) runBlocks() bool {
+	c.inBlock = true
+	bi := c.lookup(c.RIP)
+	if bi == 0 || int64(c.shared.code.blocks[bi].n) > int64(c.limit-c.Count) {
+		c.inBlock = false
+		return false
+	}
+	c.stats.Blocks++
+	c.R[16] = c.RIP
+	step := c.interp(bi, int64(c.limit-c.Count))
+	c.inBlock = false
+	return !step
+}
+
+// Idle tells whether the vCPU waits for something.
+func (c *CPU) Idle() bool { return c.Activity != Running && !c.deliverable() }
+
+// Event tells whether the last Run ended because a device was reached.
+func (c *CPU) Event() bool { return c.event }
+
+// Stalled tells whether the last Run ended at a write that a full pre-image
+// pool refused.
+func (c *CPU) Stalled() bool { return c.stalled }

@@ -1,0 +1,156 @@
+package cpu
+
+import "godwit/cpu/isa"
+
+func init() {
+	register(map[isa.Op]handler{
+		isa.MOVS: rep(sMovs), isa.STOS: rep(sStos), isa.LODS: rep(sLods),
+		isa.SCAS: rep(sScas), isa.CMPS: rep(sCmps), isa.INS: rep(sIns), isa.OUTS: rep(sOuts),
+	})
+}
+
+// rep makes a string instruction of its one-element step. With a REP prefix one
+// execution is one iteration: RIP stays while iterations are left, so that
+// interrupts, faults and counts fall between elements [SDM 2 REP].
+func rep(step handler) handler {
+	return func(c *CPU, in *isa.Inst) bool {
+		if in.Flags&(isa.FlagRep|isa.FlagRepne) == 0 {
+			return step(c, in)
+		}
+		m := addrMask(in.AddrSize)
+		n := c.R[RCX] & m
+		if n == 0 {
+			if in.AddrSize == 4 {
+				c.R[RCX] = 0
+			}
+			return true
+		}
+		if !step(c, in) {
+			return false
+		}
+		n--
+		c.setReg(in, RCX, int(in.AddrSize), n)
+		if n != 0 && !(comparing(in.Op) && c.repEnds(in)) {
+			c.nextRIP = c.RIP
+		}
+		return true
+	}
+}
+
+func comparing(op isa.Op) bool { return op == isa.SCAS || op == isa.CMPS }
+
+// repEnds tells whether ZF ends REPE or REPNE.
+func (c *CPU) repEnds(in *isa.Inst) bool {
+	zf := c.RFLAGS&flagZF != 0
+	return zf == (in.Flags&isa.FlagRepne != 0)
+}
+
+// advance moves an index register by one element in the direction of DF.
+func (c *CPU) advance(in *isa.Inst, r uint8, size int) {
+	by := uint64(size)
+	if c.RFLAGS&flagDF != 0 {
+		by = -by
+	}
+	c.setReg(in, r, int(in.AddrSize), c.R[r]+by)
+}
+
+func (c *CPU) index(in *isa.Inst, r uint8) uint64 { return c.R[r] & addrMask(in.AddrSize) }
+
+// strSize is the element's size: that of the memory operand.
+func strSize(in *isa.Inst) int {
+	if in.Op == isa.OUTS {
+		return in.ArgSize(1)
+	}
+	return in.ArgSize(0)
+}
+
+func sMovs(c *CPU, in *isa.Inst) bool {
+	size := strSize(in)
+	v, ok := c.load(in.Seg, c.index(in, RSI), size)
+	if !ok || !c.store(isa.ES, c.index(in, RDI), size, v) {
+		return false
+	}
+	c.advance(in, RSI, size)
+	c.advance(in, RDI, size)
+	return true
+}
+
+func sStos(c *CPU, in *isa.Inst) bool {
+	size := strSize(in)
+	if !c.store(isa.ES, c.index(in, RDI), size, c.R[RAX]) {
+		return false
+	}
+	c.advance(in, RDI, size)
+	return true
+}
+
+func sLods(c *CPU, in *isa.Inst) bool {
+	size := strSize(in)
+	v, ok := c.load(in.Seg, c.index(in, RSI), size)
+	if !ok {
+		return false
+	}
+	c.setReg(in, RAX, size, v)
+	c.advance(in, RSI, size)
+	return true
+}
+
+func sScas(c *CPU, in *isa.Inst) bool {
+	size := strSize(in)
+	v, ok := c.load(isa.ES, c.index(in, RDI), size)
+	if !ok {
+		return false
+	}
+	c.setStatus(flagsOf(lzSub|sizeCode(size), c.R[RAX]&sizeMask(size), v))
+	c.advance(in, RDI, size)
+	return true
+}
+
+func sCmps(c *CPU, in *isa.Inst) bool {
+	size := strSize(in)
+	a, ok := c.load(in.Seg, c.index(in, RSI), size)
+	if !ok {
+		return false
+	}
+	b, ok := c.load(isa.ES, c.index(in, RDI), size)
+	if !ok {
+		return false
+	}
+	c.setStatus(flagsOf(lzSub|sizeCode(size), a, b))
+	c.advance(in, RSI, size)
+	c.advance(in, RDI, size)
+	return true
+}
+
+// sIns checks the destination before it reads the port: a read has effects.
+func sIns(c *CPU, in *isa.Inst) bool {
+	size := strSize(in)
+	port := uint16(c.R[RDX])
+	if !c.ioAllowed(port, size) {
+		return false
+	}
+	d, ok := c.dstMem(isa.ES, c.index(in, RDI), size)
+	if !ok {
+		return false
+	}
+	c.event = true
+	c.put(in, d, uint64(c.bus.In(port, size)))
+	c.advance(in, RDI, size)
+	return true
+}
+
+func sOuts(c *CPU, in *isa.Inst) bool {
+	size := strSize(in)
+	port := uint16(c.R[RDX])
+	if !c.ioAllowed(port, size) {
+		return false
+	}
+	v, ok := c.load(in.Seg, c.index(in, RSI), size)
+	if !ok {
+		return false
+	}
+	c.event = true
+	c.bus.Out(port, size, uint32(v))
+	c.advance(in, RSI, size)
+	return true
+}
