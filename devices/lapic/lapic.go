@@ -149,7 +149,7 @@ func (l *LAPIC) Restored() error {
 	if !l.validBase(l.BASE) {
 		return fmt.Errorf("restore %s: IA32_APIC_BASE is %#x", l.w.ID, l.BASE)
 	}
-	if l.SVR&^svrMask != 0 || l.DFR|dfrMask != 0xffffffff || l.LDR&^ldrMask != 0 || l.TDCR&^tdcrMask != 0 {
+	if l.SVR&^svrMask != 0 || l.DFR&dfrMask != dfrMask || l.LDR&^ldrMask != 0 || l.TDCR&^tdcrMask != 0 {
 		return fmt.Errorf("restore %s: reserved bits in SVR %#x, DFR %#x, LDR %#x or TDCR %#x", l.w.ID, l.SVR, l.DFR, l.LDR, l.TDCR)
 	}
 	for i, v := range l.LVT {
