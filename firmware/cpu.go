@@ -1,0 +1,41 @@
+package firmware
+
+// MSR is a model-specific register and the value firmware leaves in it.
+type MSR struct {
+	Index uint32
+	Value uint64
+}
+
+// Memory types and registers of the MTRRs [SDM 3A 12.11].
+const (
+	mtrrPhysBase0 = 0x200
+	mtrrPhysMask0 = 0x201
+	mtrrFix64K    = 0x250 // 0-7ffff
+	mtrrFix16K    = 0x258 // 80000-9ffff; 259: a0000-bffff
+	mtrrFix4K     = 0x268 // to 26f: c0000-fffff
+	mtrrDefType   = 0x2ff
+
+	memUC       = 0
+	memWP       = 0x0505050505050505
+	memWB       = 0x0606060606060606
+	mtrrValid   = 1 << 11
+	mtrrEnabled = 3<<10 | 6 // E, FE, default write-back
+)
+
+// MSRs returns what firmware sets on every CPU before a kernel runs: the memory
+// types. physBits is the width of physical addresses. Why: with the MTRRs off
+// all memory is uncacheable on paper, and Linux then leaves the PAT alone.
+func MSRs(physBits uint) []MSR {
+	hole := uint64(1)<<physBits - (highRAMBase - lowRAMLimit)
+	msrs := []MSR{
+		{mtrrPhysBase0, lowRAMLimit | memUC}, // devices from 3 to 4 GiB
+		{mtrrPhysMask0, hole | mtrrValid},
+		{mtrrFix64K, memWB},
+		{mtrrFix16K, memWB},
+		{mtrrFix16K + 1, memUC},
+	}
+	for i := range uint32(8) {
+		msrs = append(msrs, MSR{mtrrFix4K + i, memWP})
+	}
+	return append(msrs, MSR{mtrrDefType, mtrrEnabled})
+}

@@ -1,0 +1,16 @@
+package firmware
+
+import (
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+)
+
+func TestMSRs(t *testing.T) {
+	msrs := MSRs(40)
+	assert.Equal(t, []MSR{{0x200, 0xc0000000}, {0x201, 0xffc0000800}}, msrs[:2])
+	require.Len(t, msrs, 14)
+	assert.Equal(t, MSR{0x26f, 0x0505050505050505}, msrs[12])
+	assert.Equal(t, MSR{0x2ff, 0xc06}, msrs[13], "turned on last")
+}
