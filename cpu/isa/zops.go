@@ -7,598 +7,960 @@ type Op uint16
 
 // The operations, with their first encoding and how many there are.
 const (
-	None            Op = iota
-	AAA                // 37 (1)
-	AAD                // D5 ib (1)
-	AAM                // D4 ib (1)
-	AAS                // 3F (1)
-	ADC                // 10 /r (10)
-	ADCX               // 66 0F 38 F6 /r (1)
-	ADD                // 00 /r (10)
-	ADDPD              // 66 0F 58 /r (1)
-	ADDPS              // NP 0F 58 /r (1)
-	ADDSD              // F2 0F 58 /r (1)
-	ADDSS              // F3 0F 58 /r (1)
-	ADDSUBPD           // 66 0F D0 /r (1)
-	ADDSUBPS           // F2 0F D0 /r (1)
-	ADOX               // F3 0F 38 F6 /r (1)
-	AESDEC             // 66 0F 38 DE /r (1)
-	AESDECLAST         // 66 0F 38 DF /r (1)
-	AESENC             // 66 0F 38 DC /r (1)
-	AESENCLAST         // 66 0F 38 DD /r (1)
-	AESIMC             // 66 0F 38 DB /r (1)
-	AESKEYGENASSIST    // 66 0F 3A DF /r ib (1)
-	AND                // 20 /r (10)
-	ANDNPD             // 66 0F 55 /r (1)
-	ANDNPS             // NP 0F 55 /r (1)
-	ANDPD              // 66 0F 54 /r (1)
-	ANDPS              // NP 0F 54 /r (1)
-	ARPL               // 63 /r (1)
-	BLENDPD            // 66 0F 3A 0D /r ib (1)
-	BLENDPS            // 66 0F 3A 0C /r ib (1)
-	BLENDVPD           // 66 0F 38 15 /r (1)
-	BLENDVPS           // 66 0F 38 14 /r (1)
-	BOUND              // 62 /r (1)
-	BSF                // 0F BC /r (1)
-	BSR                // 0F BD /r (1)
-	BSWAP              // 0F C8+r (1)
-	BT                 // 0F A3 /r (2)
-	BTC                // 0F BA /7 ib (2)
-	BTR                // 0F B3 /r (2)
-	BTS                // 0F AB /r (2)
-	CALL               // E8 cz (2)
-	CALLFAR            // 9A cp (2)
-	CBW                // 98 (1)
-	CLAC               // NP 0F 01 CA (1)
-	CLC                // F8 (1)
-	CLD                // FC (1)
-	CLFLUSH            // NP 0F AE /7 (1)
-	CLFLUSHOPT         // 66 0F AE /7 (1)
-	CLGI               // 0F 01 DD (1)
-	CLI                // FA (1)
-	CLRSSBSY           // F3 0F AE /6 (1)
-	CLTS               // 0F 06 (1)
-	CLWB               // 66 0F AE /6 (1)
-	CLZERO             // 0F 01 FC (1)
-	CMC                // F5 (1)
-	CMOVCC             // 0F 40+cc /r (1)
-	CMP                // 38 /r (10)
-	CMPPD              // 66 0F C2 /r ib (1)
-	CMPPS              // NP 0F C2 /r ib (1)
-	CMPS               // A6 (2)
-	CMPSD              // F2 0F C2 /r ib (1)
-	CMPSS              // F3 0F C2 /r ib (1)
-	CMPXCHG            // 0F B0 /r (2)
-	CMPXCHG16B         // W1 0F C7 /1 (1)
-	CMPXCHG8B          // W0 0F C7 /1 (1)
-	COMISD             // 66 0F 2F /r (1)
-	COMISS             // NP 0F 2F /r (1)
-	CPUID              // 0F A2 (1)
-	CRC32              // F2 0F 38 F0 /r (2)
-	CVTDQ2PD           // F3 0F E6 /r (1)
-	CVTDQ2PS           // NP 0F 5B /r (1)
-	CVTPD2DQ           // F2 0F E6 /r (1)
-	CVTPD2PI           // 66 0F 2D /r (1)
-	CVTPD2PS           // 66 0F 5A /r (1)
-	CVTPI2PD           // 66 0F 2A /r (1)
-	CVTPI2PS           // NP 0F 2A /r (1)
-	CVTPS2DQ           // 66 0F 5B /r (1)
-	CVTPS2PD           // NP 0F 5A /r (1)
-	CVTPS2PI           // NP 0F 2D /r (1)
-	CVTSD2SI           // F2 0F 2D /r (1)
-	CVTSD2SS           // F2 0F 5A /r (1)
-	CVTSI2SD           // F2 0F 2A /r (1)
-	CVTSI2SS           // F3 0F 2A /r (1)
-	CVTSS2SD           // F3 0F 5A /r (1)
-	CVTSS2SI           // F3 0F 2D /r (1)
-	CVTTPD2DQ          // 66 0F E6 /r (1)
-	CVTTPD2PI          // 66 0F 2C /r (1)
-	CVTTPS2DQ          // F3 0F 5B /r (1)
-	CVTTPS2PI          // NP 0F 2C /r (1)
-	CVTTSD2SI          // F2 0F 2C /r (1)
-	CVTTSS2SI          // F3 0F 2C /r (1)
-	CWD                // 99 (1)
-	DAA                // 27 (1)
-	DAS                // 2F (1)
-	DEC                // 48+r (3)
-	DIV                // F6 /6 (2)
-	DIVPD              // 66 0F 5E /r (1)
-	DIVPS              // NP 0F 5E /r (1)
-	DIVSD              // F2 0F 5E /r (1)
-	DIVSS              // F3 0F 5E /r (1)
-	DPPD               // 66 0F 3A 41 /r ib (1)
-	DPPS               // 66 0F 3A 40 /r ib (1)
-	EMMS               // NP 0F 77 (1)
-	ENDBR32            // F3 0F 1E FB (1)
-	ENDBR64            // F3 0F 1E FA (1)
-	ENTER              // C8 iw ib (1)
-	EXTRACTPS          // 66 0F 3A 17 /r ib (1)
-	F2XM1              // D9 F0 (1)
-	FABS               // D9 E1 (1)
-	FADD               // D8 /0 (4)
-	FADDP              // DE C0+i (1)
-	FBLD               // DF /4 (1)
-	FBSTP              // DF /6 (1)
-	FCHS               // D9 E0 (1)
-	FCMOVB             // DA C0+i (1)
-	FCMOVBE            // DA D0+i (1)
-	FCMOVE             // DA C8+i (1)
-	FCMOVNB            // DB C0+i (1)
-	FCMOVNBE           // DB D0+i (1)
-	FCMOVNE            // DB C8+i (1)
-	FCMOVNU            // DB D8+i (1)
-	FCMOVU             // DA D8+i (1)
-	FCOM               // D8 /2 (4)
-	FCOMI              // DB F0+i (1)
-	FCOMIP             // DF F0+i (1)
-	FCOMP              // D8 /3 (5)
-	FCOMPP             // DE D9 (1)
-	FCOS               // D9 FF (1)
-	FDECSTP            // D9 F6 (1)
-	FDIV               // D8 /6 (4)
-	FDIVP              // DE F8+i (1)
-	FDIVR              // D8 /7 (4)
-	FDIVRP             // DE F0+i (1)
-	FFREE              // DD C0+i (1)
-	FFREEP             // DF C0+i (1)
-	FIADD              // DA /0 (2)
-	FICOM              // DA /2 (2)
-	FICOMP             // DA /3 (2)
-	FIDIV              // DA /6 (2)
-	FIDIVR             // DA /7 (2)
-	FILD               // DB /0 (3)
-	FIMUL              // DA /1 (2)
-	FINCSTP            // D9 F7 (1)
-	FIST               // DB /2 (2)
-	FISTP              // DB /3 (3)
-	FISTTP             // DB /1 (3)
-	FISUB              // DA /4 (2)
-	FISUBR             // DA /5 (2)
-	FLD                // D9 /0 (4)
-	FLD1               // D9 E8 (1)
-	FLDCW              // D9 /5 (1)
-	FLDENV             // D9 /4 (1)
-	FLDL2E             // D9 EA (1)
-	FLDL2T             // D9 E9 (1)
-	FLDLG2             // D9 EC (1)
-	FLDLN2             // D9 ED (1)
-	FLDPI              // D9 EB (1)
-	FLDZ               // D9 EE (1)
-	FMUL               // D8 /1 (4)
-	FMULP              // DE C8+i (1)
-	FNCLEX             // DB E2 (1)
-	FNDISI             // DB E1 (1)
-	FNENI              // DB E0 (1)
-	FNINIT             // DB E3 (1)
-	FNOP               // D9 D0 (1)
-	FNSAVE             // DD /6 (1)
-	FNSETPM            // DB E4 (1)
-	FNSTCW             // D9 /7 (1)
-	FNSTENV            // D9 /6 (1)
-	FNSTSW             // DD /7 (2)
-	FPATAN             // D9 F3 (1)
-	FPREM              // D9 F8 (1)
-	FPREM1             // D9 F5 (1)
-	FPTAN              // D9 F2 (1)
-	FRNDINT            // D9 FC (1)
-	FRSTOR             // DD /4 (1)
-	FSCALE             // D9 FD (1)
-	FSIN               // D9 FE (1)
-	FSINCOS            // D9 FB (1)
-	FSQRT              // D9 FA (1)
-	FST                // D9 /2 (3)
-	FSTP               // D9 /3 (7)
-	FSUB               // D8 /4 (4)
-	FSUBP              // DE E8+i (1)
-	FSUBR              // D8 /5 (4)
-	FSUBRP             // DE E0+i (1)
-	FTST               // D9 E4 (1)
-	FUCOM              // DD E0+i (1)
-	FUCOMI             // DB E8+i (1)
-	FUCOMIP            // DF E8+i (1)
-	FUCOMP             // DD E8+i (1)
-	FUCOMPP            // DA E9 (1)
-	FWAIT              // 9B (1)
-	FXAM               // D9 E5 (1)
-	FXCH               // D9 C8+i (3)
-	FXRSTOR            // NP 0F AE /1 (1)
-	FXSAVE             // NP 0F AE /0 (1)
-	FXTRACT            // D9 F4 (1)
-	FYL2X              // D9 F1 (1)
-	FYL2XP1            // D9 F9 (1)
-	HADDPD             // 66 0F 7C /r (1)
-	HADDPS             // F2 0F 7C /r (1)
-	HLT                // F4 (1)
-	HSUBPD             // 66 0F 7D /r (1)
-	HSUBPS             // F2 0F 7D /r (1)
-	IDIV               // F6 /7 (2)
-	IMUL               // 69 /r iz (5)
-	IN                 // E4 ib (4)
-	INC                // 40+r (3)
-	INCSSP             // F3 0F AE /5 (1)
-	INS                // 6C (2)
-	INSERTPS           // 66 0F 3A 21 /r ib (1)
-	INT                // CD ib (1)
-	INT1               // F1 (1)
-	INT3               // CC (1)
-	INTO               // CE (1)
-	INVD               // 0F 08 (1)
-	INVEPT             // 66 0F 38 80 /r (1)
-	INVLPG             // 0F 01 /7 (1)
-	INVLPGA            // 0F 01 DF (1)
-	INVPCID            // 66 0F 38 82 /r (1)
-	INVVPID            // 66 0F 38 81 /r (1)
-	IRET               // CF (1)
-	JCC                // 70+cc cb (2)
-	JCXZ               // E3 cb (1)
-	JMP                // E9 cz (3)
-	JMPFAR             // EA cp (2)
-	LAHF               // 9F (2)
-	LAR                // 0F 02 /r (1)
-	LDDQU              // F2 0F F0 /r (1)
-	LDMXCSR            // NP 0F AE /2 (1)
-	LDS                // C5 /r (1)
-	LEA                // 8D /r (1)
-	LEAVE              // C9 (1)
-	LES                // C4 /r (1)
-	LFENCE             // NP 0F AE /5:11 (1)
-	LFS                // 0F B4 /r (1)
-	LGDT               // 0F 01 /2 (1)
-	LGS                // 0F B5 /r (1)
-	LIDT               // 0F 01 /3 (1)
-	LLDT               // 0F 00 /2 (1)
-	LMSW               // 0F 01 /6 (1)
-	LODS               // AC (2)
-	LOOP               // E2 cb (1)
-	LOOPE              // E1 cb (1)
-	LOOPNE             // E0 cb (1)
-	LSL                // 0F 03 /r (1)
-	LSS                // 0F B2 /r (1)
-	LTR                // 0F 00 /3 (1)
-	LZCNT              // F3 0F BD /r (1)
-	MASKMOVDQU         // 66 0F F7 /r (1)
-	MASKMOVQ           // NP 0F F7 /r (1)
-	MAXPD              // 66 0F 5F /r (1)
-	MAXPS              // NP 0F 5F /r (1)
-	MAXSD              // F2 0F 5F /r (1)
-	MAXSS              // F3 0F 5F /r (1)
-	MFENCE             // NP 0F AE /6:11 (1)
-	MINPD              // 66 0F 5D /r (1)
-	MINPS              // NP 0F 5D /r (1)
-	MINSD              // F2 0F 5D /r (1)
-	MINSS              // F3 0F 5D /r (1)
-	MONITOR            // NP 0F 01 C8 (1)
-	MONITORX           // 0F 01 FA (1)
-	MOV                // 88 /r (12)
-	MOVAPD             // 66 0F 28 /r (2)
-	MOVAPS             // NP 0F 28 /r (2)
-	MOVBE              // NFx 0F 38 F0 /r (2)
-	MOVD               // NP W0 0F 6E /r (4)
-	MOVDDUP            // F2 0F 12 /r (1)
-	MOVDIR64B          // 66 0F 38 F8 /r (1)
-	MOVDIRI            // NP 0F 38 F9 /r (1)
-	MOVDQ2Q            // F2 0F D6 /r (1)
-	MOVDQA             // 66 0F 6F /r (2)
-	MOVDQU             // F3 0F 6F /r (2)
-	MOVFROMCR          // 0F 20 /r (1)
-	MOVFROMDR          // 0F 21 /r (1)
-	MOVFROMSEG         // 8C /r (2)
-	MOVHLPS            // NP 0F 12 /r (1)
-	MOVHPD             // 66 0F 16 /r (2)
-	MOVHPS             // NP 0F 16 /r (2)
-	MOVLHPS            // NP 0F 16 /r (1)
-	MOVLPD             // 66 0F 12 /r (2)
-	MOVLPS             // NP 0F 12 /r (2)
-	MOVMSKPD           // 66 0F 50 /r (1)
-	MOVMSKPS           // NP 0F 50 /r (1)
-	MOVNTDQ            // 66 0F E7 /r (1)
-	MOVNTDQA           // 66 0F 38 2A /r (1)
-	MOVNTI             // NP 0F C3 /r (1)
-	MOVNTPD            // 66 0F 2B /r (1)
-	MOVNTPS            // NP 0F 2B /r (1)
-	MOVNTQ             // NP 0F E7 /r (1)
-	MOVQ               // NP W1 0F 6E /r (8)
-	MOVQ2DQ            // F3 0F D6 /r (1)
-	MOVS               // A4 (2)
-	MOVSD              // F2 0F 10 /r (2)
-	MOVSHDUP           // F3 0F 16 /r (1)
-	MOVSLDUP           // F3 0F 12 /r (1)
-	MOVSS              // F3 0F 10 /r (2)
-	MOVSX              // 0F BE /r (2)
-	MOVSXD             // 63 /r (1)
-	MOVTOCR            // 0F 22 /r (1)
-	MOVTODR            // 0F 23 /r (1)
-	MOVTOSEG           // 8E /r (1)
-	MOVUPD             // 66 0F 10 /r (2)
-	MOVUPS             // NP 0F 10 /r (2)
-	MOVZX              // 0F B6 /r (2)
-	MPSADBW            // 66 0F 3A 42 /r ib (1)
-	MUL                // F6 /4 (2)
-	MULPD              // 66 0F 59 /r (1)
-	MULPS              // NP 0F 59 /r (1)
-	MULSD              // F2 0F 59 /r (1)
-	MULSS              // F3 0F 59 /r (1)
-	MWAIT              // NP 0F 01 C9 (1)
-	MWAITX             // 0F 01 FB (1)
-	NEG                // F6 /3 (2)
-	NOP                // REX.B0 90 (12)
-	NOT                // F6 /2 (2)
-	OR                 // 08 /r (10)
-	ORPD               // 66 0F 56 /r (1)
-	ORPS               // NP 0F 56 /r (1)
-	OUT                // E6 ib (4)
-	OUTS               // 6E (2)
-	PABSB              // NP 0F 38 1C /r (2)
-	PABSD              // NP 0F 38 1E /r (2)
-	PABSW              // NP 0F 38 1D /r (2)
-	PACKSSDW           // NP 0F 6B /r (2)
-	PACKSSWB           // NP 0F 63 /r (2)
-	PACKUSDW           // 66 0F 38 2B /r (1)
-	PACKUSWB           // NP 0F 67 /r (2)
-	PADDB              // NP 0F FC /r (2)
-	PADDD              // NP 0F FE /r (2)
-	PADDQ              // NP 0F D4 /r (2)
-	PADDSB             // NP 0F EC /r (2)
-	PADDSW             // NP 0F ED /r (2)
-	PADDUSB            // NP 0F DC /r (2)
-	PADDUSW            // NP 0F DD /r (2)
-	PADDW              // NP 0F FD /r (2)
-	PALIGNR            // NP 0F 3A 0F /r ib (2)
-	PAND               // NP 0F DB /r (2)
-	PANDN              // NP 0F DF /r (2)
-	PAUSE              // F3 REX.B0 90 (1)
-	PAVGB              // NP 0F E0 /r (2)
-	PAVGW              // NP 0F E3 /r (2)
-	PBLENDVB           // 66 0F 38 10 /r (1)
-	PBLENDW            // 66 0F 3A 0E /r ib (1)
-	PCLMULQDQ          // 66 0F 3A 44 /r ib (1)
-	PCMPEQB            // NP 0F 74 /r (2)
-	PCMPEQD            // NP 0F 76 /r (2)
-	PCMPEQQ            // 66 0F 38 29 /r (1)
-	PCMPEQW            // NP 0F 75 /r (2)
-	PCMPESTRI          // 66 0F 3A 61 /r ib (1)
-	PCMPESTRM          // 66 0F 3A 60 /r ib (1)
-	PCMPGTB            // NP 0F 64 /r (2)
-	PCMPGTD            // NP 0F 66 /r (2)
-	PCMPGTQ            // 66 0F 38 37 /r (1)
-	PCMPGTW            // NP 0F 65 /r (2)
-	PCMPISTRI          // 66 0F 3A 63 /r ib (1)
-	PCMPISTRM          // 66 0F 3A 62 /r ib (1)
-	PEXTRB             // 66 0F 3A 14 /r ib (2)
-	PEXTRD             // 66 W0 0F 3A 16 /r ib (1)
-	PEXTRQ             // 66 W1 0F 3A 16 /r ib (1)
-	PEXTRW             // NP 0F C5 /r ib (4)
-	PHADDD             // NP 0F 38 02 /r (2)
-	PHADDSW            // NP 0F 38 03 /r (2)
-	PHADDW             // NP 0F 38 01 /r (2)
-	PHMINPOSUW         // 66 0F 38 41 /r (1)
-	PHSUBD             // NP 0F 38 06 /r (2)
-	PHSUBSW            // NP 0F 38 07 /r (2)
-	PHSUBW             // NP 0F 38 05 /r (2)
-	PINSRB             // 66 0F 3A 20 /r ib (2)
-	PINSRD             // 66 W0 0F 3A 22 /r ib (1)
-	PINSRQ             // 66 W1 0F 3A 22 /r ib (1)
-	PINSRW             // NP 0F C4 /r ib (4)
-	PMADDUBSW          // NP 0F 38 04 /r (2)
-	PMADDWD            // NP 0F F5 /r (2)
-	PMAXSB             // 66 0F 38 3C /r (1)
-	PMAXSD             // 66 0F 38 3D /r (1)
-	PMAXSW             // NP 0F EE /r (2)
-	PMAXUB             // NP 0F DE /r (2)
-	PMAXUD             // 66 0F 38 3F /r (1)
-	PMAXUW             // 66 0F 38 3E /r (1)
-	PMINSB             // 66 0F 38 38 /r (1)
-	PMINSD             // 66 0F 38 39 /r (1)
-	PMINSW             // NP 0F EA /r (2)
-	PMINUB             // NP 0F DA /r (2)
-	PMINUD             // 66 0F 38 3B /r (1)
-	PMINUW             // 66 0F 38 3A /r (1)
-	PMOVMSKB           // NP 0F D7 /r (2)
-	PMOVSXBD           // 66 0F 38 21 /r (1)
-	PMOVSXBQ           // 66 0F 38 22 /r (1)
-	PMOVSXBW           // 66 0F 38 20 /r (1)
-	PMOVSXDQ           // 66 0F 38 25 /r (1)
-	PMOVSXWD           // 66 0F 38 23 /r (1)
-	PMOVSXWQ           // 66 0F 38 24 /r (1)
-	PMOVZXBD           // 66 0F 38 31 /r (1)
-	PMOVZXBQ           // 66 0F 38 32 /r (1)
-	PMOVZXBW           // 66 0F 38 30 /r (1)
-	PMOVZXDQ           // 66 0F 38 35 /r (1)
-	PMOVZXWD           // 66 0F 38 33 /r (1)
-	PMOVZXWQ           // 66 0F 38 34 /r (1)
-	PMULDQ             // 66 0F 38 28 /r (1)
-	PMULHRSW           // NP 0F 38 0B /r (2)
-	PMULHUW            // NP 0F E4 /r (2)
-	PMULHW             // NP 0F E5 /r (2)
-	PMULLD             // 66 0F 38 40 /r (1)
-	PMULLW             // NP 0F D5 /r (2)
-	PMULUDQ            // NP 0F F4 /r (2)
-	POP                // 07 (7)
-	POPA               // 61 (1)
-	POPCNT             // F3 0F B8 /r (1)
-	POPF               // 9D (1)
-	POR                // NP 0F EB /r (2)
-	PREFETCH           // 0F 0D /0 (1)
-	PREFETCHNTA        // 0F 18 /0 (1)
-	PREFETCHT0         // 0F 18 /1 (1)
-	PREFETCHT1         // 0F 18 /2 (1)
-	PREFETCHT2         // 0F 18 /3 (1)
-	PREFETCHW          // 0F 0D /1 (1)
-	PREFETCHWT1        // 0F 0D /2 (1)
-	PSADBW             // NP 0F F6 /r (2)
-	PSHUFB             // NP 0F 38 00 /r (2)
-	PSHUFD             // 66 0F 70 /r ib (1)
-	PSHUFHW            // F3 0F 70 /r ib (1)
-	PSHUFLW            // F2 0F 70 /r ib (1)
-	PSHUFW             // NP 0F 70 /r ib (1)
-	PSIGNB             // NP 0F 38 08 /r (2)
-	PSIGND             // NP 0F 38 0A /r (2)
-	PSIGNW             // NP 0F 38 09 /r (2)
-	PSLLD              // NP 0F 72 /6 ib (4)
-	PSLLDQ             // 66 0F 73 /7 ib (1)
-	PSLLQ              // NP 0F 73 /6 ib (4)
-	PSLLW              // NP 0F 71 /6 ib (4)
-	PSRAD              // NP 0F 72 /4 ib (4)
-	PSRAW              // NP 0F 71 /4 ib (4)
-	PSRLD              // NP 0F 72 /2 ib (4)
-	PSRLDQ             // 66 0F 73 /3 ib (1)
-	PSRLQ              // NP 0F 73 /2 ib (4)
-	PSRLW              // NP 0F 71 /2 ib (4)
-	PSUBB              // NP 0F F8 /r (2)
-	PSUBD              // NP 0F FA /r (2)
-	PSUBQ              // NP 0F FB /r (2)
-	PSUBSB             // NP 0F E8 /r (2)
-	PSUBSW             // NP 0F E9 /r (2)
-	PSUBUSB            // NP 0F D8 /r (2)
-	PSUBUSW            // NP 0F D9 /r (2)
-	PSUBW              // NP 0F F9 /r (2)
-	PTEST              // 66 0F 38 17 /r (1)
-	PTWRITE            // F3 0F AE /4 (1)
-	PUNPCKHBW          // NP 0F 68 /r (2)
-	PUNPCKHDQ          // NP 0F 6A /r (2)
-	PUNPCKHQDQ         // 66 0F 6D /r (1)
-	PUNPCKHWD          // NP 0F 69 /r (2)
-	PUNPCKLBW          // NP 0F 60 /r (2)
-	PUNPCKLDQ          // NP 0F 62 /r (2)
-	PUNPCKLQDQ         // 66 0F 6C /r (1)
-	PUNPCKLWD          // NP 0F 61 /r (2)
-	PUSH               // 06 (10)
-	PUSHA              // 60 (1)
-	PUSHF              // 9C (1)
-	PXOR               // NP 0F EF /r (2)
-	RCL                // C0 /2 ib (6)
-	RCPPS              // NP 0F 53 /r (1)
-	RCPSS              // F3 0F 53 /r (1)
-	RCR                // C0 /3 ib (6)
-	RDFSBASE           // F3 0F AE /0 (1)
-	RDGSBASE           // F3 0F AE /1 (1)
-	RDMSR              // 0F 32 (1)
-	RDPID              // F3 0F C7 /7 (1)
-	RDPKRU             // NP 0F 01 EE (1)
-	RDPMC              // 0F 33 (1)
-	RDRAND             // NFx 0F C7 /6 (1)
-	RDSEED             // NFx 0F C7 /7 (1)
-	RDTSC              // 0F 31 (1)
-	RDTSCP             // 0F 01 F9 (1)
-	RET                // C2 iw (2)
-	RETFAR             // CA iw (2)
-	ROL                // C0 /0 ib (6)
-	ROR                // C0 /1 ib (6)
-	ROUNDPD            // 66 0F 3A 09 /r ib (1)
-	ROUNDPS            // 66 0F 3A 08 /r ib (1)
-	ROUNDSD            // 66 0F 3A 0B /r ib (1)
-	ROUNDSS            // 66 0F 3A 0A /r ib (1)
-	RSM                // 0F AA (1)
-	RSQRTPS            // NP 0F 52 /r (1)
-	RSQRTSS            // F3 0F 52 /r (1)
-	RSTORSSP           // F3 0F 01 /5 (1)
-	SAHF               // 9E (2)
-	SALC               // D6 (1)
-	SAR                // C0 /7 ib (6)
-	SAVEPREVSSP        // F3 0F 01 EA (1)
-	SBB                // 18 /r (10)
-	SCAS               // AE (2)
-	SERIALIZE          // NP 0F 01 E8 (1)
-	SETCC              // 0F 90+cc /r (1)
-	SETSSBSY           // F3 0F 01 E8 (1)
-	SFENCE             // NP 0F AE /7:11 (1)
-	SGDT               // 0F 01 /0 (1)
-	SHA1MSG1           // NP 0F 38 C9 /r (1)
-	SHA1MSG2           // NP 0F 38 CA /r (1)
-	SHA1NEXTE          // NP 0F 38 C8 /r (1)
-	SHA1RNDS4          // NP 0F 3A CC /r ib (1)
-	SHA256MSG1         // NP 0F 38 CC /r (1)
-	SHA256MSG2         // NP 0F 38 CD /r (1)
-	SHA256RNDS2        // NP 0F 38 CB /r (1)
-	SHL                // C0 /4 ib (12)
-	SHLD               // 0F A4 /r ib (2)
-	SHR                // C0 /5 ib (6)
-	SHRD               // 0F AC /r ib (2)
-	SHUFPD             // 66 0F C6 /r ib (1)
-	SHUFPS             // NP 0F C6 /r ib (1)
-	SIDT               // 0F 01 /1 (1)
-	SKINIT             // 0F 01 DE (1)
-	SLDT               // 0F 00 /0 (2)
-	SMSW               // 0F 01 /4 (2)
-	SQRTPD             // 66 0F 51 /r (1)
-	SQRTPS             // NP 0F 51 /r (1)
-	SQRTSD             // F2 0F 51 /r (1)
-	SQRTSS             // F3 0F 51 /r (1)
-	STAC               // NP 0F 01 CB (1)
-	STC                // F9 (1)
-	STD                // FD (1)
-	STGI               // 0F 01 DC (1)
-	STI                // FB (1)
-	STMXCSR            // NP 0F AE /3 (1)
-	STOS               // AA (2)
-	STR                // 0F 00 /1 (2)
-	SUB                // 28 /r (10)
-	SUBPD              // 66 0F 5C /r (1)
-	SUBPS              // NP 0F 5C /r (1)
-	SUBSD              // F2 0F 5C /r (1)
-	SUBSS              // F3 0F 5C /r (1)
-	SWAPGS             // 0F 01 F8 (1)
-	SYSCALL            // 0F 05 (1)
-	SYSENTER           // 0F 34 (1)
-	SYSEXIT            // 0F 35 (1)
-	SYSRET             // 0F 07 (1)
-	TEST               // 84 /r (8)
-	TPAUSE             // 66 0F AE /6 (1)
-	TZCNT              // F3 0F BC /r (1)
-	UCOMISD            // 66 0F 2E /r (1)
-	UCOMISS            // NP 0F 2E /r (1)
-	UD0                // 0F FF /r (1)
-	UD1                // 0F B9 /r (1)
-	UD2                // 0F 0B (1)
-	UMONITOR           // F3 0F AE /6 (1)
-	UMWAIT             // F2 0F AE /6 (1)
-	UNPCKHPD           // 66 0F 15 /r (1)
-	UNPCKHPS           // NP 0F 15 /r (1)
-	UNPCKLPD           // 66 0F 14 /r (1)
-	UNPCKLPS           // NP 0F 14 /r (1)
-	VERR               // 0F 00 /4 (1)
-	VERW               // 0F 00 /5 (1)
-	VMCALL             // NP 0F 01 C1 (1)
-	VMCLEAR            // 66 0F C7 /6 (1)
-	VMFUNC             // NP 0F 01 D4 (1)
-	VMLAUNCH           // NP 0F 01 C2 (1)
-	VMLOAD             // 0F 01 DA (1)
-	VMMCALL            // 0F 01 D9 (1)
-	VMPTRLD            // NP 0F C7 /6 (1)
-	VMPTRST            // NP 0F C7 /7 (1)
-	VMREAD             // NP 0F 78 /r (1)
-	VMRESUME           // NP 0F 01 C3 (1)
-	VMRUN              // 0F 01 D8 (1)
-	VMSAVE             // 0F 01 DB (1)
-	VMWRITE            // NP 0F 79 /r (1)
-	VMXOFF             // NP 0F 01 C4 (1)
-	VMXON              // F3 0F C7 /6 (1)
-	WBINVD             // 0F 09 (1)
-	WBNOINVD           // F3 0F 09 (1)
-	WRFSBASE           // F3 0F AE /2 (1)
-	WRGSBASE           // F3 0F AE /3 (1)
-	WRMSR              // 0F 30 (1)
-	WRPKRU             // NP 0F 01 EF (1)
-	WRSS               // NP 0F 38 F6 /r (1)
-	WRUSS              // 66 0F 38 F5 /r (1)
-	XABORT             // C6 F8 ib (1)
-	XADD               // 0F C0 /r (2)
-	XBEGIN             // C7 F8 cz (1)
-	XCHG               // 86 /r (3)
-	XEND               // NP 0F 01 D5 (1)
-	XGETBV             // NP 0F 01 D0 (1)
-	XLAT               // D7 (1)
-	XOR                // 30 /r (10)
-	XORPD              // 66 0F 57 /r (1)
-	XORPS              // NP 0F 57 /r (1)
-	XRSTOR             // NP 0F AE /5 (1)
-	XRSTORS            // NP 0F C7 /3 (1)
-	XSAVE              // NP 0F AE /4 (1)
-	XSAVEC             // NP 0F C7 /4 (1)
-	XSAVEOPT           // NP 0F AE /6 (1)
-	XSAVES             // NP 0F C7 /5 (1)
-	XSETBV             // NP 0F 01 D1 (1)
-	XTEST              // NP 0F 01 D6 (1)
+	None             Op = iota
+	AAA                 // 37 (1)
+	AAD                 // D5 ib (1)
+	AAM                 // D4 ib (1)
+	AAS                 // 3F (1)
+	ADC                 // 10 /r (10)
+	ADCX                // 66 0F 38 F6 /r (1)
+	ADD                 // 00 /r (10)
+	ADDPD               // 66 0F 58 /r (1)
+	ADDPS               // NP 0F 58 /r (1)
+	ADDSD               // F2 0F 58 /r (1)
+	ADDSS               // F3 0F 58 /r (1)
+	ADDSUBPD            // 66 0F D0 /r (1)
+	ADDSUBPS            // F2 0F D0 /r (1)
+	ADOX                // F3 0F 38 F6 /r (1)
+	AESDEC              // 66 0F 38 DE /r (1)
+	AESDECLAST          // 66 0F 38 DF /r (1)
+	AESENC              // 66 0F 38 DC /r (1)
+	AESENCLAST          // 66 0F 38 DD /r (1)
+	AESIMC              // 66 0F 38 DB /r (1)
+	AESKEYGENASSIST     // 66 0F 3A DF /r ib (1)
+	AND                 // 20 /r (10)
+	ANDN                // VEX.LZ.NP.0F38.W F2 /r (1)
+	ANDNPD              // 66 0F 55 /r (1)
+	ANDNPS              // NP 0F 55 /r (1)
+	ANDPD               // 66 0F 54 /r (1)
+	ANDPS               // NP 0F 54 /r (1)
+	ARPL                // 63 /r (1)
+	BEXTR               // VEX.LZ.NP.0F38.W F7 /r (1)
+	BLENDPD             // 66 0F 3A 0D /r ib (1)
+	BLENDPS             // 66 0F 3A 0C /r ib (1)
+	BLENDVPD            // 66 0F 38 15 /r (1)
+	BLENDVPS            // 66 0F 38 14 /r (1)
+	BLSI                // VEX.LZ.NP.0F38.W F3 /3 (1)
+	BLSMSK              // VEX.LZ.NP.0F38.W F3 /2 (1)
+	BLSR                // VEX.LZ.NP.0F38.W F3 /1 (1)
+	BOUND               // 62 /r (1)
+	BSF                 // 0F BC /r (1)
+	BSR                 // 0F BD /r (1)
+	BSWAP               // 0F C8+r (1)
+	BT                  // 0F A3 /r (2)
+	BTC                 // 0F BA /7 ib (2)
+	BTR                 // 0F B3 /r (2)
+	BTS                 // 0F AB /r (2)
+	BZHI                // VEX.LZ.NP.0F38.W F5 /r (1)
+	CALL                // E8 cz (2)
+	CALLFAR             // 9A cp (2)
+	CBW                 // 98 (1)
+	CLAC                // NP 0F 01 CA (1)
+	CLC                 // F8 (1)
+	CLD                 // FC (1)
+	CLFLUSH             // NP 0F AE /7 (1)
+	CLFLUSHOPT          // 66 0F AE /7 (1)
+	CLGI                // 0F 01 DD (1)
+	CLI                 // FA (1)
+	CLRSSBSY            // F3 0F AE /6 (1)
+	CLTS                // 0F 06 (1)
+	CLWB                // 66 0F AE /6 (1)
+	CLZERO              // 0F 01 FC (1)
+	CMC                 // F5 (1)
+	CMOVCC              // 0F 40+cc /r (1)
+	CMP                 // 38 /r (10)
+	CMPPD               // 66 0F C2 /r ib (1)
+	CMPPS               // NP 0F C2 /r ib (1)
+	CMPS                // A6 (2)
+	CMPSD               // F2 0F C2 /r ib (1)
+	CMPSS               // F3 0F C2 /r ib (1)
+	CMPXCHG             // 0F B0 /r (2)
+	CMPXCHG16B          // W1 0F C7 /1 (1)
+	CMPXCHG8B           // W0 0F C7 /1 (1)
+	COMISD              // 66 0F 2F /r (1)
+	COMISS              // NP 0F 2F /r (1)
+	CPUID               // 0F A2 (1)
+	CRC32               // F2 0F 38 F0 /r (2)
+	CVTDQ2PD            // F3 0F E6 /r (1)
+	CVTDQ2PS            // NP 0F 5B /r (1)
+	CVTPD2DQ            // F2 0F E6 /r (1)
+	CVTPD2PI            // 66 0F 2D /r (1)
+	CVTPD2PS            // 66 0F 5A /r (1)
+	CVTPI2PD            // 66 0F 2A /r (1)
+	CVTPI2PS            // NP 0F 2A /r (1)
+	CVTPS2DQ            // 66 0F 5B /r (1)
+	CVTPS2PD            // NP 0F 5A /r (1)
+	CVTPS2PI            // NP 0F 2D /r (1)
+	CVTSD2SI            // F2 0F 2D /r (1)
+	CVTSD2SS            // F2 0F 5A /r (1)
+	CVTSI2SD            // F2 0F 2A /r (1)
+	CVTSI2SS            // F3 0F 2A /r (1)
+	CVTSS2SD            // F3 0F 5A /r (1)
+	CVTSS2SI            // F3 0F 2D /r (1)
+	CVTTPD2DQ           // 66 0F E6 /r (1)
+	CVTTPD2PI           // 66 0F 2C /r (1)
+	CVTTPS2DQ           // F3 0F 5B /r (1)
+	CVTTPS2PI           // NP 0F 2C /r (1)
+	CVTTSD2SI           // F2 0F 2C /r (1)
+	CVTTSS2SI           // F3 0F 2C /r (1)
+	CWD                 // 99 (1)
+	DAA                 // 27 (1)
+	DAS                 // 2F (1)
+	DEC                 // 48+r (3)
+	DIV                 // F6 /6 (2)
+	DIVPD               // 66 0F 5E /r (1)
+	DIVPS               // NP 0F 5E /r (1)
+	DIVSD               // F2 0F 5E /r (1)
+	DIVSS               // F3 0F 5E /r (1)
+	DPPD                // 66 0F 3A 41 /r ib (1)
+	DPPS                // 66 0F 3A 40 /r ib (1)
+	EMMS                // NP 0F 77 (1)
+	ENDBR32             // F3 0F 1E FB (1)
+	ENDBR64             // F3 0F 1E FA (1)
+	ENTER               // C8 iw ib (1)
+	EXTRACTPS           // 66 0F 3A 17 /r ib (1)
+	F2XM1               // D9 F0 (1)
+	FABS                // D9 E1 (1)
+	FADD                // D8 /0 (4)
+	FADDP               // DE C0+i (1)
+	FBLD                // DF /4 (1)
+	FBSTP               // DF /6 (1)
+	FCHS                // D9 E0 (1)
+	FCMOVB              // DA C0+i (1)
+	FCMOVBE             // DA D0+i (1)
+	FCMOVE              // DA C8+i (1)
+	FCMOVNB             // DB C0+i (1)
+	FCMOVNBE            // DB D0+i (1)
+	FCMOVNE             // DB C8+i (1)
+	FCMOVNU             // DB D8+i (1)
+	FCMOVU              // DA D8+i (1)
+	FCOM                // D8 /2 (4)
+	FCOMI               // DB F0+i (1)
+	FCOMIP              // DF F0+i (1)
+	FCOMP               // D8 /3 (5)
+	FCOMPP              // DE D9 (1)
+	FCOS                // D9 FF (1)
+	FDECSTP             // D9 F6 (1)
+	FDIV                // D8 /6 (4)
+	FDIVP               // DE F8+i (1)
+	FDIVR               // D8 /7 (4)
+	FDIVRP              // DE F0+i (1)
+	FFREE               // DD C0+i (1)
+	FFREEP              // DF C0+i (1)
+	FIADD               // DA /0 (2)
+	FICOM               // DA /2 (2)
+	FICOMP              // DA /3 (2)
+	FIDIV               // DA /6 (2)
+	FIDIVR              // DA /7 (2)
+	FILD                // DB /0 (3)
+	FIMUL               // DA /1 (2)
+	FINCSTP             // D9 F7 (1)
+	FIST                // DB /2 (2)
+	FISTP               // DB /3 (3)
+	FISTTP              // DB /1 (3)
+	FISUB               // DA /4 (2)
+	FISUBR              // DA /5 (2)
+	FLD                 // D9 /0 (4)
+	FLD1                // D9 E8 (1)
+	FLDCW               // D9 /5 (1)
+	FLDENV              // D9 /4 (1)
+	FLDL2E              // D9 EA (1)
+	FLDL2T              // D9 E9 (1)
+	FLDLG2              // D9 EC (1)
+	FLDLN2              // D9 ED (1)
+	FLDPI               // D9 EB (1)
+	FLDZ                // D9 EE (1)
+	FMUL                // D8 /1 (4)
+	FMULP               // DE C8+i (1)
+	FNCLEX              // DB E2 (1)
+	FNDISI              // DB E1 (1)
+	FNENI               // DB E0 (1)
+	FNINIT              // DB E3 (1)
+	FNOP                // D9 D0 (1)
+	FNSAVE              // DD /6 (1)
+	FNSETPM             // DB E4 (1)
+	FNSTCW              // D9 /7 (1)
+	FNSTENV             // D9 /6 (1)
+	FNSTSW              // DD /7 (2)
+	FPATAN              // D9 F3 (1)
+	FPREM               // D9 F8 (1)
+	FPREM1              // D9 F5 (1)
+	FPTAN               // D9 F2 (1)
+	FRNDINT             // D9 FC (1)
+	FRSTOR              // DD /4 (1)
+	FSCALE              // D9 FD (1)
+	FSIN                // D9 FE (1)
+	FSINCOS             // D9 FB (1)
+	FSQRT               // D9 FA (1)
+	FST                 // D9 /2 (3)
+	FSTP                // D9 /3 (7)
+	FSUB                // D8 /4 (4)
+	FSUBP               // DE E8+i (1)
+	FSUBR               // D8 /5 (4)
+	FSUBRP              // DE E0+i (1)
+	FTST                // D9 E4 (1)
+	FUCOM               // DD E0+i (1)
+	FUCOMI              // DB E8+i (1)
+	FUCOMIP             // DF E8+i (1)
+	FUCOMP              // DD E8+i (1)
+	FUCOMPP             // DA E9 (1)
+	FWAIT               // 9B (1)
+	FXAM                // D9 E5 (1)
+	FXCH                // D9 C8+i (3)
+	FXRSTOR             // NP 0F AE /1 (1)
+	FXSAVE              // NP 0F AE /0 (1)
+	FXTRACT             // D9 F4 (1)
+	FYL2X               // D9 F1 (1)
+	FYL2XP1             // D9 F9 (1)
+	HADDPD              // 66 0F 7C /r (1)
+	HADDPS              // F2 0F 7C /r (1)
+	HLT                 // F4 (1)
+	HSUBPD              // 66 0F 7D /r (1)
+	HSUBPS              // F2 0F 7D /r (1)
+	IDIV                // F6 /7 (2)
+	IMUL                // 69 /r iz (5)
+	IN                  // E4 ib (4)
+	INC                 // 40+r (3)
+	INCSSP              // F3 0F AE /5 (1)
+	INS                 // 6C (2)
+	INSERTPS            // 66 0F 3A 21 /r ib (1)
+	INT                 // CD ib (1)
+	INT1                // F1 (1)
+	INT3                // CC (1)
+	INTO                // CE (1)
+	INVD                // 0F 08 (1)
+	INVEPT              // 66 0F 38 80 /r (1)
+	INVLPG              // 0F 01 /7 (1)
+	INVLPGA             // 0F 01 DF (1)
+	INVPCID             // 66 0F 38 82 /r (1)
+	INVVPID             // 66 0F 38 81 /r (1)
+	IRET                // CF (1)
+	JCC                 // 70+cc cb (2)
+	JCXZ                // E3 cb (1)
+	JMP                 // E9 cz (3)
+	JMPFAR              // EA cp (2)
+	LAHF                // 9F (2)
+	LAR                 // 0F 02 /r (1)
+	LDDQU               // F2 0F F0 /r (1)
+	LDMXCSR             // NP 0F AE /2 (1)
+	LDS                 // C5 /r (1)
+	LEA                 // 8D /r (1)
+	LEAVE               // C9 (1)
+	LES                 // C4 /r (1)
+	LFENCE              // NP 0F AE /5:11 (1)
+	LFS                 // 0F B4 /r (1)
+	LGDT                // 0F 01 /2 (1)
+	LGS                 // 0F B5 /r (1)
+	LIDT                // 0F 01 /3 (1)
+	LLDT                // 0F 00 /2 (1)
+	LMSW                // 0F 01 /6 (1)
+	LODS                // AC (2)
+	LOOP                // E2 cb (1)
+	LOOPE               // E1 cb (1)
+	LOOPNE              // E0 cb (1)
+	LSL                 // 0F 03 /r (1)
+	LSS                 // 0F B2 /r (1)
+	LTR                 // 0F 00 /3 (1)
+	LZCNT               // F3 0F BD /r (1)
+	MASKMOVDQU          // 66 0F F7 /r (1)
+	MASKMOVQ            // NP 0F F7 /r (1)
+	MAXPD               // 66 0F 5F /r (1)
+	MAXPS               // NP 0F 5F /r (1)
+	MAXSD               // F2 0F 5F /r (1)
+	MAXSS               // F3 0F 5F /r (1)
+	MFENCE              // NP 0F AE /6:11 (1)
+	MINPD               // 66 0F 5D /r (1)
+	MINPS               // NP 0F 5D /r (1)
+	MINSD               // F2 0F 5D /r (1)
+	MINSS               // F3 0F 5D /r (1)
+	MONITOR             // NP 0F 01 C8 (1)
+	MONITORX            // 0F 01 FA (1)
+	MOV                 // 88 /r (12)
+	MOVAPD              // 66 0F 28 /r (2)
+	MOVAPS              // NP 0F 28 /r (2)
+	MOVBE               // NFx 0F 38 F0 /r (2)
+	MOVD                // NP W0 0F 6E /r (4)
+	MOVDDUP             // F2 0F 12 /r (1)
+	MOVDIR64B           // 66 0F 38 F8 /r (1)
+	MOVDIRI             // NP 0F 38 F9 /r (1)
+	MOVDQ2Q             // F2 0F D6 /r (1)
+	MOVDQA              // 66 0F 6F /r (2)
+	MOVDQU              // F3 0F 6F /r (2)
+	MOVFROMCR           // 0F 20 /r (1)
+	MOVFROMDR           // 0F 21 /r (1)
+	MOVFROMSEG          // 8C /r (2)
+	MOVHLPS             // NP 0F 12 /r (1)
+	MOVHPD              // 66 0F 16 /r (2)
+	MOVHPS              // NP 0F 16 /r (2)
+	MOVLHPS             // NP 0F 16 /r (1)
+	MOVLPD              // 66 0F 12 /r (2)
+	MOVLPS              // NP 0F 12 /r (2)
+	MOVMSKPD            // 66 0F 50 /r (1)
+	MOVMSKPS            // NP 0F 50 /r (1)
+	MOVNTDQ             // 66 0F E7 /r (1)
+	MOVNTDQA            // 66 0F 38 2A /r (1)
+	MOVNTI              // NP 0F C3 /r (1)
+	MOVNTPD             // 66 0F 2B /r (1)
+	MOVNTPS             // NP 0F 2B /r (1)
+	MOVNTQ              // NP 0F E7 /r (1)
+	MOVQ                // NP W1 0F 6E /r (8)
+	MOVQ2DQ             // F3 0F D6 /r (1)
+	MOVS                // A4 (2)
+	MOVSD               // F2 0F 10 /r (2)
+	MOVSHDUP            // F3 0F 16 /r (1)
+	MOVSLDUP            // F3 0F 12 /r (1)
+	MOVSS               // F3 0F 10 /r (2)
+	MOVSX               // 0F BE /r (2)
+	MOVSXD              // 63 /r (1)
+	MOVTOCR             // 0F 22 /r (1)
+	MOVTODR             // 0F 23 /r (1)
+	MOVTOSEG            // 8E /r (1)
+	MOVUPD              // 66 0F 10 /r (2)
+	MOVUPS              // NP 0F 10 /r (2)
+	MOVZX               // 0F B6 /r (2)
+	MPSADBW             // 66 0F 3A 42 /r ib (1)
+	MUL                 // F6 /4 (2)
+	MULPD               // 66 0F 59 /r (1)
+	MULPS               // NP 0F 59 /r (1)
+	MULSD               // F2 0F 59 /r (1)
+	MULSS               // F3 0F 59 /r (1)
+	MULX                // VEX.LZ.F2.0F38.W F6 /r (1)
+	MWAIT               // NP 0F 01 C9 (1)
+	MWAITX              // 0F 01 FB (1)
+	NEG                 // F6 /3 (2)
+	NOP                 // REX.B0 90 (12)
+	NOT                 // F6 /2 (2)
+	OR                  // 08 /r (10)
+	ORPD                // 66 0F 56 /r (1)
+	ORPS                // NP 0F 56 /r (1)
+	OUT                 // E6 ib (4)
+	OUTS                // 6E (2)
+	PABSB               // NP 0F 38 1C /r (2)
+	PABSD               // NP 0F 38 1E /r (2)
+	PABSW               // NP 0F 38 1D /r (2)
+	PACKSSDW            // NP 0F 6B /r (2)
+	PACKSSWB            // NP 0F 63 /r (2)
+	PACKUSDW            // 66 0F 38 2B /r (1)
+	PACKUSWB            // NP 0F 67 /r (2)
+	PADDB               // NP 0F FC /r (2)
+	PADDD               // NP 0F FE /r (2)
+	PADDQ               // NP 0F D4 /r (2)
+	PADDSB              // NP 0F EC /r (2)
+	PADDSW              // NP 0F ED /r (2)
+	PADDUSB             // NP 0F DC /r (2)
+	PADDUSW             // NP 0F DD /r (2)
+	PADDW               // NP 0F FD /r (2)
+	PALIGNR             // NP 0F 3A 0F /r ib (2)
+	PAND                // NP 0F DB /r (2)
+	PANDN               // NP 0F DF /r (2)
+	PAUSE               // F3 REX.B0 90 (1)
+	PAVGB               // NP 0F E0 /r (2)
+	PAVGW               // NP 0F E3 /r (2)
+	PBLENDVB            // 66 0F 38 10 /r (1)
+	PBLENDW             // 66 0F 3A 0E /r ib (1)
+	PCLMULQDQ           // 66 0F 3A 44 /r ib (1)
+	PCMPEQB             // NP 0F 74 /r (2)
+	PCMPEQD             // NP 0F 76 /r (2)
+	PCMPEQQ             // 66 0F 38 29 /r (1)
+	PCMPEQW             // NP 0F 75 /r (2)
+	PCMPESTRI           // 66 0F 3A 61 /r ib (1)
+	PCMPESTRM           // 66 0F 3A 60 /r ib (1)
+	PCMPGTB             // NP 0F 64 /r (2)
+	PCMPGTD             // NP 0F 66 /r (2)
+	PCMPGTQ             // 66 0F 38 37 /r (1)
+	PCMPGTW             // NP 0F 65 /r (2)
+	PCMPISTRI           // 66 0F 3A 63 /r ib (1)
+	PCMPISTRM           // 66 0F 3A 62 /r ib (1)
+	PDEP                // VEX.LZ.F2.0F38.W F5 /r (1)
+	PEXT                // VEX.LZ.F3.0F38.W F5 /r (1)
+	PEXTRB              // 66 0F 3A 14 /r ib (2)
+	PEXTRD              // 66 W0 0F 3A 16 /r ib (1)
+	PEXTRQ              // 66 W1 0F 3A 16 /r ib (1)
+	PEXTRW              // NP 0F C5 /r ib (4)
+	PHADDD              // NP 0F 38 02 /r (2)
+	PHADDSW             // NP 0F 38 03 /r (2)
+	PHADDW              // NP 0F 38 01 /r (2)
+	PHMINPOSUW          // 66 0F 38 41 /r (1)
+	PHSUBD              // NP 0F 38 06 /r (2)
+	PHSUBSW             // NP 0F 38 07 /r (2)
+	PHSUBW              // NP 0F 38 05 /r (2)
+	PINSRB              // 66 0F 3A 20 /r ib (2)
+	PINSRD              // 66 W0 0F 3A 22 /r ib (1)
+	PINSRQ              // 66 W1 0F 3A 22 /r ib (1)
+	PINSRW              // NP 0F C4 /r ib (4)
+	PMADDUBSW           // NP 0F 38 04 /r (2)
+	PMADDWD             // NP 0F F5 /r (2)
+	PMAXSB              // 66 0F 38 3C /r (1)
+	PMAXSD              // 66 0F 38 3D /r (1)
+	PMAXSW              // NP 0F EE /r (2)
+	PMAXUB              // NP 0F DE /r (2)
+	PMAXUD              // 66 0F 38 3F /r (1)
+	PMAXUW              // 66 0F 38 3E /r (1)
+	PMINSB              // 66 0F 38 38 /r (1)
+	PMINSD              // 66 0F 38 39 /r (1)
+	PMINSW              // NP 0F EA /r (2)
+	PMINUB              // NP 0F DA /r (2)
+	PMINUD              // 66 0F 38 3B /r (1)
+	PMINUW              // 66 0F 38 3A /r (1)
+	PMOVMSKB            // NP 0F D7 /r (2)
+	PMOVSXBD            // 66 0F 38 21 /r (1)
+	PMOVSXBQ            // 66 0F 38 22 /r (1)
+	PMOVSXBW            // 66 0F 38 20 /r (1)
+	PMOVSXDQ            // 66 0F 38 25 /r (1)
+	PMOVSXWD            // 66 0F 38 23 /r (1)
+	PMOVSXWQ            // 66 0F 38 24 /r (1)
+	PMOVZXBD            // 66 0F 38 31 /r (1)
+	PMOVZXBQ            // 66 0F 38 32 /r (1)
+	PMOVZXBW            // 66 0F 38 30 /r (1)
+	PMOVZXDQ            // 66 0F 38 35 /r (1)
+	PMOVZXWD            // 66 0F 38 33 /r (1)
+	PMOVZXWQ            // 66 0F 38 34 /r (1)
+	PMULDQ              // 66 0F 38 28 /r (1)
+	PMULHRSW            // NP 0F 38 0B /r (2)
+	PMULHUW             // NP 0F E4 /r (2)
+	PMULHW              // NP 0F E5 /r (2)
+	PMULLD              // 66 0F 38 40 /r (1)
+	PMULLW              // NP 0F D5 /r (2)
+	PMULUDQ             // NP 0F F4 /r (2)
+	POP                 // 07 (7)
+	POPA                // 61 (1)
+	POPCNT              // F3 0F B8 /r (1)
+	POPF                // 9D (1)
+	POR                 // NP 0F EB /r (2)
+	PREFETCH            // 0F 0D /0 (1)
+	PREFETCHNTA         // 0F 18 /0 (1)
+	PREFETCHT0          // 0F 18 /1 (1)
+	PREFETCHT1          // 0F 18 /2 (1)
+	PREFETCHT2          // 0F 18 /3 (1)
+	PREFETCHW           // 0F 0D /1 (1)
+	PREFETCHWT1         // 0F 0D /2 (1)
+	PSADBW              // NP 0F F6 /r (2)
+	PSHUFB              // NP 0F 38 00 /r (2)
+	PSHUFD              // 66 0F 70 /r ib (1)
+	PSHUFHW             // F3 0F 70 /r ib (1)
+	PSHUFLW             // F2 0F 70 /r ib (1)
+	PSHUFW              // NP 0F 70 /r ib (1)
+	PSIGNB              // NP 0F 38 08 /r (2)
+	PSIGND              // NP 0F 38 0A /r (2)
+	PSIGNW              // NP 0F 38 09 /r (2)
+	PSLLD               // NP 0F 72 /6 ib (4)
+	PSLLDQ              // 66 0F 73 /7 ib (1)
+	PSLLQ               // NP 0F 73 /6 ib (4)
+	PSLLW               // NP 0F 71 /6 ib (4)
+	PSRAD               // NP 0F 72 /4 ib (4)
+	PSRAW               // NP 0F 71 /4 ib (4)
+	PSRLD               // NP 0F 72 /2 ib (4)
+	PSRLDQ              // 66 0F 73 /3 ib (1)
+	PSRLQ               // NP 0F 73 /2 ib (4)
+	PSRLW               // NP 0F 71 /2 ib (4)
+	PSUBB               // NP 0F F8 /r (2)
+	PSUBD               // NP 0F FA /r (2)
+	PSUBQ               // NP 0F FB /r (2)
+	PSUBSB              // NP 0F E8 /r (2)
+	PSUBSW              // NP 0F E9 /r (2)
+	PSUBUSB             // NP 0F D8 /r (2)
+	PSUBUSW             // NP 0F D9 /r (2)
+	PSUBW               // NP 0F F9 /r (2)
+	PTEST               // 66 0F 38 17 /r (1)
+	PTWRITE             // F3 0F AE /4 (1)
+	PUNPCKHBW           // NP 0F 68 /r (2)
+	PUNPCKHDQ           // NP 0F 6A /r (2)
+	PUNPCKHQDQ          // 66 0F 6D /r (1)
+	PUNPCKHWD           // NP 0F 69 /r (2)
+	PUNPCKLBW           // NP 0F 60 /r (2)
+	PUNPCKLDQ           // NP 0F 62 /r (2)
+	PUNPCKLQDQ          // 66 0F 6C /r (1)
+	PUNPCKLWD           // NP 0F 61 /r (2)
+	PUSH                // 06 (10)
+	PUSHA               // 60 (1)
+	PUSHF               // 9C (1)
+	PXOR                // NP 0F EF /r (2)
+	RCL                 // C0 /2 ib (6)
+	RCPPS               // NP 0F 53 /r (1)
+	RCPSS               // F3 0F 53 /r (1)
+	RCR                 // C0 /3 ib (6)
+	RDFSBASE            // F3 0F AE /0 (1)
+	RDGSBASE            // F3 0F AE /1 (1)
+	RDMSR               // 0F 32 (1)
+	RDPID               // F3 0F C7 /7 (1)
+	RDPKRU              // NP 0F 01 EE (1)
+	RDPMC               // 0F 33 (1)
+	RDRAND              // NFx 0F C7 /6 (1)
+	RDSEED              // NFx 0F C7 /7 (1)
+	RDTSC               // 0F 31 (1)
+	RDTSCP              // 0F 01 F9 (1)
+	RET                 // C2 iw (2)
+	RETFAR              // CA iw (2)
+	ROL                 // C0 /0 ib (6)
+	ROR                 // C0 /1 ib (6)
+	RORX                // VEX.LZ.F2.0F3A.W F0 /r ib (1)
+	ROUNDPD             // 66 0F 3A 09 /r ib (1)
+	ROUNDPS             // 66 0F 3A 08 /r ib (1)
+	ROUNDSD             // 66 0F 3A 0B /r ib (1)
+	ROUNDSS             // 66 0F 3A 0A /r ib (1)
+	RSM                 // 0F AA (1)
+	RSQRTPS             // NP 0F 52 /r (1)
+	RSQRTSS             // F3 0F 52 /r (1)
+	RSTORSSP            // F3 0F 01 /5 (1)
+	SAHF                // 9E (2)
+	SALC                // D6 (1)
+	SAR                 // C0 /7 ib (6)
+	SARX                // VEX.LZ.F3.0F38.W F7 /r (1)
+	SAVEPREVSSP         // F3 0F 01 EA (1)
+	SBB                 // 18 /r (10)
+	SCAS                // AE (2)
+	SERIALIZE           // NP 0F 01 E8 (1)
+	SETCC               // 0F 90+cc /r (1)
+	SETSSBSY            // F3 0F 01 E8 (1)
+	SFENCE              // NP 0F AE /7:11 (1)
+	SGDT                // 0F 01 /0 (1)
+	SHA1MSG1            // NP 0F 38 C9 /r (1)
+	SHA1MSG2            // NP 0F 38 CA /r (1)
+	SHA1NEXTE           // NP 0F 38 C8 /r (1)
+	SHA1RNDS4           // NP 0F 3A CC /r ib (1)
+	SHA256MSG1          // NP 0F 38 CC /r (1)
+	SHA256MSG2          // NP 0F 38 CD /r (1)
+	SHA256RNDS2         // NP 0F 38 CB /r (1)
+	SHL                 // C0 /4 ib (12)
+	SHLD                // 0F A4 /r ib (2)
+	SHLX                // VEX.LZ.66.0F38.W F7 /r (1)
+	SHR                 // C0 /5 ib (6)
+	SHRD                // 0F AC /r ib (2)
+	SHRX                // VEX.LZ.F2.0F38.W F7 /r (1)
+	SHUFPD              // 66 0F C6 /r ib (1)
+	SHUFPS              // NP 0F C6 /r ib (1)
+	SIDT                // 0F 01 /1 (1)
+	SKINIT              // 0F 01 DE (1)
+	SLDT                // 0F 00 /0 (2)
+	SMSW                // 0F 01 /4 (2)
+	SQRTPD              // 66 0F 51 /r (1)
+	SQRTPS              // NP 0F 51 /r (1)
+	SQRTSD              // F2 0F 51 /r (1)
+	SQRTSS              // F3 0F 51 /r (1)
+	STAC                // NP 0F 01 CB (1)
+	STC                 // F9 (1)
+	STD                 // FD (1)
+	STGI                // 0F 01 DC (1)
+	STI                 // FB (1)
+	STMXCSR             // NP 0F AE /3 (1)
+	STOS                // AA (2)
+	STR                 // 0F 00 /1 (2)
+	SUB                 // 28 /r (10)
+	SUBPD               // 66 0F 5C /r (1)
+	SUBPS               // NP 0F 5C /r (1)
+	SUBSD               // F2 0F 5C /r (1)
+	SUBSS               // F3 0F 5C /r (1)
+	SWAPGS              // 0F 01 F8 (1)
+	SYSCALL             // 0F 05 (1)
+	SYSENTER            // 0F 34 (1)
+	SYSEXIT             // 0F 35 (1)
+	SYSRET              // 0F 07 (1)
+	TEST                // 84 /r (8)
+	TPAUSE              // 66 0F AE /6 (1)
+	TZCNT               // F3 0F BC /r (1)
+	UCOMISD             // 66 0F 2E /r (1)
+	UCOMISS             // NP 0F 2E /r (1)
+	UD0                 // 0F FF /r (1)
+	UD1                 // 0F B9 /r (1)
+	UD2                 // 0F 0B (1)
+	UMONITOR            // F3 0F AE /6 (1)
+	UMWAIT              // F2 0F AE /6 (1)
+	UNPCKHPD            // 66 0F 15 /r (1)
+	UNPCKHPS            // NP 0F 15 /r (1)
+	UNPCKLPD            // 66 0F 14 /r (1)
+	UNPCKLPS            // NP 0F 14 /r (1)
+	VADDPD              // VEX.66.0F.WIG 58 /r (1)
+	VADDPS              // VEX.NP.0F.WIG 58 /r (1)
+	VADDSD              // VEX.LIG.F2.0F.WIG 58 /r (1)
+	VADDSS              // VEX.LIG.F3.0F.WIG 58 /r (1)
+	VADDSUBPD           // VEX.66.0F.WIG D0 /r (1)
+	VADDSUBPS           // VEX.F2.0F.WIG D0 /r (1)
+	VAESDEC             // VEX.128.66.0F38.WIG DE /r (2)
+	VAESDECLAST         // VEX.128.66.0F38.WIG DF /r (2)
+	VAESENC             // VEX.128.66.0F38.WIG DC /r (2)
+	VAESENCLAST         // VEX.128.66.0F38.WIG DD /r (2)
+	VAESIMC             // VEX.128.66.0F38.WIG DB /r (1)
+	VAESKEYGENASSIST    // VEX.128.66.0F3A.WIG DF /r ib (1)
+	VANDNPD             // VEX.66.0F.WIG 55 /r (1)
+	VANDNPS             // VEX.NP.0F.WIG 55 /r (1)
+	VANDPD              // VEX.66.0F.WIG 54 /r (1)
+	VANDPS              // VEX.NP.0F.WIG 54 /r (1)
+	VBLENDPD            // VEX.66.0F3A.WIG 0D /r ib (1)
+	VBLENDPS            // VEX.66.0F3A.WIG 0C /r ib (1)
+	VBLENDVPD           // VEX.66.0F3A.W0 4B /r is4 (1)
+	VBLENDVPS           // VEX.66.0F3A.W0 4A /r is4 (1)
+	VBROADCASTF128      // VEX.256.66.0F38.W0 1A /r (1)
+	VBROADCASTI128      // VEX.256.66.0F38.W0 5A /r (1)
+	VBROADCASTSD        // VEX.256.66.0F38.W0 19 /r (2)
+	VBROADCASTSS        // VEX.66.0F38.W0 18 /r (2)
+	VCMPPD              // VEX.66.0F.WIG C2 /r ib (1)
+	VCMPPS              // VEX.NP.0F.WIG C2 /r ib (1)
+	VCMPSD              // VEX.LIG.F2.0F.WIG C2 /r ib (1)
+	VCMPSS              // VEX.LIG.F3.0F.WIG C2 /r ib (1)
+	VCOMISD             // VEX.LIG.66.0F.WIG 2F /r (1)
+	VCOMISS             // VEX.LIG.NP.0F.WIG 2F /r (1)
+	VCVTDQ2PD           // VEX.128.F3.0F.WIG E6 /r (2)
+	VCVTDQ2PS           // VEX.NP.0F.WIG 5B /r (1)
+	VCVTPD2DQ           // VEX.128.F2.0F.WIG E6 /r (2)
+	VCVTPD2PS           // VEX.128.66.0F.WIG 5A /r (2)
+	VCVTPH2PS           // VEX.128.66.0F38.W0 13 /r (2)
+	VCVTPS2DQ           // VEX.66.0F.WIG 5B /r (1)
+	VCVTPS2PD           // VEX.128.NP.0F.WIG 5A /r (2)
+	VCVTPS2PH           // VEX.128.66.0F3A.W0 1D /r ib (2)
+	VCVTSD2SI           // VEX.LIG.F2.0F.W 2D /r (1)
+	VCVTSD2SS           // VEX.LIG.F2.0F.WIG 5A /r (1)
+	VCVTSI2SD           // VEX.LIG.F2.0F.W 2A /r (1)
+	VCVTSI2SS           // VEX.LIG.F3.0F.W 2A /r (1)
+	VCVTSS2SD           // VEX.LIG.F3.0F.WIG 5A /r (1)
+	VCVTSS2SI           // VEX.LIG.F3.0F.W 2D /r (1)
+	VCVTTPD2DQ          // VEX.128.66.0F.WIG E6 /r (2)
+	VCVTTPS2DQ          // VEX.F3.0F.WIG 5B /r (1)
+	VCVTTSD2SI          // VEX.LIG.F2.0F.W 2C /r (1)
+	VCVTTSS2SI          // VEX.LIG.F3.0F.W 2C /r (1)
+	VDIVPD              // VEX.66.0F.WIG 5E /r (1)
+	VDIVPS              // VEX.NP.0F.WIG 5E /r (1)
+	VDIVSD              // VEX.LIG.F2.0F.WIG 5E /r (1)
+	VDIVSS              // VEX.LIG.F3.0F.WIG 5E /r (1)
+	VDPPD               // VEX.128.66.0F3A.WIG 41 /r ib (1)
+	VDPPS               // VEX.66.0F3A.WIG 40 /r ib (1)
+	VERR                // 0F 00 /4 (1)
+	VERW                // 0F 00 /5 (1)
+	VEXTRACTF128        // VEX.256.66.0F3A.W0 19 /r ib (1)
+	VEXTRACTI128        // VEX.256.66.0F3A.W0 39 /r ib (1)
+	VEXTRACTPS          // VEX.128.66.0F3A.WIG 17 /r ib (1)
+	VFMADD132PD         // VEX.66.0F38.W1 98 /r (1)
+	VFMADD132PS         // VEX.66.0F38.W0 98 /r (1)
+	VFMADD132SD         // VEX.LIG.66.0F38.W1 99 /r (1)
+	VFMADD132SS         // VEX.LIG.66.0F38.W0 99 /r (1)
+	VFMADD213PD         // VEX.66.0F38.W1 A8 /r (1)
+	VFMADD213PS         // VEX.66.0F38.W0 A8 /r (1)
+	VFMADD213SD         // VEX.LIG.66.0F38.W1 A9 /r (1)
+	VFMADD213SS         // VEX.LIG.66.0F38.W0 A9 /r (1)
+	VFMADD231PD         // VEX.66.0F38.W1 B8 /r (1)
+	VFMADD231PS         // VEX.66.0F38.W0 B8 /r (1)
+	VFMADD231SD         // VEX.LIG.66.0F38.W1 B9 /r (1)
+	VFMADD231SS         // VEX.LIG.66.0F38.W0 B9 /r (1)
+	VFMADDSUB132PD      // VEX.66.0F38.W1 96 /r (1)
+	VFMADDSUB132PS      // VEX.66.0F38.W0 96 /r (1)
+	VFMADDSUB213PD      // VEX.66.0F38.W1 A6 /r (1)
+	VFMADDSUB213PS      // VEX.66.0F38.W0 A6 /r (1)
+	VFMADDSUB231PD      // VEX.66.0F38.W1 B6 /r (1)
+	VFMADDSUB231PS      // VEX.66.0F38.W0 B6 /r (1)
+	VFMSUB132PD         // VEX.66.0F38.W1 9A /r (1)
+	VFMSUB132PS         // VEX.66.0F38.W0 9A /r (1)
+	VFMSUB132SD         // VEX.LIG.66.0F38.W1 9B /r (1)
+	VFMSUB132SS         // VEX.LIG.66.0F38.W0 9B /r (1)
+	VFMSUB213PD         // VEX.66.0F38.W1 AA /r (1)
+	VFMSUB213PS         // VEX.66.0F38.W0 AA /r (1)
+	VFMSUB213SD         // VEX.LIG.66.0F38.W1 AB /r (1)
+	VFMSUB213SS         // VEX.LIG.66.0F38.W0 AB /r (1)
+	VFMSUB231PD         // VEX.66.0F38.W1 BA /r (1)
+	VFMSUB231PS         // VEX.66.0F38.W0 BA /r (1)
+	VFMSUB231SD         // VEX.LIG.66.0F38.W1 BB /r (1)
+	VFMSUB231SS         // VEX.LIG.66.0F38.W0 BB /r (1)
+	VFMSUBADD132PD      // VEX.66.0F38.W1 97 /r (1)
+	VFMSUBADD132PS      // VEX.66.0F38.W0 97 /r (1)
+	VFMSUBADD213PD      // VEX.66.0F38.W1 A7 /r (1)
+	VFMSUBADD213PS      // VEX.66.0F38.W0 A7 /r (1)
+	VFMSUBADD231PD      // VEX.66.0F38.W1 B7 /r (1)
+	VFMSUBADD231PS      // VEX.66.0F38.W0 B7 /r (1)
+	VFNMADD132PD        // VEX.66.0F38.W1 9C /r (1)
+	VFNMADD132PS        // VEX.66.0F38.W0 9C /r (1)
+	VFNMADD132SD        // VEX.LIG.66.0F38.W1 9D /r (1)
+	VFNMADD132SS        // VEX.LIG.66.0F38.W0 9D /r (1)
+	VFNMADD213PD        // VEX.66.0F38.W1 AC /r (1)
+	VFNMADD213PS        // VEX.66.0F38.W0 AC /r (1)
+	VFNMADD213SD        // VEX.LIG.66.0F38.W1 AD /r (1)
+	VFNMADD213SS        // VEX.LIG.66.0F38.W0 AD /r (1)
+	VFNMADD231PD        // VEX.66.0F38.W1 BC /r (1)
+	VFNMADD231PS        // VEX.66.0F38.W0 BC /r (1)
+	VFNMADD231SD        // VEX.LIG.66.0F38.W1 BD /r (1)
+	VFNMADD231SS        // VEX.LIG.66.0F38.W0 BD /r (1)
+	VFNMSUB132PD        // VEX.66.0F38.W1 9E /r (1)
+	VFNMSUB132PS        // VEX.66.0F38.W0 9E /r (1)
+	VFNMSUB132SD        // VEX.LIG.66.0F38.W1 9F /r (1)
+	VFNMSUB132SS        // VEX.LIG.66.0F38.W0 9F /r (1)
+	VFNMSUB213PD        // VEX.66.0F38.W1 AE /r (1)
+	VFNMSUB213PS        // VEX.66.0F38.W0 AE /r (1)
+	VFNMSUB213SD        // VEX.LIG.66.0F38.W1 AF /r (1)
+	VFNMSUB213SS        // VEX.LIG.66.0F38.W0 AF /r (1)
+	VFNMSUB231PD        // VEX.66.0F38.W1 BE /r (1)
+	VFNMSUB231PS        // VEX.66.0F38.W0 BE /r (1)
+	VFNMSUB231SD        // VEX.LIG.66.0F38.W1 BF /r (1)
+	VFNMSUB231SS        // VEX.LIG.66.0F38.W0 BF /r (1)
+	VGATHERDPD          // VEX.128.66.0F38.W1 92 /r (2)
+	VGATHERDPS          // VEX.128.66.0F38.W0 92 /r (2)
+	VGATHERQPD          // VEX.128.66.0F38.W1 93 /r (2)
+	VGATHERQPS          // VEX.128.66.0F38.W0 93 /r (2)
+	VHADDPD             // VEX.66.0F.WIG 7C /r (1)
+	VHADDPS             // VEX.F2.0F.WIG 7C /r (1)
+	VHSUBPD             // VEX.66.0F.WIG 7D /r (1)
+	VHSUBPS             // VEX.F2.0F.WIG 7D /r (1)
+	VINSERTF128         // VEX.256.66.0F3A.W0 18 /r ib (1)
+	VINSERTI128         // VEX.256.66.0F3A.W0 38 /r ib (1)
+	VINSERTPS           // VEX.128.66.0F3A.WIG 21 /r ib (1)
+	VLDDQU              // VEX.F2.0F.WIG F0 /r (1)
+	VLDMXCSR            // VEX.128.NP.0F.WIG AE /2 (1)
+	VMASKMOVDQU         // VEX.128.66.0F.WIG F7 /r (1)
+	VMASKMOVPD          // VEX.66.0F38.W0 2D /r (2)
+	VMASKMOVPS          // VEX.66.0F38.W0 2C /r (2)
+	VMAXPD              // VEX.66.0F.WIG 5F /r (1)
+	VMAXPS              // VEX.NP.0F.WIG 5F /r (1)
+	VMAXSD              // VEX.LIG.F2.0F.WIG 5F /r (1)
+	VMAXSS              // VEX.LIG.F3.0F.WIG 5F /r (1)
+	VMCALL              // NP 0F 01 C1 (1)
+	VMCLEAR             // 66 0F C7 /6 (1)
+	VMFUNC              // NP 0F 01 D4 (1)
+	VMINPD              // VEX.66.0F.WIG 5D /r (1)
+	VMINPS              // VEX.NP.0F.WIG 5D /r (1)
+	VMINSD              // VEX.LIG.F2.0F.WIG 5D /r (1)
+	VMINSS              // VEX.LIG.F3.0F.WIG 5D /r (1)
+	VMLAUNCH            // NP 0F 01 C2 (1)
+	VMLOAD              // 0F 01 DA (1)
+	VMMCALL             // 0F 01 D9 (1)
+	VMOVAPD             // VEX.66.0F.WIG 28 /r (2)
+	VMOVAPS             // VEX.NP.0F.WIG 28 /r (2)
+	VMOVD               // VEX.128.66.0F.W0 6E /r (2)
+	VMOVDDUP            // VEX.128.F2.0F.WIG 12 /r (2)
+	VMOVDQA             // VEX.66.0F.WIG 6F /r (2)
+	VMOVDQU             // VEX.F3.0F.WIG 6F /r (2)
+	VMOVHLPS            // VEX.128.NP.0F.WIG 12 /r (1)
+	VMOVHPD             // VEX.128.66.0F.WIG 16 /r (2)
+	VMOVHPS             // VEX.128.NP.0F.WIG 16 /r (2)
+	VMOVLHPS            // VEX.128.NP.0F.WIG 16 /r (1)
+	VMOVLPD             // VEX.128.66.0F.WIG 12 /r (2)
+	VMOVLPS             // VEX.128.NP.0F.WIG 12 /r (2)
+	VMOVMSKPD           // VEX.66.0F.WIG 50 /r (1)
+	VMOVMSKPS           // VEX.NP.0F.WIG 50 /r (1)
+	VMOVNTDQ            // VEX.66.0F.WIG E7 /r (1)
+	VMOVNTDQA           // VEX.128.66.0F38.WIG 2A /r (2)
+	VMOVNTPD            // VEX.66.0F.WIG 2B /r (1)
+	VMOVNTPS            // VEX.NP.0F.WIG 2B /r (1)
+	VMOVQ               // VEX.128.66.0F.W1 6E /r (4)
+	VMOVSD              // VEX.LIG.F2.0F.WIG 10 /r (4)
+	VMOVSHDUP           // VEX.F3.0F.WIG 16 /r (1)
+	VMOVSLDUP           // VEX.F3.0F.WIG 12 /r (1)
+	VMOVSS              // VEX.LIG.F3.0F.WIG 10 /r (4)
+	VMOVUPD             // VEX.66.0F.WIG 10 /r (2)
+	VMOVUPS             // VEX.NP.0F.WIG 10 /r (2)
+	VMPSADBW            // VEX.128.66.0F3A.WIG 42 /r ib (2)
+	VMPTRLD             // NP 0F C7 /6 (1)
+	VMPTRST             // NP 0F C7 /7 (1)
+	VMREAD              // NP 0F 78 /r (1)
+	VMRESUME            // NP 0F 01 C3 (1)
+	VMRUN               // 0F 01 D8 (1)
+	VMSAVE              // 0F 01 DB (1)
+	VMULPD              // VEX.66.0F.WIG 59 /r (1)
+	VMULPS              // VEX.NP.0F.WIG 59 /r (1)
+	VMULSD              // VEX.LIG.F2.0F.WIG 59 /r (1)
+	VMULSS              // VEX.LIG.F3.0F.WIG 59 /r (1)
+	VMWRITE             // NP 0F 79 /r (1)
+	VMXOFF              // NP 0F 01 C4 (1)
+	VMXON               // F3 0F C7 /6 (1)
+	VORPD               // VEX.66.0F.WIG 56 /r (1)
+	VORPS               // VEX.NP.0F.WIG 56 /r (1)
+	VPABSB              // VEX.128.66.0F38.WIG 1C /r (2)
+	VPABSD              // VEX.128.66.0F38.WIG 1E /r (2)
+	VPABSW              // VEX.128.66.0F38.WIG 1D /r (2)
+	VPACKSSDW           // VEX.128.66.0F.WIG 6B /r (2)
+	VPACKSSWB           // VEX.128.66.0F.WIG 63 /r (2)
+	VPACKUSDW           // VEX.128.66.0F38.WIG 2B /r (2)
+	VPACKUSWB           // VEX.128.66.0F.WIG 67 /r (2)
+	VPADDB              // VEX.128.66.0F.WIG FC /r (2)
+	VPADDD              // VEX.128.66.0F.WIG FE /r (2)
+	VPADDQ              // VEX.128.66.0F.WIG D4 /r (2)
+	VPADDSB             // VEX.128.66.0F.WIG EC /r (2)
+	VPADDSW             // VEX.128.66.0F.WIG ED /r (2)
+	VPADDUSB            // VEX.128.66.0F.WIG DC /r (2)
+	VPADDUSW            // VEX.128.66.0F.WIG DD /r (2)
+	VPADDW              // VEX.128.66.0F.WIG FD /r (2)
+	VPALIGNR            // VEX.128.66.0F3A.WIG 0F /r ib (2)
+	VPAND               // VEX.128.66.0F.WIG DB /r (2)
+	VPANDN              // VEX.128.66.0F.WIG DF /r (2)
+	VPAVGB              // VEX.128.66.0F.WIG E0 /r (2)
+	VPAVGW              // VEX.128.66.0F.WIG E3 /r (2)
+	VPBLENDD            // VEX.66.0F3A.W0 02 /r ib (1)
+	VPBLENDVB           // VEX.128.66.0F3A.W0 4C /r is4 (2)
+	VPBLENDW            // VEX.128.66.0F3A.WIG 0E /r ib (2)
+	VPBROADCASTB        // VEX.66.0F38.W0 78 /r (1)
+	VPBROADCASTD        // VEX.66.0F38.W0 58 /r (1)
+	VPBROADCASTQ        // VEX.66.0F38.W0 59 /r (1)
+	VPBROADCASTW        // VEX.66.0F38.W0 79 /r (1)
+	VPCLMULQDQ          // VEX.128.66.0F3A.WIG 44 /r ib (2)
+	VPCMPEQB            // VEX.128.66.0F.WIG 74 /r (2)
+	VPCMPEQD            // VEX.128.66.0F.WIG 76 /r (2)
+	VPCMPEQQ            // VEX.128.66.0F38.WIG 29 /r (2)
+	VPCMPEQW            // VEX.128.66.0F.WIG 75 /r (2)
+	VPCMPESTRI          // VEX.128.66.0F3A.WIG 61 /r ib (1)
+	VPCMPESTRM          // VEX.128.66.0F3A.WIG 60 /r ib (1)
+	VPCMPGTB            // VEX.128.66.0F.WIG 64 /r (2)
+	VPCMPGTD            // VEX.128.66.0F.WIG 66 /r (2)
+	VPCMPGTQ            // VEX.128.66.0F38.WIG 37 /r (2)
+	VPCMPGTW            // VEX.128.66.0F.WIG 65 /r (2)
+	VPCMPISTRI          // VEX.128.66.0F3A.WIG 63 /r ib (1)
+	VPCMPISTRM          // VEX.128.66.0F3A.WIG 62 /r ib (1)
+	VPERM2F128          // VEX.256.66.0F3A.W0 06 /r ib (1)
+	VPERM2I128          // VEX.256.66.0F3A.W0 46 /r ib (1)
+	VPERMD              // VEX.256.66.0F38.W0 36 /r (1)
+	VPERMILPD           // VEX.66.0F38.W0 0D /r (2)
+	VPERMILPS           // VEX.66.0F38.W0 0C /r (2)
+	VPERMPD             // VEX.256.66.0F3A.W1 01 /r ib (1)
+	VPERMPS             // VEX.256.66.0F38.W0 16 /r (1)
+	VPERMQ              // VEX.256.66.0F3A.W1 00 /r ib (1)
+	VPEXTRB             // VEX.128.66.0F3A.WIG 14 /r ib (2)
+	VPEXTRD             // VEX.128.66.0F3A.W0 16 /r ib (1)
+	VPEXTRQ             // VEX.128.66.0F3A.W1 16 /r ib (1)
+	VPEXTRW             // VEX.128.66.0F.WIG C5 /r ib (3)
+	VPGATHERDD          // VEX.128.66.0F38.W0 90 /r (2)
+	VPGATHERDQ          // VEX.128.66.0F38.W1 90 /r (2)
+	VPGATHERQD          // VEX.128.66.0F38.W0 91 /r (2)
+	VPGATHERQQ          // VEX.128.66.0F38.W1 91 /r (2)
+	VPHADDD             // VEX.128.66.0F38.WIG 02 /r (2)
+	VPHADDSW            // VEX.128.66.0F38.WIG 03 /r (2)
+	VPHADDW             // VEX.128.66.0F38.WIG 01 /r (2)
+	VPHMINPOSUW         // VEX.128.66.0F38.WIG 41 /r (1)
+	VPHSUBD             // VEX.128.66.0F38.WIG 06 /r (2)
+	VPHSUBSW            // VEX.128.66.0F38.WIG 07 /r (2)
+	VPHSUBW             // VEX.128.66.0F38.WIG 05 /r (2)
+	VPINSRB             // VEX.128.66.0F3A.WIG 20 /r ib (2)
+	VPINSRD             // VEX.128.66.0F3A.W0 22 /r ib (1)
+	VPINSRQ             // VEX.128.66.0F3A.W1 22 /r ib (1)
+	VPINSRW             // VEX.128.66.0F.WIG C4 /r ib (2)
+	VPMADDUBSW          // VEX.128.66.0F38.WIG 04 /r (2)
+	VPMADDWD            // VEX.128.66.0F.WIG F5 /r (2)
+	VPMASKMOVD          // VEX.66.0F38.W0 8C /r (2)
+	VPMASKMOVQ          // VEX.66.0F38.W1 8C /r (2)
+	VPMAXSB             // VEX.128.66.0F38.WIG 3C /r (2)
+	VPMAXSD             // VEX.128.66.0F38.WIG 3D /r (2)
+	VPMAXSW             // VEX.128.66.0F.WIG EE /r (2)
+	VPMAXUB             // VEX.128.66.0F.WIG DE /r (2)
+	VPMAXUD             // VEX.128.66.0F38.WIG 3F /r (2)
+	VPMAXUW             // VEX.128.66.0F38.WIG 3E /r (2)
+	VPMINSB             // VEX.128.66.0F38.WIG 38 /r (2)
+	VPMINSD             // VEX.128.66.0F38.WIG 39 /r (2)
+	VPMINSW             // VEX.128.66.0F.WIG EA /r (2)
+	VPMINUB             // VEX.128.66.0F.WIG DA /r (2)
+	VPMINUD             // VEX.128.66.0F38.WIG 3B /r (2)
+	VPMINUW             // VEX.128.66.0F38.WIG 3A /r (2)
+	VPMOVMSKB           // VEX.128.66.0F.WIG D7 /r (2)
+	VPMOVSXBD           // VEX.128.66.0F38.WIG 21 /r (2)
+	VPMOVSXBQ           // VEX.128.66.0F38.WIG 22 /r (2)
+	VPMOVSXBW           // VEX.128.66.0F38.WIG 20 /r (2)
+	VPMOVSXDQ           // VEX.128.66.0F38.WIG 25 /r (2)
+	VPMOVSXWD           // VEX.128.66.0F38.WIG 23 /r (2)
+	VPMOVSXWQ           // VEX.128.66.0F38.WIG 24 /r (2)
+	VPMOVZXBD           // VEX.128.66.0F38.WIG 31 /r (2)
+	VPMOVZXBQ           // VEX.128.66.0F38.WIG 32 /r (2)
+	VPMOVZXBW           // VEX.128.66.0F38.WIG 30 /r (2)
+	VPMOVZXDQ           // VEX.128.66.0F38.WIG 35 /r (2)
+	VPMOVZXWD           // VEX.128.66.0F38.WIG 33 /r (2)
+	VPMOVZXWQ           // VEX.128.66.0F38.WIG 34 /r (2)
+	VPMULDQ             // VEX.128.66.0F38.WIG 28 /r (2)
+	VPMULHRSW           // VEX.128.66.0F38.WIG 0B /r (2)
+	VPMULHUW            // VEX.128.66.0F.WIG E4 /r (2)
+	VPMULHW             // VEX.128.66.0F.WIG E5 /r (2)
+	VPMULLD             // VEX.128.66.0F38.WIG 40 /r (2)
+	VPMULLW             // VEX.128.66.0F.WIG D5 /r (2)
+	VPMULUDQ            // VEX.128.66.0F.WIG F4 /r (2)
+	VPOR                // VEX.128.66.0F.WIG EB /r (2)
+	VPSADBW             // VEX.128.66.0F.WIG F6 /r (2)
+	VPSHUFB             // VEX.128.66.0F38.WIG 00 /r (2)
+	VPSHUFD             // VEX.128.66.0F.WIG 70 /r ib (2)
+	VPSHUFHW            // VEX.128.F3.0F.WIG 70 /r ib (2)
+	VPSHUFLW            // VEX.128.F2.0F.WIG 70 /r ib (2)
+	VPSIGNB             // VEX.128.66.0F38.WIG 08 /r (2)
+	VPSIGND             // VEX.128.66.0F38.WIG 0A /r (2)
+	VPSIGNW             // VEX.128.66.0F38.WIG 09 /r (2)
+	VPSLLD              // VEX.128.66.0F.WIG 72 /6 ib (4)
+	VPSLLDQ             // VEX.128.66.0F.WIG 73 /7 ib (2)
+	VPSLLQ              // VEX.128.66.0F.WIG 73 /6 ib (4)
+	VPSLLVD             // VEX.66.0F38.W0 47 /r (1)
+	VPSLLVQ             // VEX.66.0F38.W1 47 /r (1)
+	VPSLLW              // VEX.128.66.0F.WIG 71 /6 ib (4)
+	VPSRAD              // VEX.128.66.0F.WIG 72 /4 ib (4)
+	VPSRAVD             // VEX.66.0F38.W0 46 /r (1)
+	VPSRAW              // VEX.128.66.0F.WIG 71 /4 ib (4)
+	VPSRLD              // VEX.128.66.0F.WIG 72 /2 ib (4)
+	VPSRLDQ             // VEX.128.66.0F.WIG 73 /3 ib (2)
+	VPSRLQ              // VEX.128.66.0F.WIG 73 /2 ib (4)
+	VPSRLVD             // VEX.66.0F38.W0 45 /r (1)
+	VPSRLVQ             // VEX.66.0F38.W1 45 /r (1)
+	VPSRLW              // VEX.128.66.0F.WIG 71 /2 ib (4)
+	VPSUBB              // VEX.128.66.0F.WIG F8 /r (2)
+	VPSUBD              // VEX.128.66.0F.WIG FA /r (2)
+	VPSUBQ              // VEX.128.66.0F.WIG FB /r (2)
+	VPSUBSB             // VEX.128.66.0F.WIG E8 /r (2)
+	VPSUBSW             // VEX.128.66.0F.WIG E9 /r (2)
+	VPSUBUSB            // VEX.128.66.0F.WIG D8 /r (2)
+	VPSUBUSW            // VEX.128.66.0F.WIG D9 /r (2)
+	VPSUBW              // VEX.128.66.0F.WIG F9 /r (2)
+	VPTEST              // VEX.66.0F38.WIG 17 /r (1)
+	VPUNPCKHBW          // VEX.128.66.0F.WIG 68 /r (2)
+	VPUNPCKHDQ          // VEX.128.66.0F.WIG 6A /r (2)
+	VPUNPCKHQDQ         // VEX.128.66.0F.WIG 6D /r (2)
+	VPUNPCKHWD          // VEX.128.66.0F.WIG 69 /r (2)
+	VPUNPCKLBW          // VEX.128.66.0F.WIG 60 /r (2)
+	VPUNPCKLDQ          // VEX.128.66.0F.WIG 62 /r (2)
+	VPUNPCKLQDQ         // VEX.128.66.0F.WIG 6C /r (2)
+	VPUNPCKLWD          // VEX.128.66.0F.WIG 61 /r (2)
+	VPXOR               // VEX.128.66.0F.WIG EF /r (2)
+	VRCPPS              // VEX.NP.0F.WIG 53 /r (1)
+	VRCPSS              // VEX.LIG.F3.0F.WIG 53 /r (1)
+	VROUNDPD            // VEX.66.0F3A.WIG 09 /r ib (1)
+	VROUNDPS            // VEX.66.0F3A.WIG 08 /r ib (1)
+	VROUNDSD            // VEX.LIG.66.0F3A.WIG 0B /r ib (1)
+	VROUNDSS            // VEX.LIG.66.0F3A.WIG 0A /r ib (1)
+	VRSQRTPS            // VEX.NP.0F.WIG 52 /r (1)
+	VRSQRTSS            // VEX.LIG.F3.0F.WIG 52 /r (1)
+	VSHUFPD             // VEX.66.0F.WIG C6 /r ib (1)
+	VSHUFPS             // VEX.NP.0F.WIG C6 /r ib (1)
+	VSQRTPD             // VEX.66.0F.WIG 51 /r (1)
+	VSQRTPS             // VEX.NP.0F.WIG 51 /r (1)
+	VSQRTSD             // VEX.LIG.F2.0F.WIG 51 /r (1)
+	VSQRTSS             // VEX.LIG.F3.0F.WIG 51 /r (1)
+	VSTMXCSR            // VEX.128.NP.0F.WIG AE /3 (1)
+	VSUBPD              // VEX.66.0F.WIG 5C /r (1)
+	VSUBPS              // VEX.NP.0F.WIG 5C /r (1)
+	VSUBSD              // VEX.LIG.F2.0F.WIG 5C /r (1)
+	VSUBSS              // VEX.LIG.F3.0F.WIG 5C /r (1)
+	VTESTPD             // VEX.66.0F38.W0 0F /r (1)
+	VTESTPS             // VEX.66.0F38.W0 0E /r (1)
+	VUCOMISD            // VEX.LIG.66.0F.WIG 2E /r (1)
+	VUCOMISS            // VEX.LIG.NP.0F.WIG 2E /r (1)
+	VUNPCKHPD           // VEX.66.0F.WIG 15 /r (1)
+	VUNPCKHPS           // VEX.NP.0F.WIG 15 /r (1)
+	VUNPCKLPD           // VEX.66.0F.WIG 14 /r (1)
+	VUNPCKLPS           // VEX.NP.0F.WIG 14 /r (1)
+	VXORPD              // VEX.66.0F.WIG 57 /r (1)
+	VXORPS              // VEX.NP.0F.WIG 57 /r (1)
+	VZEROALL            // VEX.256.NP.0F.WIG 77 (1)
+	VZEROUPPER          // VEX.128.NP.0F.WIG 77 (1)
+	WBINVD              // 0F 09 (1)
+	WBNOINVD            // F3 0F 09 (1)
+	WRFSBASE            // F3 0F AE /2 (1)
+	WRGSBASE            // F3 0F AE /3 (1)
+	WRMSR               // 0F 30 (1)
+	WRPKRU              // NP 0F 01 EF (1)
+	WRSS                // NP 0F 38 F6 /r (1)
+	WRUSS               // 66 0F 38 F5 /r (1)
+	XABORT              // C6 F8 ib (1)
+	XADD                // 0F C0 /r (2)
+	XBEGIN              // C7 F8 cz (1)
+	XCHG                // 86 /r (3)
+	XEND                // NP 0F 01 D5 (1)
+	XGETBV              // NP 0F 01 D0 (1)
+	XLAT                // D7 (1)
+	XOR                 // 30 /r (10)
+	XORPD               // 66 0F 57 /r (1)
+	XORPS               // NP 0F 57 /r (1)
+	XRSTOR              // NP 0F AE /5 (1)
+	XRSTORS             // NP 0F C7 /3 (1)
+	XSAVE               // NP 0F AE /4 (1)
+	XSAVEC              // NP 0F C7 /4 (1)
+	XSAVEOPT            // NP 0F AE /6 (1)
+	XSAVES              // NP 0F C7 /5 (1)
+	XSETBV              // NP 0F 01 D1 (1)
+	XTEST               // NP 0F 01 D6 (1)
 
 	NumOps // how many there are, None included
 )
@@ -626,15 +988,20 @@ var opNames = [NumOps]string{
 	"aesimc",
 	"aeskeygenassist",
 	"and",
+	"andn",
 	"andnpd",
 	"andnps",
 	"andpd",
 	"andps",
 	"arpl",
+	"bextr",
 	"blendpd",
 	"blendps",
 	"blendvpd",
 	"blendvps",
+	"blsi",
+	"blsmsk",
+	"blsr",
 	"bound",
 	"bsf",
 	"bsr",
@@ -643,6 +1010,7 @@ var opNames = [NumOps]string{
 	"btc",
 	"btr",
 	"bts",
+	"bzhi",
 	"call",
 	"callfar",
 	"cbw",
@@ -915,6 +1283,7 @@ var opNames = [NumOps]string{
 	"mulps",
 	"mulsd",
 	"mulss",
+	"mulx",
 	"mwait",
 	"mwaitx",
 	"neg",
@@ -961,6 +1330,8 @@ var opNames = [NumOps]string{
 	"pcmpgtw",
 	"pcmpistri",
 	"pcmpistrm",
+	"pdep",
+	"pext",
 	"pextrb",
 	"pextrd",
 	"pextrq",
@@ -1081,6 +1452,7 @@ var opNames = [NumOps]string{
 	"retfar",
 	"rol",
 	"ror",
+	"rorx",
 	"roundpd",
 	"roundps",
 	"roundsd",
@@ -1092,6 +1464,7 @@ var opNames = [NumOps]string{
 	"sahf",
 	"salc",
 	"sar",
+	"sarx",
 	"saveprevssp",
 	"sbb",
 	"scas",
@@ -1109,8 +1482,10 @@ var opNames = [NumOps]string{
 	"sha256rnds2",
 	"shl",
 	"shld",
+	"shlx",
 	"shr",
 	"shrd",
+	"shrx",
 	"shufpd",
 	"shufps",
 	"sidt",
@@ -1153,23 +1528,372 @@ var opNames = [NumOps]string{
 	"unpckhps",
 	"unpcklpd",
 	"unpcklps",
+	"vaddpd",
+	"vaddps",
+	"vaddsd",
+	"vaddss",
+	"vaddsubpd",
+	"vaddsubps",
+	"vaesdec",
+	"vaesdeclast",
+	"vaesenc",
+	"vaesenclast",
+	"vaesimc",
+	"vaeskeygenassist",
+	"vandnpd",
+	"vandnps",
+	"vandpd",
+	"vandps",
+	"vblendpd",
+	"vblendps",
+	"vblendvpd",
+	"vblendvps",
+	"vbroadcastf128",
+	"vbroadcasti128",
+	"vbroadcastsd",
+	"vbroadcastss",
+	"vcmppd",
+	"vcmpps",
+	"vcmpsd",
+	"vcmpss",
+	"vcomisd",
+	"vcomiss",
+	"vcvtdq2pd",
+	"vcvtdq2ps",
+	"vcvtpd2dq",
+	"vcvtpd2ps",
+	"vcvtph2ps",
+	"vcvtps2dq",
+	"vcvtps2pd",
+	"vcvtps2ph",
+	"vcvtsd2si",
+	"vcvtsd2ss",
+	"vcvtsi2sd",
+	"vcvtsi2ss",
+	"vcvtss2sd",
+	"vcvtss2si",
+	"vcvttpd2dq",
+	"vcvttps2dq",
+	"vcvttsd2si",
+	"vcvttss2si",
+	"vdivpd",
+	"vdivps",
+	"vdivsd",
+	"vdivss",
+	"vdppd",
+	"vdpps",
 	"verr",
 	"verw",
+	"vextractf128",
+	"vextracti128",
+	"vextractps",
+	"vfmadd132pd",
+	"vfmadd132ps",
+	"vfmadd132sd",
+	"vfmadd132ss",
+	"vfmadd213pd",
+	"vfmadd213ps",
+	"vfmadd213sd",
+	"vfmadd213ss",
+	"vfmadd231pd",
+	"vfmadd231ps",
+	"vfmadd231sd",
+	"vfmadd231ss",
+	"vfmaddsub132pd",
+	"vfmaddsub132ps",
+	"vfmaddsub213pd",
+	"vfmaddsub213ps",
+	"vfmaddsub231pd",
+	"vfmaddsub231ps",
+	"vfmsub132pd",
+	"vfmsub132ps",
+	"vfmsub132sd",
+	"vfmsub132ss",
+	"vfmsub213pd",
+	"vfmsub213ps",
+	"vfmsub213sd",
+	"vfmsub213ss",
+	"vfmsub231pd",
+	"vfmsub231ps",
+	"vfmsub231sd",
+	"vfmsub231ss",
+	"vfmsubadd132pd",
+	"vfmsubadd132ps",
+	"vfmsubadd213pd",
+	"vfmsubadd213ps",
+	"vfmsubadd231pd",
+	"vfmsubadd231ps",
+	"vfnmadd132pd",
+	"vfnmadd132ps",
+	"vfnmadd132sd",
+	"vfnmadd132ss",
+	"vfnmadd213pd",
+	"vfnmadd213ps",
+	"vfnmadd213sd",
+	"vfnmadd213ss",
+	"vfnmadd231pd",
+	"vfnmadd231ps",
+	"vfnmadd231sd",
+	"vfnmadd231ss",
+	"vfnmsub132pd",
+	"vfnmsub132ps",
+	"vfnmsub132sd",
+	"vfnmsub132ss",
+	"vfnmsub213pd",
+	"vfnmsub213ps",
+	"vfnmsub213sd",
+	"vfnmsub213ss",
+	"vfnmsub231pd",
+	"vfnmsub231ps",
+	"vfnmsub231sd",
+	"vfnmsub231ss",
+	"vgatherdpd",
+	"vgatherdps",
+	"vgatherqpd",
+	"vgatherqps",
+	"vhaddpd",
+	"vhaddps",
+	"vhsubpd",
+	"vhsubps",
+	"vinsertf128",
+	"vinserti128",
+	"vinsertps",
+	"vlddqu",
+	"vldmxcsr",
+	"vmaskmovdqu",
+	"vmaskmovpd",
+	"vmaskmovps",
+	"vmaxpd",
+	"vmaxps",
+	"vmaxsd",
+	"vmaxss",
 	"vmcall",
 	"vmclear",
 	"vmfunc",
+	"vminpd",
+	"vminps",
+	"vminsd",
+	"vminss",
 	"vmlaunch",
 	"vmload",
 	"vmmcall",
+	"vmovapd",
+	"vmovaps",
+	"vmovd",
+	"vmovddup",
+	"vmovdqa",
+	"vmovdqu",
+	"vmovhlps",
+	"vmovhpd",
+	"vmovhps",
+	"vmovlhps",
+	"vmovlpd",
+	"vmovlps",
+	"vmovmskpd",
+	"vmovmskps",
+	"vmovntdq",
+	"vmovntdqa",
+	"vmovntpd",
+	"vmovntps",
+	"vmovq",
+	"vmovsd",
+	"vmovshdup",
+	"vmovsldup",
+	"vmovss",
+	"vmovupd",
+	"vmovups",
+	"vmpsadbw",
 	"vmptrld",
 	"vmptrst",
 	"vmread",
 	"vmresume",
 	"vmrun",
 	"vmsave",
+	"vmulpd",
+	"vmulps",
+	"vmulsd",
+	"vmulss",
 	"vmwrite",
 	"vmxoff",
 	"vmxon",
+	"vorpd",
+	"vorps",
+	"vpabsb",
+	"vpabsd",
+	"vpabsw",
+	"vpackssdw",
+	"vpacksswb",
+	"vpackusdw",
+	"vpackuswb",
+	"vpaddb",
+	"vpaddd",
+	"vpaddq",
+	"vpaddsb",
+	"vpaddsw",
+	"vpaddusb",
+	"vpaddusw",
+	"vpaddw",
+	"vpalignr",
+	"vpand",
+	"vpandn",
+	"vpavgb",
+	"vpavgw",
+	"vpblendd",
+	"vpblendvb",
+	"vpblendw",
+	"vpbroadcastb",
+	"vpbroadcastd",
+	"vpbroadcastq",
+	"vpbroadcastw",
+	"vpclmulqdq",
+	"vpcmpeqb",
+	"vpcmpeqd",
+	"vpcmpeqq",
+	"vpcmpeqw",
+	"vpcmpestri",
+	"vpcmpestrm",
+	"vpcmpgtb",
+	"vpcmpgtd",
+	"vpcmpgtq",
+	"vpcmpgtw",
+	"vpcmpistri",
+	"vpcmpistrm",
+	"vperm2f128",
+	"vperm2i128",
+	"vpermd",
+	"vpermilpd",
+	"vpermilps",
+	"vpermpd",
+	"vpermps",
+	"vpermq",
+	"vpextrb",
+	"vpextrd",
+	"vpextrq",
+	"vpextrw",
+	"vpgatherdd",
+	"vpgatherdq",
+	"vpgatherqd",
+	"vpgatherqq",
+	"vphaddd",
+	"vphaddsw",
+	"vphaddw",
+	"vphminposuw",
+	"vphsubd",
+	"vphsubsw",
+	"vphsubw",
+	"vpinsrb",
+	"vpinsrd",
+	"vpinsrq",
+	"vpinsrw",
+	"vpmaddubsw",
+	"vpmaddwd",
+	"vpmaskmovd",
+	"vpmaskmovq",
+	"vpmaxsb",
+	"vpmaxsd",
+	"vpmaxsw",
+	"vpmaxub",
+	"vpmaxud",
+	"vpmaxuw",
+	"vpminsb",
+	"vpminsd",
+	"vpminsw",
+	"vpminub",
+	"vpminud",
+	"vpminuw",
+	"vpmovmskb",
+	"vpmovsxbd",
+	"vpmovsxbq",
+	"vpmovsxbw",
+	"vpmovsxdq",
+	"vpmovsxwd",
+	"vpmovsxwq",
+	"vpmovzxbd",
+	"vpmovzxbq",
+	"vpmovzxbw",
+	"vpmovzxdq",
+	"vpmovzxwd",
+	"vpmovzxwq",
+	"vpmuldq",
+	"vpmulhrsw",
+	"vpmulhuw",
+	"vpmulhw",
+	"vpmulld",
+	"vpmullw",
+	"vpmuludq",
+	"vpor",
+	"vpsadbw",
+	"vpshufb",
+	"vpshufd",
+	"vpshufhw",
+	"vpshuflw",
+	"vpsignb",
+	"vpsignd",
+	"vpsignw",
+	"vpslld",
+	"vpslldq",
+	"vpsllq",
+	"vpsllvd",
+	"vpsllvq",
+	"vpsllw",
+	"vpsrad",
+	"vpsravd",
+	"vpsraw",
+	"vpsrld",
+	"vpsrldq",
+	"vpsrlq",
+	"vpsrlvd",
+	"vpsrlvq",
+	"vpsrlw",
+	"vpsubb",
+	"vpsubd",
+	"vpsubq",
+	"vpsubsb",
+	"vpsubsw",
+	"vpsubusb",
+	"vpsubusw",
+	"vpsubw",
+	"vptest",
+	"vpunpckhbw",
+	"vpunpckhdq",
+	"vpunpckhqdq",
+	"vpunpckhwd",
+	"vpunpcklbw",
+	"vpunpckldq",
+	"vpunpcklqdq",
+	"vpunpcklwd",
+	"vpxor",
+	"vrcpps",
+	"vrcpss",
+	"vroundpd",
+	"vroundps",
+	"vroundsd",
+	"vroundss",
+	"vrsqrtps",
+	"vrsqrtss",
+	"vshufpd",
+	"vshufps",
+	"vsqrtpd",
+	"vsqrtps",
+	"vsqrtsd",
+	"vsqrtss",
+	"vstmxcsr",
+	"vsubpd",
+	"vsubps",
+	"vsubsd",
+	"vsubss",
+	"vtestpd",
+	"vtestps",
+	"vucomisd",
+	"vucomiss",
+	"vunpckhpd",
+	"vunpckhps",
+	"vunpcklpd",
+	"vunpcklps",
+	"vxorpd",
+	"vxorps",
+	"vzeroall",
+	"vzeroupper",
 	"wbinvd",
 	"wbnoinvd",
 	"wrfsbase",
@@ -1254,6 +1978,13 @@ const (
 	FeatMOVDIRI
 	FeatMOVDIR64B
 	FeatPCLMULQDQ
+	FeatAVX
+	FeatAVX2
+	FeatF16C
+	FeatFMA
+	FeatVAES
+	FeatBMI2
+	FeatVPCLMULQDQ
 )
 
 // Features are the names of the features, as in Linux's /proc/cpuinfo.
@@ -1312,4 +2043,11 @@ var Features = [...]string{
 	"movdiri",
 	"movdir64b",
 	"pclmulqdq",
+	"avx",
+	"avx2",
+	"f16c",
+	"fma",
+	"vaes",
+	"bmi2",
+	"vpclmulqdq",
 }

@@ -27,7 +27,6 @@ var fixedArgs = map[string]arg{
 	"ymm": {"ArgXReg", "32"}, "ymmR": {"ArgXRM", "32"}, "ymmV": {"ArgXVvvv", "32"}, "ymmI": {"ArgXIs4", "32"},
 	"xv": {"ArgXReg", "SizeX"}, "xvR": {"ArgXRM", "SizeX"}, "xvV": {"ArgXVvvv", "SizeX"}, "xvI": {"ArgXIs4", "SizeX"},
 	"mm": {"ArgMMReg", "8"}, "mmR": {"ArgMMRM", "8"}, "mxv": {"ArgMem", "SizeX"}, "xv/m": {"ArgXRM", "SizeX"},
-	"vm32x": {"ArgMem", "4"}, "vm32y": {"ArgMem", "4"}, "vm64x": {"ArgMem", "8"}, "vm64y": {"ArgMem", "8"},
 }
 
 var sregs = []string{"ES", "CS", "SS", "DS", "FS", "GS"}
@@ -66,6 +65,9 @@ func (r *row) parseArg(w string) (arg, error) {
 	r.constrain(w)
 	if a, ok := fixedArgs[w]; ok {
 		return a, nil
+	}
+	if strings.HasPrefix(w, "vm") { // an element: 8 bytes with VEX.W
+		return arg{"ArgMem", strconv.Itoa(4 * int(r.sets[fieldW]))}, nil
 	}
 	m := sizedRE.FindStringSubmatch(w)
 	if m == nil {

@@ -30,7 +30,10 @@ var (
 
 // parseEnc reads the encoding column.
 func (r *row) parseEnc(s string) error {
-	words := r.parsePrefix(strings.Fields(s))
+	words, err := r.parsePrefix(strings.Fields(s))
+	if err != nil {
+		return err
+	}
 	if !r.vex && len(words) > 1 && words[0] == "0F" {
 		r.maps, words = map0F, words[1:]
 		if len(words) > 1 && words[0] == "38" {
@@ -54,13 +57,15 @@ func (r *row) parseEnc(s string) error {
 }
 
 // parsePrefix consumes the words before the opcode.
-func (r *row) parsePrefix(words []string) []string {
+func (r *row) parsePrefix(words []string) ([]string, error) {
 	for len(words) > 1 {
 		w := words[0]
 		switch {
 		case strings.HasPrefix(w, "VEX."):
-			r.parseVex(strings.Split(w, ".")[1:])
-		case pfxSets[w] != 0:
+			if err := r.parseVex(strings.Split(w, ".")[1:]); err != nil {
+				return nil, err
+			}
+		case pfxSets[w] != 0 && !r.vex:
 			r.sets[fieldPfx] = pfxSets[w]
 			r.marked++
 		case w == "W0" || w == "W1":
@@ -69,19 +74,19 @@ func (r *row) parsePrefix(words []string) []string {
 			r.sets[fieldB] = 1
 			r.marked++
 		default:
-			return words
+			return words, nil
 		}
 		words = words[1:]
 	}
-	return words
+	return words, nil
 }
 
-func (r *row) parseVex(parts []string) {
+func (r *row) parseVex(parts []string) error {
 	r.vex = true
 	r.sets[fieldPfx] = 1
 	for _, p := range parts {
 		switch p {
-		case "128":
+		case "128", "LZ":
 			r.sets[fieldL] = 1
 		case "256":
 			r.sets[fieldL] = 2
@@ -95,8 +100,12 @@ func (r *row) parseVex(parts []string) {
 			r.maps = mapVex0F + 2
 		case "W0", "W1":
 			r.sets[fieldW] = 1 << (p[1] - '0')
+		case "NP", "LIG", "WIG", "W": // W is the operand size of general registers
+		default:
+			return fmt.Errorf("encoding has unknown VEX part %q", p)
 		}
 	}
+	return nil
 }
 
 func (r *row) parseOpcode(w string) error {
