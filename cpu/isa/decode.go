@@ -51,14 +51,15 @@ const (
 
 // Properties of rows.
 const (
-	formOpReg  = 1 << iota // the opcode's low bits are Inst.Reg
-	formReg3               // REX.R is ignored
-	formRM3                // REX.B is ignored in the register form
-	formNoVvvv             // VEX.vvvv must be 1111
-	formModRR              // ModRM.mod is ignored: always the register form
-	formLock               // LOCK is legal with memory
-	formRep                // F2 and F3 are not part of the opcode
-	formVSIB               // the index is a vector register
+	formOpReg   = 1 << iota // the opcode's low bits are Inst.Reg
+	formReg3                // REX.R is ignored
+	formRM3                 // REX.B is ignored in the register form
+	formNoVvvv              // VEX.vvvv must be 1111
+	formModRR               // ModRM.mod is ignored: always the register form
+	formLock                // LOCK is legal with memory
+	formRep                 // F2 and F3 are not part of the opcode
+	formVSIB                // the index is a vector register
+	formVSIB256             // ... of 256 bits
 )
 
 // opSizes holds the operand size by rule, mode, and 66 (2) and REX.W (1).

@@ -102,7 +102,7 @@ func (r *row) constrain(w string) {
 	}
 	if strings.HasPrefix(w, "vm") {
 		r.sets[fieldRM] &= 1 << 4 // a vector index needs a SIB byte
-		r.vectorIndex = true
+		r.vectorIndex = w[len(w)-1:]
 	}
 }
 

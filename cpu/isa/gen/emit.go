@@ -185,8 +185,11 @@ func formBits(r *row) string {
 	if r.sets[fieldPfx] == 0xf && !r.vex {
 		bits = append(bits, "formRep")
 	}
-	if r.vectorIndex {
+	if r.vectorIndex != "" {
 		bits = append(bits, "formVSIB")
+	}
+	if r.vectorIndex == "y" {
+		bits = append(bits, "formVSIB256")
 	}
 	if len(bits) == 0 {
 		return "0"

@@ -52,7 +52,7 @@ type row struct {
 	marked      int    // prefix conditions named: more wins
 	imm         string // immediate form
 	vex         bool
-	vectorIndex bool // the memory operand has a vector index
+	vectorIndex string // the memory operand has a vector index: x or y
 }
 
 var columns = regexp.MustCompile(`\s{2,}`)
