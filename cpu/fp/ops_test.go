@@ -13,10 +13,11 @@ type op struct {
 	imms    int // number of immediates
 	run     func(e *Env, q *request) answer
 	two     bool // ST1 is a result too
+	approx  bool // results need not be the host's
 }
 
 // ops is every operation under test.
-var ops = append(slices.Clone(sseOps), x87ops...)
+var ops = append(append(slices.Clone(sseOps), x87ops...), transOps...)
 
 func (o *op) isX87() bool { return o.code >= 100 }
 
