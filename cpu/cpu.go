@@ -57,7 +57,7 @@ type CPU struct {
 	event bool // the instruction reached a device or changed what may be delivered
 	yield bool // PAUSE, HLT: the slice ends
 
-	stepTF  bool // TF was set when the instruction began
+	stepTF bool // TF was set when the instruction began
 
 	limit  uint64 // Count at which Run ends
 	memGen uint64 // mem.Gen seen
@@ -77,9 +77,10 @@ type CPU struct {
 	shared *Shared
 	id     int
 
-	tlb   [numMMU]tlb
-	jump  jumpCache
-	stats Stats
+	tlb      [numMMU]tlb
+	jump     jumpCache
+	apicBase uint64 // page of the local APIC, which hides memory below it; all ones when it answers nowhere
+	stats    Stats
 }
 
 // Stats counts what happened, for people; nothing of it is state.
@@ -92,6 +93,7 @@ type Stats struct {
 func New(id int, model *Model, m *mem.Memory, sh *Shared, bus Bus, apic IntCtl) *CPU {
 	c := &CPU{id: id, model: model, mem: m, ram: m.Bytes(), bus: bus, apic: apic, shared: sh}
 	sh.cpus = append(sh.cpus, c)
+	c.apicBase = ^uint64(0)
 	c.SetTLBSize(1024)
 	c.Reset()
 	return c

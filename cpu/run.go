@@ -81,3 +81,18 @@ func (c *CPU) Event() bool { return c.event }
 // Stalled tells whether the last Run ended at a write that a full pre-image
 // pool refused.
 func (c *CPU) Stalled() bool { return c.stalled }
+
+// Yielded tells whether the last Run ended because the vCPU gave up its slice.
+func (c *CPU) Yielded() bool { return c.yield }
+
+// SetAPICPage names the page of the local APIC, which hides memory below it; all
+// ones when it answers nowhere.
+func (c *CPU) SetAPICPage(pa uint64) {
+	if pa != c.apicBase {
+		c.apicBase = pa
+		c.FlushTLB()
+	}
+}
+
+// Canonical brings Arch up to date: lazily kept flags are written out.
+func (c *CPU) Canonical() { c.materialize() }

@@ -21,7 +21,8 @@ const (
 	ptePS = 1 << 7
 	pteNX = 1 << 63
 
-	physBits = 40 // MAXPHYADDR of every model
+	PhysBits = 40 // MAXPHYADDR of every model
+	physBits = PhysBits
 	physMask = 1<<physBits - 1
 )
 

@@ -1,0 +1,82 @@
+package machine
+
+import (
+	"fmt"
+
+	"godwit/cpu"
+	"godwit/cpu/isa"
+	"godwit/devices"
+	"godwit/firmware"
+	"godwit/mem"
+)
+
+// firmwareMemory is guest memory as loaders see it.
+type firmwareMemory struct{ m *mem.Memory }
+
+func (f firmwareMemory) Read(pa uint64, b []byte) { f.m.Read(pa, b) }
+
+func (f firmwareMemory) Write(pa uint64, b []byte) bool { return f.m.Load(pa, b) == nil }
+
+// Boot loads the images and points vCPU 0 at them. Until Boot or Restore, a
+// machine is not to be run.
+func (m *Machine) Boot() error {
+	p := firmware.Platform{}
+	for i := range m.cpus {
+		p.APICIDs = append(p.APICIDs, uint32(i))
+	}
+	e, err := firmware.Boot(firmwareMemory{m.mem}, firmware.Config{
+		RAM: m.cfg.Memory, Kernel: m.images.Kernel, Initrd: m.images.Initrd, Cmdline: m.cfg.Append, Platform: p,
+	})
+	if err != nil {
+		return err
+	}
+	for i, l := range m.lapics {
+		l.VirtualWire()
+		m.placeAPIC(m.cpus[i])
+	}
+	return m.enter(m.cpus[0], e)
+}
+
+// enter sets a vCPU to a loader's entry state.
+func (m *Machine) enter(c *cpu.CPU, e firmware.Entry) error {
+	c.RIP, c.RFLAGS = e.RIP, e.RFLAGS|2
+	for i, v := range [...]uint64{e.RAX, e.RCX, e.RDX, e.RBX, e.RSP, e.RBP, e.RSI, e.RDI} {
+		c.R[i] = v
+	}
+	c.CR0, c.CR3, c.CR4, c.EFER = e.CR0, e.CR3, e.CR4, e.EFER
+	for i, s := range [...]firmware.Segment{isa.ES: e.ES, isa.CS: e.CS, isa.SS: e.SS, isa.DS: e.DS, isa.FS: e.FS, isa.GS: e.GS} {
+		c.Seg[i] = segment(s)
+	}
+	c.TR, c.LDTR = segment(e.TR), segment(e.LDT)
+	c.GDTR, c.IDTR = cpu.Table(e.GDT), cpu.Table(e.IDT)
+	if err := c.Restored(); err != nil {
+		return fmt.Errorf("entry state: %w", err)
+	}
+	return nil
+}
+
+func segment(s firmware.Segment) cpu.Segment {
+	return cpu.Segment{Sel: s.Selector, Attr: s.Attr, Limit: s.Limit, Base: s.Base}
+}
+
+// resetDevices resets everything but memory and time.
+func (m *Machine) resetDevices(kind devices.ResetKind) {
+	for _, d := range m.devs {
+		d.Reset(kind)
+	}
+	for i, c := range m.cpus {
+		if kind != devices.PowerOn {
+			c.Reset()
+		}
+		m.placeAPIC(c)
+	}
+}
+
+// reboot is the reset line: devices and vCPUs start afresh, memory stays, and
+// the images are loaded again.
+func (m *Machine) reboot() error {
+	m.resetReq = false
+	m.resetDevices(devices.Warm)
+	m.st.Turn, m.st.SliceEnd = 0, m.st.Count+m.cfg.Slice
+	return m.Boot()
+}

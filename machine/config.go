@@ -1,0 +1,80 @@
+package machine
+
+import (
+	"fmt"
+
+	"godwit/cpu"
+)
+
+// Clock kinds of Config.Clock.
+const (
+	ClockVirtual = "virtual" // guest time is the count alone; idle time is skipped
+	ClockWall    = "wall"    // guest time follows the host's clock
+)
+
+// Config is everything a machine is built from, and nothing that changes while
+// it runs. Flags fill it, files hold it, snapshots store it, migration sends it.
+type Config struct {
+	Memory     uint64 `json:"memory" cbor:"1,keyasint"` // bytes, a multiple of 4096
+	CPUs       int    `json:"cpus" cbor:"2,keyasint"`
+	CPU        string `json:"cpu" cbor:"3,keyasint"` // model name
+	Clock      string `json:"clock" cbor:"4,keyasint"`
+	RateNum    uint32 `json:"rate_num" cbor:"5,keyasint"` // guest nanoseconds per count
+	RateDen    uint32 `json:"rate_den" cbor:"6,keyasint"`
+	Slice      uint64 `json:"slice" cbor:"7,keyasint"`     // counts of a vCPU's turn
+	RTCEpoch   int64  `json:"rtc_epoch" cbor:"8,keyasint"` // Unix seconds at guest time 0
+	Seed       uint64 `json:"seed" cbor:"9,keyasint"`      // of the machine's PRNG
+	Append     string `json:"append" cbor:"10,keyasint"`   // kernel command line
+	NoReboot   bool   `json:"no_reboot" cbor:"11,keyasint"`
+	ExitDevice bool   `json:"exit_device" cbor:"12,keyasint"` // port f4 ends the run
+}
+
+// DefaultConfig is a machine with one vCPU and 512 MiB in virtual time.
+func DefaultConfig() Config {
+	return Config{
+		Memory: 512 << 20, CPUs: 1, CPU: cpu.DefaultModel, Clock: ClockVirtual,
+		RateNum: 8, RateDen: 1, Slice: 16384, RTCEpoch: 1767225600, Seed: 1,
+	}
+}
+
+// Bounds of Config.
+const (
+	MinMemory = 1 << 20
+	MaxMemory = 32 << 30
+	MaxCPUs   = 8
+)
+
+// Validate returns everything that is wrong with the configuration.
+func (c *Config) Validate() []error {
+	var errs []error
+	bad := func(format string, a ...any) { errs = append(errs, fmt.Errorf(format, a...)) }
+	if c.Memory < MinMemory || c.Memory > MaxMemory || c.Memory%4096 != 0 {
+		bad("memory is %d bytes, needs a multiple of 4096 from %d to %d", c.Memory, MinMemory, uint64(MaxMemory))
+	}
+	if c.CPUs < 1 || c.CPUs > MaxCPUs {
+		bad("cpus is %d, needs 1 to %d", c.CPUs, MaxCPUs)
+	}
+	if _, err := cpu.LookupModel(c.CPU); err != nil {
+		errs = append(errs, err)
+	}
+	if c.Clock != ClockVirtual && c.Clock != ClockWall {
+		bad("clock is %q, needs %s or %s", c.Clock, ClockVirtual, ClockWall)
+	}
+	if c.RateNum == 0 || c.RateDen == 0 || c.RateNum > 1_000_000 || c.RateDen > 1_000_000 {
+		bad("rate is %d/%d ns per count, needs numbers from 1 to 1000000", c.RateNum, c.RateDen)
+	}
+	if c.Slice < 64 || c.Slice > 1<<24 {
+		bad("slice is %d counts, needs 64 to %d", c.Slice, 1<<24)
+	}
+	if len(c.Append) > 2047 {
+		bad("append is %d bytes, at most 2047", len(c.Append))
+	}
+	return errs
+}
+
+// Images are the files a machine boots from. They travel with it: a reset boots
+// them again.
+type Images struct {
+	Kernel []byte `cbor:"1,keyasint"`
+	Initrd []byte `cbor:"2,keyasint"`
+}

@@ -1,0 +1,130 @@
+package machine
+
+import (
+	"bytes"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io"
+
+	"github.com/fxamacker/cbor/v2"
+
+	"godwit/devices"
+)
+
+// InputKind says what came in through the door.
+type InputKind uint8
+
+// Kinds of input event.
+const (
+	InputConsole InputKind = 1 // bytes typed at the serial console
+	InputPower   InputKind = 2 // the power button
+	InputWall    InputKind = 3 // the guest's clock is moved forward to Time
+)
+
+// Input is one event from outside. It takes effect when Count and guest time
+// are reached, before the next instruction. A machine and the list of its inputs
+// determine everything that happens.
+type Input struct {
+	Count uint64    `cbor:"1,keyasint"`
+	Time  int64     `cbor:"2,keyasint"` // guest nanoseconds; for InputWall the new time
+	Kind  InputKind `cbor:"3,keyasint"`
+	Data  []byte    `cbor:"4,keyasint,omitempty"`
+}
+
+// apply lets an event take effect now.
+func (m *Machine) apply(in Input) {
+	switch in.Kind {
+	case InputConsole:
+		m.st.Console = append(m.st.Console, in.Data...)
+		m.feed()
+	case InputPower:
+		m.pm.Press()
+	case InputWall:
+		if t := devices.Nanos(in.Time); t > m.Now() {
+			m.st.Clock.jump(m.count(), t)
+		}
+	}
+}
+
+// admit stamps an event that arrives now, logs and applies it.
+func (m *Machine) admit(kind InputKind, t devices.Nanos, data []byte) {
+	in := Input{Count: m.count(), Time: int64(t), Kind: kind, Data: data}
+	if m.log != nil {
+		m.log(in)
+	}
+	m.apply(in)
+}
+
+// feed gives pending console bytes to the serial port as it has room.
+func (m *Machine) feed() {
+	if len(m.st.Console) == 0 {
+		return
+	}
+	n := m.uart.Receive(m.st.Console)
+	m.st.Console = append(m.st.Console[:0:0], m.st.Console[n:]...)
+}
+
+// The log of the door is a file of length-prefixed CBOR records behind a magic,
+// see docs/format/log.md.
+const logMagic = "godwit-log-1\n"
+
+// maxRecord bounds one record of a log: inputs are small.
+const maxRecord = 1 << 20
+
+// LogWriter writes input events.
+type LogWriter struct{ w io.Writer }
+
+// NewLogWriter starts a log.
+func NewLogWriter(w io.Writer) (*LogWriter, error) {
+	_, err := io.WriteString(w, logMagic)
+	return &LogWriter{w}, err
+}
+
+// Add appends one event.
+func (l *LogWriter) Add(in Input) error {
+	b, err := encode(in)
+	if err != nil {
+		return err
+	}
+	var n [4]byte
+	binary.LittleEndian.PutUint32(n[:], uint32(len(b)))
+	_, err = l.w.Write(append(n[:], b...))
+	return err
+}
+
+// ErrNotLog is returned for a file that is no input log.
+var ErrNotLog = errors.New("not a godwit input log")
+
+// ReadLog reads a whole log.
+func ReadLog(r io.Reader) ([]Input, error) {
+	magic := make([]byte, len(logMagic))
+	if _, err := io.ReadFull(r, magic); err != nil || !bytes.Equal(magic, []byte(logMagic)) {
+		return nil, ErrNotLog
+	}
+	var out []Input
+	for {
+		var n [4]byte
+		if _, err := io.ReadFull(r, n[:]); err == io.EOF {
+			return out, nil
+		} else if err != nil {
+			return out, fmt.Errorf("input log: record %d: %w", len(out), err)
+		}
+		size := binary.LittleEndian.Uint32(n[:])
+		if size > maxRecord {
+			return out, fmt.Errorf("input log: record %d is %d bytes, at most %d", len(out), size, maxRecord)
+		}
+		b := make([]byte, size)
+		if _, err := io.ReadFull(r, b); err != nil {
+			return out, fmt.Errorf("input log: record %d: %w", len(out), err)
+		}
+		var in Input
+		if err := cbor.Unmarshal(b, &in); err != nil {
+			return out, fmt.Errorf("input log: record %d: %w", len(out), err)
+		}
+		if k := len(out); k > 0 && in.Count < out[k-1].Count {
+			return out, fmt.Errorf("input log: record %d is at #%d, before #%d", k, in.Count, out[k-1].Count)
+		}
+		out = append(out, in)
+	}
+}

@@ -1,0 +1,190 @@
+// Package machine wires vCPUs, memory and devices into a PC. It owns guest
+// time, the event queue, the door through which every outside influence enters,
+// and the run loop; it saves and restores the whole as data.
+//
+// A machine is deterministic: its configuration, its images and the inputs that
+// came through the door decide every bit of its state at every count. Machine
+// itself never asks the host for anything; a Host does, between instructions.
+package machine
+
+import (
+	"errors"
+	"fmt"
+
+	"godwit/cpu"
+	"godwit/devices"
+	"godwit/devices/acpipm"
+	"godwit/devices/bus"
+	"godwit/devices/debugexit"
+	"godwit/devices/ioapic"
+	"godwit/devices/lapic"
+	"godwit/devices/pic"
+	"godwit/devices/pit"
+	"godwit/devices/uart"
+	"godwit/mem"
+)
+
+// Host is the outside world as the run loop meets it: at poll points, which no
+// guest can observe.
+type Host interface {
+	// Poll may let inputs in and says whether to return from Run with Paused.
+	Poll() bool
+	// Idle is called instead of running when all vCPUs wait for guest time until
+	// (Forever: for input only). It returns when the machine should look again.
+	// In virtual time the machine then jumps to until.
+	Idle(until devices.Nanos) (paused bool)
+	// Output takes a byte that the guest sent to its serial console.
+	Output(b byte)
+}
+
+// Forever is later than every deadline.
+const Forever = devices.Nanos(1<<63 - 1)
+
+// state is what belongs to the machine as a whole.
+type state struct {
+	Count    uint64     `cbor:"1,keyasint"`
+	Clock    Segment    `cbor:"2,keyasint"`
+	Queue    queue      `cbor:"3,keyasint"`
+	Levels   [24]uint32 `cbor:"4,keyasint"` // by GSI: which of its sources are high
+	PRNG     uint64     `cbor:"5,keyasint"`
+	Turn     uint32     `cbor:"6,keyasint"` // vCPU whose turn it is
+	SliceEnd uint64     `cbor:"7,keyasint"` // count at which its turn ends
+	Console  []byte     `cbor:"8,keyasint"` // typed, not yet taken by the serial port
+	End      Stop       `cbor:"9,keyasint"` // why the machine stopped for good; 0: it runs
+	ExitCode uint32     `cbor:"10,keyasint"`
+}
+
+// Machine is one PC.
+type Machine struct {
+	cfg    Config
+	images Images
+	mem    *mem.Memory
+	shared *cpu.Shared
+	cpus   []*cpu.CPU
+	lapics []*lapic.LAPIC
+	cur    *cpu.CPU // running, else nil
+	mmio   mem.Space
+	ports  mem.Space
+	devs   []devices.Device
+	sinks  []uint32 // sources allotted so far, by GSI
+
+	pic    *pic.PIC
+	pit    *pit.PIT
+	ioapic *ioapic.IOAPIC
+	uart   *uart.UART
+	pm     *acpipm.PM
+
+	st       state
+	resetReq bool
+	fed      bool // the guest took the last console byte
+	host     Host
+	log      func(Input)
+	replay   []Input
+	nextPoll uint64
+	poll     uint64 // counts between polls
+	engine   Engine
+	apicBus  *lapic.Bus
+}
+
+// Engine selects what executes instructions.
+type Engine uint8
+
+// Engines. They cannot be told apart by a guest.
+const (
+	EngineFast      Engine = iota // blocks
+	EngineReference               // one instruction at a time
+)
+
+// New builds a machine that has not booted: all memory zero, vCPU 0 in its
+// power-on state. host may be nil.
+func New(cfg Config, images Images, host Host) (*Machine, error) {
+	if errs := cfg.Validate(); len(errs) > 0 {
+		return nil, errors.Join(errs...)
+	}
+	model, err := cpu.LookupModel(cfg.CPU)
+	if err != nil {
+		return nil, err
+	}
+	ram, err := mem.New(cfg.Memory)
+	if err != nil {
+		return nil, fmt.Errorf("guest memory: %w", err)
+	}
+	m := &Machine{cfg: cfg, images: images, mem: ram, host: host, poll: 1 << 18}
+	m.st.PRNG = cfg.Seed
+	m.st.Clock = Segment{Num: cfg.RateNum, Den: cfg.RateDen}
+	m.st.SliceEnd = cfg.Slice
+	m.shared = cpu.NewShared(ram)
+	if err := m.wire(model); err != nil {
+		ram.Close()
+		return nil, err
+	}
+	m.resetDevices(devices.PowerOn)
+	return m, nil
+}
+
+// Close gives the machine's memory back to the host.
+func (m *Machine) Close() error { return m.mem.Close() }
+
+// Config is what the machine was built from.
+func (m *Machine) Config() Config { return m.cfg }
+
+// Memory is the guest's memory. Only the goroutine that calls Run may use it.
+func (m *Machine) Memory() *mem.Memory { return m.mem }
+
+// CPUs are the vCPUs.
+func (m *Machine) CPUs() []*cpu.CPU { return m.cpus }
+
+// Devices are the devices in the order of their event queue indices.
+func (m *Machine) Devices() []devices.Device { return m.devs }
+
+// SetEngine selects the engine. It cannot change what the guest does.
+func (m *Machine) SetEngine(e Engine) { m.engine = e }
+
+// SetLog names the function that is told of every input.
+func (m *Machine) SetLog(f func(Input)) { m.log = f }
+
+// SetHost replaces the host.
+func (m *Machine) SetHost(h Host) { m.host = h }
+
+// Replay gives the inputs that a log recorded, to take effect when their counts
+// and times come.
+func (m *Machine) Replay(in []Input) { m.replay = in }
+
+// Input lets console bytes or the power button in, now.
+func (m *Machine) Input(kind InputKind, data []byte) { m.admit(kind, m.Now(), data) }
+
+// count is the machine's count, also while a vCPU runs.
+func (m *Machine) count() uint64 {
+	if m.cur != nil {
+		return m.cur.Count
+	}
+	return m.st.Count
+}
+
+// Count is how many instructions, REP iterations and deliveries there were.
+func (m *Machine) Count() uint64 { return m.count() }
+
+// Now is guest time.
+func (m *Machine) Now() devices.Nanos { return m.st.Clock.at(m.count()) }
+
+// add enters a device at the end of the list.
+func (m *Machine) add(d devices.Device) error {
+	m.devs = append(m.devs, d)
+	w, ok := d.(interface{ Windows() []bus.Window })
+	if !ok {
+		return nil
+	}
+	for _, win := range w.Windows() {
+		s := &m.mmio
+		if win.IO {
+			s = &m.ports
+		}
+		if err := s.Map(win.Base, win.Size, win.Handler); err != nil {
+			return fmt.Errorf("device %s: window %s: %w", d.ID(), win.Name, err)
+		}
+	}
+	return nil
+}
+
+// clock gives the next device to be added its view of time.
+func (m *Machine) clock() *devClock { return &devClock{m, uint16(len(m.devs))} }

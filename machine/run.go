@@ -1,0 +1,204 @@
+package machine
+
+import (
+	"fmt"
+
+	"godwit/cpu"
+	"godwit/devices"
+)
+
+// Stop says why Run returned.
+type Stop uint8
+
+// Reasons to stop. From Off on they are for good, and part of the state.
+const (
+	Reached  Stop = iota // the count asked for
+	Paused               // the host asked
+	Stalled              // a pre-image pool is full
+	Idle                 // all vCPUs wait and nothing can wake them
+	Off                  // the guest powered off
+	Exited               // the guest wrote to the exit device
+	Tripled              // triple fault
+	Rebooted             // the guest asked for a reset and the configuration says not to
+)
+
+func (s Stop) String() string {
+	return [...]string{"count reached", "paused", "stalled", "idle for ever", "powered off", "exited", "triple fault", "reboot refused"}[s]
+}
+
+// Run executes until the count reaches until, or a reason to stop. The state at
+// count N is the one before anything due at N is delivered.
+func (m *Machine) Run(until uint64) Stop {
+	for {
+		if m.st.End != 0 {
+			return m.st.End
+		}
+		if m.resetReq {
+			if m.cfg.NoReboot {
+				m.st.End = Rebooted
+				continue
+			}
+			if err := m.reboot(); err != nil {
+				panic(fmt.Sprintf("godwit bug: images that booted once do not boot again: %v", err))
+			}
+		}
+		if m.st.Count >= until {
+			return Reached
+		}
+		if m.host != nil && m.st.Count >= m.nextPoll {
+			m.nextPoll = m.st.Count + m.poll
+			if m.host.Poll() {
+				return Paused
+			}
+		}
+		if m.replayDue() || m.fireDue() {
+			continue
+		}
+		c := m.pick()
+		if c == nil {
+			if s := m.idle(); s != Reached {
+				return s
+			}
+			continue
+		}
+		if m.runCPU(c, until) {
+			return Stalled
+		}
+	}
+}
+
+// pick chooses the vCPU whose turn it is; nil when all wait.
+func (m *Machine) pick() *cpu.CPU {
+	n := uint32(len(m.cpus))
+	if n == 1 {
+		if m.cpus[0].Idle() {
+			return nil
+		}
+		return m.cpus[0]
+	}
+	if m.st.Count >= m.st.SliceEnd {
+		m.endTurn()
+	}
+	for i := uint32(0); i < n; i++ {
+		c := m.cpus[m.st.Turn]
+		if !c.Idle() {
+			return c
+		}
+		m.endTurn()
+	}
+	return nil
+}
+
+func (m *Machine) endTurn() {
+	m.st.Turn = (m.st.Turn + 1) % uint32(len(m.cpus))
+	m.st.SliceEnd = m.st.Count + m.cfg.Slice
+}
+
+// runCPU runs one vCPU up to the next thing that is due.
+func (m *Machine) runCPU(c *cpu.CPU, until uint64) (stalled bool) {
+	limit := until
+	if len(m.cpus) > 1 {
+		limit = min(limit, m.st.SliceEnd)
+	}
+	if m.host != nil {
+		limit = min(limit, m.nextPoll)
+	}
+	if len(m.st.Queue) > 0 {
+		limit = min(limit, m.st.Clock.count(devices.Nanos(m.st.Queue[0].At)))
+	}
+	if len(m.replay) > 0 {
+		limit = min(limit, m.replay[0].Count)
+	}
+	m.cur = c
+	c.Count = m.st.Count
+	if m.engine == EngineReference {
+		c.RunReference(limit)
+	} else {
+		c.Run(limit)
+	}
+	m.st.Count = c.Count
+	m.cur = nil
+	m.after(c)
+	return c.Stalled()
+}
+
+// after looks at what the vCPU did to the machine.
+func (m *Machine) after(c *cpu.CPU) {
+	if c.Activity == cpu.Shutdown {
+		m.st.End = Tripled
+	}
+	if len(m.cpus) > 1 && c.Yielded() {
+		m.endTurn()
+	}
+	if c.Event() {
+		m.placeAPIC(c)
+	}
+	if m.fed {
+		m.fed = false
+		m.feed()
+	}
+}
+
+// placeAPIC tells a vCPU where its local APIC hides memory.
+func (m *Machine) placeAPIC(c *cpu.CPU) {
+	if base, on := m.lapics[c.ID()].Base(); on {
+		c.SetAPICPage(base)
+	} else {
+		c.SetAPICPage(^uint64(0))
+	}
+}
+
+// fireDue lets the events happen whose time has come.
+func (m *Machine) fireDue() bool {
+	now := m.Now()
+	fired := false
+	for len(m.st.Queue) > 0 && devices.Nanos(m.st.Queue[0].At) <= now {
+		d := m.st.Queue[0]
+		m.st.Queue = append(m.st.Queue[:0], m.st.Queue[1:]...)
+		m.devs[d.Dev].Event(devices.EventID(d.Ev))
+		fired = true
+	}
+	return fired
+}
+
+// replayDue applies the logged inputs whose count and time have come.
+func (m *Machine) replayDue() bool {
+	did := false
+	for len(m.replay) > 0 {
+		in := m.replay[0]
+		if in.Count > m.st.Count || (in.Kind != InputWall && in.Time > int64(m.Now())) {
+			break
+		}
+		m.replay = m.replay[1:]
+		m.apply(in)
+		did = true
+	}
+	return did
+}
+
+// idle passes the time until the next deadline: at once in virtual time, as long
+// as the host says otherwise.
+func (m *Machine) idle() Stop {
+	next := Forever
+	if len(m.st.Queue) > 0 {
+		next = devices.Nanos(m.st.Queue[0].At)
+	}
+	if len(m.replay) > 0 && m.replay[0].Count == m.st.Count {
+		if m.replay[0].Kind == InputWall {
+			next = min(next, devices.Nanos(m.replay[0].Time))
+		}
+	} else if m.host != nil && (next == Forever || m.cfg.Clock == ClockWall) {
+		before := len(m.st.Console)
+		if m.host.Idle(next) {
+			return Paused
+		}
+		if m.cfg.Clock == ClockWall || len(m.st.Console) != before || next == Forever {
+			return Reached
+		}
+	}
+	if next == Forever {
+		return Idle
+	}
+	m.st.Clock.jump(m.st.Count, next)
+	return Reached
+}

@@ -1,0 +1,197 @@
+package machine
+
+import (
+	"errors"
+	"fmt"
+
+	"github.com/fxamacker/cbor/v2"
+
+	"godwit/cpu"
+	"godwit/snapshot"
+)
+
+// Names of the machine's sections, see docs/format/sections.md.
+const (
+	secConfig  = "config"
+	secImages  = "images"
+	secMachine = "machine"
+	secCPU     = "cpu"
+	secDevice  = "device"
+)
+
+var (
+	encMode = must(cbor.CoreDetEncOptions().EncMode())
+	decMode = must(cbor.DecOptions{
+		DupMapKey: cbor.DupMapKeyEnforcedAPF, IndefLength: cbor.IndefLengthForbidden,
+		MaxNestedLevels: 16, MaxArrayElements: 1 << 20, MaxMapPairs: 1 << 16,
+	}.DecMode())
+)
+
+func must[T any](v T, err error) T {
+	if err != nil {
+		panic(err)
+	}
+	return v
+}
+
+// encode is the one encoding of state: equal states give equal bytes.
+func encode(v any) ([]byte, error) { return encMode.Marshal(v) }
+
+// ErrRunning is returned for a save in the middle of an instruction.
+var ErrRunning = errors.New("machine is running")
+
+// Sections encodes the machine except its memory: first configuration and
+// images, from which New builds it, then its state.
+func (m *Machine) Sections() ([]snapshot.Section, error) {
+	if m.cur != nil {
+		return nil, ErrRunning
+	}
+	var secs []snapshot.Section
+	add := func(name, instance string, state bool, v any) error {
+		b, err := encode(v)
+		if err != nil {
+			return fmt.Errorf("section %s/%s: %w", name, instance, err)
+		}
+		secs = append(secs, snapshot.Section{Name: name, Instance: instance, Version: 1, Required: true, State: state, Data: b})
+		return nil
+	}
+	err := errors.Join(add(secConfig, "", false, &m.cfg), add(secImages, "", false, &m.images), add(secMachine, "", true, &m.st))
+	for i, c := range m.cpus {
+		c.Canonical()
+		err = errors.Join(err, add(secCPU, fmt.Sprint(i), true, &c.Arch))
+	}
+	for _, d := range m.devs {
+		err = errors.Join(err, add(secDevice, d.ID(), true, d.State()))
+	}
+	return secs, err
+}
+
+// Hash is the state hash of docs/format/hash.md.
+func (m *Machine) Hash() ([32]byte, error) {
+	secs, err := m.Sections()
+	if err != nil {
+		return [32]byte{}, err
+	}
+	leaves := m.mem.Leaves()
+	return snapshot.Root(m.mem.Pages(), func(p uint32) [16]byte { return leaves[p] }, secs)
+}
+
+// Pages is the machine's memory for a snapshot or a transfer. The machine must
+// not run until the user is done with it.
+func (m *Machine) Pages() snapshot.Pages { return pages{m, m.mem.Leaves()} }
+
+type pages struct {
+	m      *Machine
+	leaves [][16]byte
+}
+
+func (p pages) Pages() uint32          { return p.m.mem.Pages() }
+func (p pages) Present(n uint32) bool  { return p.m.mem.Present(n) }
+func (p pages) Leaf(n uint32) [16]byte { return p.leaves[n] }
+func (p pages) Read(n uint32, b *[4096]byte) {
+	copy(b[:], p.m.mem.Bytes()[uint64(n)<<12:])
+}
+
+// ErrConfig is returned for sections that hold no usable configuration.
+var ErrConfig = errors.New("no usable configuration")
+
+// FromSections builds the machine that sections describe, without its state:
+// memory is zero until its pages are restored, and then Restore makes it whole.
+func FromSections(secs []snapshot.Section, host Host) (*Machine, error) {
+	var cfg Config
+	var images Images
+	if err := section(secs, secConfig, "", &cfg); err != nil {
+		return nil, errors.Join(ErrConfig, err)
+	}
+	if err := section(secs, secImages, "", &images); err != nil {
+		return nil, errors.Join(ErrConfig, err)
+	}
+	m, err := New(cfg, images, host)
+	if err != nil {
+		return nil, errors.Join(ErrConfig, err)
+	}
+	return m, nil
+}
+
+// section decodes one section. Every byte is from outside and may be hostile.
+func section(secs []snapshot.Section, name, instance string, v any) error {
+	s := snapshot.Find(secs, name, instance)
+	if s == nil {
+		return fmt.Errorf("section %s/%s is missing", name, instance)
+	}
+	if s.Version != 1 {
+		return fmt.Errorf("section %s/%s has version %d, this build reads 1", name, instance, s.Version)
+	}
+	if err := decMode.Unmarshal(s.Data, v); err != nil {
+		return fmt.Errorf("section %s/%s: %w", name, instance, err)
+	}
+	return nil
+}
+
+// Restore decodes the machine's state; its memory was restored before. After an
+// error the machine is not to be used.
+func (m *Machine) Restore(secs []snapshot.Section) error {
+	m.st = state{}
+	if err := section(secs, secMachine, "", &m.st); err != nil {
+		return err
+	}
+	if err := m.checkState(); err != nil {
+		return fmt.Errorf("section %s: %w", secMachine, err)
+	}
+	for i, c := range m.cpus {
+		c.Arch = cpu.Arch{}
+		if err := section(secs, secCPU, fmt.Sprint(i), &c.Arch); err != nil {
+			return err
+		}
+		if err := c.Restored(); err != nil {
+			return fmt.Errorf("section %s/%d: %w", secCPU, i, err)
+		}
+	}
+	for _, d := range m.devs {
+		if err := section(secs, secDevice, d.ID(), d.State()); err != nil {
+			return err
+		}
+	}
+	for _, d := range m.devs {
+		if err := d.Restored(); err != nil {
+			return fmt.Errorf("section %s/%s: %w", secDevice, d.ID(), err)
+		}
+	}
+	for i, c := range m.cpus {
+		m.placeAPIC(c)
+		c.INTR(m.lapics[i].Pending())
+	}
+	m.shared.Reset()
+	m.nextPoll = 0
+	return nil
+}
+
+// checkState validates what a decoded machine section says.
+func (m *Machine) checkState() error {
+	s := &m.st
+	switch {
+	case s.Clock.Num == 0 || s.Clock.Den == 0:
+		return fmt.Errorf("clock rate %d/%d has a zero", s.Clock.Num, s.Clock.Den)
+	case s.Clock.Count > s.Count:
+		return fmt.Errorf("clock segment begins at #%d, after #%d", s.Clock.Count, s.Count)
+	case s.Clock.Base < 0 || s.Count-s.Clock.Count > 1<<62/uint64(s.Clock.Num):
+		return fmt.Errorf("clock runs beyond its range")
+	case s.Turn >= uint32(len(m.cpus)):
+		return fmt.Errorf("turn of vcpu %d of %d", s.Turn, len(m.cpus))
+	case len(s.Queue) > 256*len(m.devs):
+		return fmt.Errorf("queue holds %d deadlines, at most %d", len(s.Queue), 256*len(m.devs))
+	case s.End > Rebooted:
+		return fmt.Errorf("end is %d, at most %d", s.End, Rebooted)
+	case len(s.Console) > 1<<20:
+		return fmt.Errorf("console backlog is %d bytes, at most %d", len(s.Console), 1<<20)
+	}
+	for i, d := range s.Queue {
+		if int(d.Dev) >= len(m.devs) {
+			return fmt.Errorf("deadline of device %d of %d", d.Dev, len(m.devs))
+		}
+		if i > 0 && !s.Queue[i-1].before(d) {
+			return errors.New("queue is not in order")
+		}
+	}
+	return nil
+}

@@ -1,0 +1,219 @@
+package machine
+
+import (
+	"fmt"
+
+	"godwit/cpu"
+	"godwit/devices"
+	"godwit/devices/acpipm"
+	"godwit/devices/debugexit"
+	"godwit/devices/ioapic"
+	"godwit/devices/lapic"
+	"godwit/devices/pic"
+	"godwit/devices/pit"
+	"godwit/devices/uart"
+)
+
+// Interrupt request numbers of the PC. IRQ 0 reaches I/O APIC pin 2, as the
+// tables tell the guest.
+const (
+	irqTimer = 0
+	irqCOM1  = 4
+	irqRTC   = 8
+	irqSCI   = 9
+	gsiTimer = 2
+)
+
+// wire builds vCPUs and devices. The order of devices is part of the format:
+// the event queue names them by index.
+func (m *Machine) wire(model *cpu.Model) error {
+	m.sinks = make([]uint32, 24)
+	m.apicBus = lapic.NewBus()
+	m.pic = pic.New(pic.Wiring{ID: "pic0", INTR: m.apicBus.Input(0)})
+	m.ioapic = ioapic.New(ioapic.Wiring{ID: "ioapic0", Bus: m.apicBus})
+	m.apicBus.OnEOI(m.ioapic)
+	devs := []func() devices.Device{
+		func() devices.Device { return m.pic },
+		func() devices.Device { return m.ioapic },
+		func() devices.Device {
+			m.pit = pit.New(pit.Wiring{ID: "pit0", IRQ: m.line(irqTimer), Clock: m.clock()})
+			return m.pit
+		},
+		func() devices.Device {
+			m.uart = uart.New(uart.Wiring{
+				ID: "uart0", Base: 0x3f8, IRQ: m.line(irqCOM1), Clock: m.clock(), Out: (*console)(m),
+				Drained: func() { m.fed = true },
+			})
+			return m.uart
+		},
+		func() devices.Device {
+			m.pm = acpipm.New(acpipm.Wiring{ID: "acpipm0", SCI: m.line(irqSCI), Clock: m.clock(), Power: (*power)(m)})
+			return m.pm
+		},
+	}
+	if m.cfg.ExitDevice {
+		devs = append(devs, func() devices.Device {
+			return debugexit.New(debugexit.Wiring{ID: "debugexit0", Exit: (*power)(m)})
+		})
+	}
+	for _, d := range devs {
+		if err := m.add(d()); err != nil {
+			return err
+		}
+	}
+	for i := 0; i < m.cfg.CPUs; i++ {
+		m.wireCPU(i, model)
+	}
+	return nil
+}
+
+// wireCPU builds a vCPU and its local APIC, which answers in its own address
+// space only and so is in no common window.
+func (m *Machine) wireCPU(i int, model *cpu.Model) {
+	p := &core{}
+	l := lapic.New(lapic.Wiring{
+		ID: fmt.Sprintf("lapic%d", i), APICID: uint32(i), BSP: i == 0, PhysBits: cpu.PhysBits,
+		Core: p, Clock: m.clock(), TSC: p, PIC: m.pic, Bus: m.apicBus,
+	})
+	c := cpu.New(i, model, m.mem, m.shared, (*cpuBus)(m), l)
+	p.CPU, p.m = c, m
+	m.cpus = append(m.cpus, c)
+	m.lapics = append(m.lapics, l)
+	m.devs = append(m.devs, l)
+}
+
+// core is a vCPU as its local APIC sees it.
+type core struct {
+	*cpu.CPU
+	m *Machine
+}
+
+// TSC is the vCPU's time stamp counter: guest nanoseconds plus its adjustment.
+func (p *core) TSC() uint64 { return uint64(p.m.Now()) + p.TSCAdjust }
+
+// Time is the first instant at which the counter has reached tsc.
+func (p *core) Time(tsc uint64) devices.Nanos {
+	now, cur := p.m.Now(), p.TSC()
+	if tsc <= cur {
+		return now
+	}
+	if tsc-cur > uint64(Forever-now) {
+		return Forever
+	}
+	return now + devices.Nanos(tsc-cur)
+}
+
+// line is one source of an interrupt request.
+type line struct {
+	m   *Machine
+	irq uint8
+	bit uint32
+}
+
+// line allots a source of ISA interrupt request irq.
+func (m *Machine) line(irq uint8) devices.Line {
+	bit := uint32(1) << m.sinks[irq]
+	m.sinks[irq]++
+	return &line{m, irq, bit}
+}
+
+// Set ORs the source into its pin: of the PIC and, with IRQ 0 moved to pin 2, of
+// the I/O APIC.
+func (l *line) Set(level bool) {
+	s := &l.m.st.Levels[l.irq]
+	old := *s != 0
+	*s &^= l.bit
+	if level {
+		*s |= l.bit
+	}
+	now := *s != 0
+	if now == old {
+		return
+	}
+	if l.irq < 16 {
+		l.m.pic.SetIRQ(int(l.irq), now)
+	}
+	gsi := int(l.irq)
+	if gsi == irqTimer {
+		gsi = gsiTimer
+	}
+	l.m.ioapic.SetIRQ(gsi, now)
+}
+
+// console is the machine as the serial port's other end.
+type console Machine
+
+// Send passes a byte on to the host.
+func (c *console) Send(b byte) {
+	if c.host != nil {
+		c.host.Output(b)
+	}
+}
+
+// power is the machine as its power management sees it.
+type power Machine
+
+// PowerOff ends the run after this instruction.
+func (p *power) PowerOff() { p.st.End = Off }
+
+// Sleep of a state that is not modelled is ignored, as boards without it do.
+func (p *power) Sleep(uint8) {}
+
+// Reset resets after this instruction.
+func (p *power) Reset(bool) { p.resetReq = true }
+
+// Exit ends the run with the guest's code.
+func (p *power) Exit(code uint32) { p.st.End, p.st.ExitCode = Exited, code }
+
+// cpuBus is the machine as instructions see it.
+type cpuBus Machine
+
+// ReadMMIO reads the running vCPU's local APIC or the common space.
+func (b *cpuBus) ReadMMIO(pa uint64, size int) uint64 {
+	m := (*Machine)(b)
+	if l, off, ok := m.apicAt(pa); ok {
+		return l.Read(off, size)
+	}
+	return m.mmio.Read(pa, size)
+}
+
+// WriteMMIO is ReadMMIO for writes.
+func (b *cpuBus) WriteMMIO(pa uint64, size int, v uint64) {
+	m := (*Machine)(b)
+	if l, off, ok := m.apicAt(pa); ok {
+		l.Write(off, size, v)
+		return
+	}
+	m.mmio.Write(pa, size, v)
+}
+
+func (m *Machine) apicAt(pa uint64) (*lapic.LAPIC, uint64, bool) {
+	if m.cur == nil {
+		return nil, 0, false
+	}
+	l := m.lapics[m.cur.ID()]
+	base, on := l.Base()
+	return l, pa - base, on && pa-base < 4096
+}
+
+// In reads a port.
+func (b *cpuBus) In(port uint16, size int) uint32 {
+	return uint32((*Machine)(b).ports.Read(uint64(port), size))
+}
+
+// Out writes a port.
+func (b *cpuBus) Out(port uint16, size int, v uint32) {
+	(*Machine)(b).ports.Write(uint64(port), size, uint64(v))
+}
+
+// TSC is the machine's time stamp counter: 1 GHz of guest time.
+func (b *cpuBus) TSC() uint64 { return uint64((*Machine)(b).Now()) }
+
+// Rand draws from the machine's PRNG (splitmix64), seeded once.
+func (b *cpuBus) Rand() uint64 {
+	b.st.PRNG += 0x9e3779b97f4a7c15
+	z := b.st.PRNG
+	z = (z ^ z>>30) * 0xbf58476d1ce4e5b9
+	z = (z ^ z>>27) * 0x94d049bb133111eb
+	return z ^ z>>31
+}
