@@ -1,5 +1,7 @@
 package firmware
 
+import "godwit/firmware/acpi"
+
 // MSR is a model-specific register and the value firmware leaves in it.
 type MSR struct {
 	Index uint32
@@ -38,4 +40,36 @@ func MSRs(physBits uint) []MSR {
 		msrs = append(msrs, MSR{mtrrFix4K + i, memWP})
 	}
 	return append(msrs, MSR{mtrrDefType, mtrrEnabled})
+}
+
+// DeviceWrite is a register write that firmware makes on the boot CPU before a
+// kernel runs.
+type DeviceWrite struct {
+	Port  bool // Addr is a port, not a physical address
+	Addr  uint64
+	Size  int // bytes
+	Value uint32
+}
+
+// Local APIC registers [SDM 3A 11.4.1].
+const (
+	lapicSVR   = 0xfee000f0
+	lapicLINT0 = 0xfee00350
+	lapicLINT1 = 0xfee00360
+)
+
+// elcrPort is the first edge/level control register [PIIX3 2.5.4].
+const elcrPort = 0x4d0
+
+// DeviceWrites returns the device setup that kernels take for granted. Virtual
+// wire mode sends the PIC's interrupts through LINT0 [MP 1.4 3.6.2.2]: a kernel
+// that ignores the IOAPIC (nolapic, acpi=off) gets no timer without it.
+func DeviceWrites() []DeviceWrite {
+	return []DeviceWrite{
+		{Addr: lapicSVR, Size: 4, Value: 0x1ff},    // enabled, spurious vector ff
+		{Addr: lapicLINT0, Size: 4, Value: 0x8700}, // ExtINT, level
+		{Addr: lapicLINT1, Size: 4, Value: 0x400},  // NMI
+		{Port: true, Addr: elcrPort, Size: 1, Value: acpi.ELCR & 0xff},
+		{Port: true, Addr: elcrPort + 1, Size: 1, Value: acpi.ELCR >> 8},
+	}
 }

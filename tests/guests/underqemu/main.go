@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"strconv"
+	"strings"
 
 	"godwit/firmware"
 )
@@ -68,7 +69,8 @@ func run(args []string) error {
 		return err
 	}
 	copy(m[scratch:], m[romAddr:highRAM])
-	for name, b := range map[string][]byte{"low.bin": m[:lowEnd], "high.bin": m[highRAM:]} {
+	files := map[string][]byte{"low.bin": m[:lowEnd], "high.bin": m[highRAM:], "setup.inc": setup()}
+	for name, b := range files {
 		if err := os.WriteFile(filepath.Join(args[4], name), b, 0o600); err != nil {
 			return err
 		}
@@ -80,4 +82,21 @@ func run(args []string) error {
 	_, err = fmt.Printf("--defsym LONG=%d --defsym rip=%#x --defsym rsi=%#x --defsym rbx=%#x --defsym cr3=%#x"+
 		" --defsym gdtbase=%#x --defsym gdtlimit=%d\n", long, e.RIP, e.RSI, e.RBX, e.CR3, e.GDT.Base, e.GDT.Limit)
 	return err
+}
+
+// setup is the firmware's device and MSR setup as assembly for the stub.
+func setup() []byte {
+	var b strings.Builder
+	for _, w := range firmware.DeviceWrites() {
+		if w.Port {
+			fmt.Fprintf(&b, "\tmov $%#x, %%dx\n\tmov $%#x, %%al\n\tout %%al, %%dx\n", w.Addr, w.Value)
+			continue
+		}
+		fmt.Fprintf(&b, "\tmovl $%#x, %#x\n", w.Value, w.Addr)
+	}
+	for _, r := range firmware.MSRs(40) {
+		fmt.Fprintf(&b, "\tmov $%#x, %%ecx\n\tmov $%#x, %%eax\n\tmov $%#x, %%edx\n\twrmsr\n",
+			r.Index, uint32(r.Value), r.Value>>32)
+	}
+	return []byte(b.String())
 }

@@ -14,7 +14,7 @@ trap 'exit 1' HUP INT TERM
 symbols=$(go run "$here" "$mib" "$kernel" "$initrd" "$cmdline" "$tmp")
 # Word splitting wanted: a list of options.
 # shellcheck disable=SC2086
-as --32 $symbols -o "$tmp/stub.o" "$here/stub.asm"
+as --32 -I "$tmp" $symbols -o "$tmp/stub.o" "$here/stub.asm"
 objcopy -O binary "$tmp/stub.o" "$tmp/stub.bin"
 qemu-system-x86_64 -M pc -smp 2 -accel tcg -m "$mib" -bios "$tmp/stub.bin" \
 	-nographic -no-reboot -vga none -net none \

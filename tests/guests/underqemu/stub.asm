@@ -1,6 +1,6 @@
 # A 64 KiB ROM that does for QEMU what a machine does for an Entry: it unlocks
 # the ROM area, copies the tables there, places the PIIX4 PM registers where the
-# FADT says, sets the registers and jumps. Symbols come from underqemu.
+# FADT says, makes the firmware's device and MSR writes, sets the registers and jumps. Symbols come from underqemu.
 
 .set rom, 0xffff0000
 .set scratch, 0x8000000
@@ -41,6 +41,7 @@ flat:	mov $0x10, %eax
 	xor %eax, %eax
 	mov $0x8000, %ecx
 	rep stosl
+.include "setup.inc"
 .if LONG
 	mov $0x20, %eax			# PAE
 	mov %eax, %cr4
