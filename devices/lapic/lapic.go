@@ -160,8 +160,9 @@ func (l *LAPIC) Restored() error {
 	if low := l.ISR[0] | l.TMR[0] | l.IRR[0]; low&0xffff != 0 {
 		return fmt.Errorf("restore %s: vectors below 16 are pending or in service: %#x", l.w.ID, low&0xffff)
 	}
-	if l.TRUN && (l.TICR == 0 || l.TSTART < 0 || l.TSTART > maxStart) {
-		return fmt.Errorf("restore %s: timer runs with count %d from %d ns, at most %d", l.w.ID, l.TICR, l.TSTART, int64(maxStart))
+	if l.TRUN && (l.TICR == 0 || l.TSTART < minStart || l.TSTART > maxStart) {
+		return fmt.Errorf("restore %s: timer runs with count %d from %d ns (%d to %d)",
+			l.w.ID, l.TICR, l.TSTART, int64(minStart), int64(maxStart))
 	}
 	if uint32(l.ICR)&^icrMask != 0 || l.ESR&^errMask != 0 || l.ERR&^errMask != 0 {
 		return fmt.Errorf("restore %s: reserved bits in ICR %#x, ESR %#x or pending errors %#x", l.w.ID, l.ICR, l.ESR, l.ERR)

@@ -5,8 +5,12 @@ import "godwit/devices"
 // evTimer is the timer's next expiry.
 const evTimer devices.EventID = 0
 
-// maxStart bounds the timer's start in a state: 146 years.
-const maxStart = 1 << 62
+// The timer's start in a state: up to 146 years, and before time began by no more
+// than the longest count-down, after a change of the divisor.
+const (
+	minStart = -1 << 39
+	maxStart = 1 << 62
+)
 
 const tdcrMask = 0x0b
 
@@ -118,7 +122,7 @@ func (l *LAPIC) writeTDCR(v uint32) {
 	done := int64(l.TICR - l.current())
 	l.TDCR = v & tdcrMask
 	if l.TRUN {
-		l.TSTART = max(l.w.Clock.Now()-devices.Nanos(done*l.divider()), 0)
+		l.TSTART = l.w.Clock.Now() - devices.Nanos(done*l.divider())
 	}
 	l.arm()
 }
