@@ -5,14 +5,19 @@
 #include "tiny.h"
 
 enum { SEQ, PAGE_BYTE, RAND, ZERO, ALT, PATTERNS };
-enum { FILL = 0 }; /* pass 0 fills the fresh area; before it all is zero */
+
+/* Pass 0 fills the area, which before it, after "pass -1", is zero. */
+#define FILL 0ul
+#define FRESH ~0ul
 
 static const char *const names[PATTERNS] = { "seq", "page", "rand", "zero", "alt" };
 
-/* One pass's contents: word w of the area is zero, or mix(w, term). */
+/* One pass's contents. With x = w * step + term, word w of the area is
+ * (x ^ x >> 29) * mul; for seq, int i is the low half of i * step + term. All
+ * zero members give a zero area. Why so plain: the loops below keep x by one
+ * addition and are what the hog's speed hangs on. */
 struct gen {
-	bool zero;
-	u64 term;
+	u64 term, step, mul;
 };
 
 static struct {
@@ -30,42 +35,27 @@ int hog_pattern(const char *name)
 	return -1;
 }
 
-static inline u64 mix(u64 w, u64 term)
+static inline u64 word(u64 w, struct gen g)
 {
-	u64 x = w * 0x9e3779b97f4a7c15ul + term;
-	x = (x ^ x >> 29) * 0xbf58476d1ce4e5b9ul;
-	return x ^ x >> 32;
+	u64 x = w * g.step + g.term;
+	return (x ^ x >> 29) * g.mul;
 }
 
-static inline u32 mix32(u32 i, u32 term)
-{
-	u32 x = i * 0x9e3779b1u + term;
-	return x ^ x >> 15;
-}
+/* fold is hash_fold without its last step, which each page adds at its end. */
+static inline u64 fold(u64 h, u64 v) { return (h ^ v) * 0x9e3779b97f4a7c15ul; }
 
-static inline u64 word(u64 w, struct gen g) { return g.zero ? 0 : mix(w, g.term); }
-static inline u32 int_at(u32 i, struct gen g) { return g.zero ? 0 : mix32(i, (u32)g.term); }
-
-/* gen_of gives the contents after a pass; pass -1 is the fresh area. */
+/* gen_of gives the contents after a pass; FRESH is before the first. */
 static struct gen gen_of(u64 pass)
 {
-	struct gen g = { false, 0 };
-	switch (s.pattern) {
-	case ALT:
-		g.term = (pass & 1) * 0xd1b54a32d192ed03ul + 1;
-		break;
-	case ZERO:
-		g.zero = pass & 1;
-		g.term = pass * 0xd1b54a32d192ed03ul + 2;
-		break;
-	case PAGE_BYTE:
-		g.term = 3;
-		break;
-	default:
-		g.term = pass * 0xd1b54a32d192ed03ul + 4;
-	}
-	if (pass == ~0ul)
-		g = (struct gen){ true, 0 };
+	const struct gen none = { 0, 0, 0 };
+	struct gen g = { 0, 0x9e3779b97f4a7c15ul, 0xbf58476d1ce4e5b9ul };
+	if (pass == FRESH || (s.pattern == ZERO && (pass & 1)))
+		return none;
+	if (s.pattern == ALT)
+		pass &= 1;
+	if (s.pattern != PAGE_BYTE)
+		g.term = pass * 0xd1b54a32d192ed03ul;
+	g.term += (u64)s.pattern + 1;
 	return g;
 }
 
@@ -79,34 +69,40 @@ static bool corrupt(const volatile void *at, u64 have, u64 want)
 /* seq_page is the lecture's program: an array written int by int. */
 static bool seq_page(u64 page, struct gen old, struct gen new, bool write, u64 *chain)
 {
-	volatile u32 *a = (volatile u32 *)(HOG_BASE + page * PAGE);
+	volatile u32 *a = (volatile u32 *)(HOG_BASE + page * PAGE), *end = a + PAGE / 4;
 	u32 first = (u32)(page * (PAGE / 4));
+	u32 want = first * (u32)old.step + (u32)old.term, next = first * (u32)new.step + (u32)new.term;
 	u64 h = *chain;
-	for (u32 i = 0; i < PAGE / 4; i++) {
-		u32 have = a[i], want = int_at(first + i, old);
+	for (; a < end; a++) {
+		u32 have = *a;
 		if (have != want)
-			return corrupt(&a[i], have, want);
-		h = hash_fold(h, have);
+			return corrupt(a, have, want);
+		h = fold(h, have);
 		if (write)
-			a[i] = int_at(first + i, new);
+			*a = next;
+		want += (u32)old.step;
+		next += (u32)new.step;
 	}
-	*chain = h;
+	*chain = h ^ h >> 32;
 	return true;
 }
 
-static bool word_page(u64 page, struct gen old, struct gen new, bool write, u64 *chain)
+/* words checks, and rewrites if write is set, words w..end-1 of the area. */
+static bool words(u64 w, u64 end, struct gen old, struct gen new, bool write, u64 *chain)
 {
-	volatile u64 *a = (volatile u64 *)(HOG_BASE + page * PAGE);
-	u64 first = page * (PAGE / 8), h = *chain;
-	for (u64 i = 0; i < PAGE / 8; i++) {
-		u64 have = a[i], want = word(first + i, old);
+	volatile u64 *a = (volatile u64 *)HOG_BASE + w, *stop = (volatile u64 *)HOG_BASE + end;
+	u64 x = w * old.step + old.term, y = w * new.step + new.term, h = *chain;
+	for (; a < stop; a++) {
+		u64 have = *a, want = (x ^ x >> 29) * old.mul;
 		if (have != want)
-			return corrupt(&a[i], have, want);
-		h = hash_fold(h, have);
+			return corrupt(a, have, want);
+		h = fold(h, have);
 		if (write)
-			a[i] = word(first + i, new);
+			*a = (y ^ y >> 29) * new.mul;
+		x += old.step;
+		y += new.step;
 	}
-	*chain = h;
+	*chain = h ^ h >> 32;
 	return true;
 }
 
@@ -114,22 +110,21 @@ static bool word_page(u64 page, struct gen old, struct gen new, bool write, u64 
  * changes that byte once more. */
 static bool byte_page(u64 page, u64 pass, bool write, u64 *chain)
 {
-	volatile u8 *base = (volatile u8 *)(HOG_BASE + page * PAGE);
-	u64 off = page * 61 % PAGE, first = page * (PAGE / 8), h = *chain;
+	u64 off = page * 61 % PAGE, first = page * (PAGE / 8), special = first + off / 8;
 	struct gen g = gen_of(FILL);
-	u64 changed = word(first + off / 8, g), shift = off % 8 * 8;
-	u64 byte = (changed >> shift) + pass;
-	changed = (changed & ~(0xfful << shift)) | (byte & 0xff) << shift;
-	for (u64 i = 0; i < PAGE / 8; i++) {
-		volatile u64 *a = (volatile u64 *)base + i;
-		u64 have = *a, want = i == off / 8 ? changed : word(first + i, g);
-		if (have != want)
-			return corrupt(a, have, want);
-		h = hash_fold(h, have);
-	}
+	volatile u64 *a = (volatile u64 *)HOG_BASE + special;
+	u64 shift = off % 8 * 8, want = word(special, g), have = *a;
+	u64 byte = (want >> shift) + pass;
+	want = (want & ~(0xfful << shift)) | (byte & 0xff) << shift;
+	if (have != want)
+		return corrupt(a, have, want);
+	*chain = fold(*chain, have);
+	if (!words(first, special, g, g, false, chain))
+		return false;
+	if (!words(special + 1, first + PAGE / 8, g, g, false, chain))
+		return false;
 	if (write)
-		base[off] = (u8)(byte + 1);
-	*chain = h;
+		((volatile u8 *)a)[off % 8] = (u8)(byte + 1);
 	return true;
 }
 
@@ -137,12 +132,12 @@ static bool byte_page(u64 page, u64 pass, bool write, u64 *chain)
  * writes those of the next pass. */
 static bool page_step(u64 page, u64 pass, bool write, u64 *chain)
 {
-	if (s.pattern == PAGE_BYTE && pass != ~0ul)
+	if (s.pattern == PAGE_BYTE && pass != FRESH)
 		return byte_page(page, pass, write, chain);
 	struct gen old = gen_of(pass), new = gen_of(pass + 1);
 	if (s.pattern == SEQ)
 		return seq_page(page, old, new, write, chain);
-	return word_page(page, old, new, write, chain);
+	return words(page * (PAGE / 8), (page + 1) * (PAGE / 8), old, new, write, chain);
 }
 
 /* order turns a cursor into a page. For rand it is a bijection of [0, span),
@@ -271,8 +266,7 @@ void hog(u64 mib, u64 rate, int pattern, u64 passes)
  * current pass, the others the one before. */
 bool hog_check(u64 *h)
 {
-	bool all_pages_done = s.pages == 0;
-	for (u64 c = 0; !all_pages_done && c < s.span; c++) {
+	for (u64 c = 0; s.pages && c < s.span; c++) {
 		u64 page = order(c, s.pass);
 		if (page >= s.pages)
 			continue;

@@ -217,7 +217,7 @@ static void cmd_poweroff(int argc, char **argv, const char *rest)
 static void cmd_help(int argc, char **argv, const char *rest)
 {
 	for (const struct command *c = commands; c->name; c++)
-		printf("  %s %s%s%s\n", c->name, c->args, *c->args ? "  " : "", c->help);
+		printf("  %s%s%s%s%s\n", c->name, *c->args ? " " : "", c->args, *c->help ? ": " : "", c->help);
 }
 
 static const struct command commands[] = {
