@@ -56,6 +56,9 @@ func magnitude(x, y num) Relation {
 
 // compare relates a to b. Signalling comparisons raise IE for quiet NaNs too.
 func (f *format) compare(e *Env, a, b uint64, signalling bool) Relation {
+	if ea, eb := a&f.inf, b&f.inf; ea != 0 && ea != f.inf && eb != 0 && eb != f.inf {
+		return f.order(a, b)
+	}
 	x, y := f.unpack(e, a), f.unpack(e, b)
 	if c := x.cls | y.cls; c != clsNormal {
 		if c&clsNaN != 0 {
@@ -67,6 +70,17 @@ func (f *format) compare(e *Env, a, b uint64, signalling bool) Relation {
 		e.denormal(c)
 	}
 	return relation(x, y)
+}
+
+// order compares normal numbers, whose magnitudes are ordered like integers.
+func (f *format) order(a, b uint64) Relation {
+	switch {
+	case a == b:
+		return Equal
+	case (a^b)&f.sign != 0:
+		return pick(a&f.sign != 0)
+	}
+	return pick(a < b != (a&f.sign != 0))
 }
 
 // predicates gives, for each CMPPS immediate below 16, the relations it holds
@@ -114,8 +128,8 @@ func (f *format) min2(e *Env, a, b uint64, want Relation) uint64 {
 	if r == want {
 		b = a
 	}
-	if e.DAZ && b&^f.sign < f.sign>>1 && b&f.inf == 0 {
-		b &= f.sign
+	if e.DAZ && b&f.inf == 0 {
+		b &= f.sign // denormals are zeros
 	}
 	return b
 }

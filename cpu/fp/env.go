@@ -10,14 +10,31 @@
 //
 // # Exceptions
 //
-// An operation adds the exceptions it raises to [Env.Flags]. It never traps:
-// the caller compares Flags with Masks afterwards ([Env.Unmasked]) and, if an
-// unmasked exception came up, drops the result where the manual says that the
-// destination stays as it was: always for SSE, and on the x87 for invalid,
-// divide-by-zero and denormal operand, and for overflow and underflow of a
-// store to memory. To see the exceptions of one instruction, clear Flags first.
+// An operation adds the exceptions it raises to [Env.Flags]. It never traps: the
+// caller asks for unmasked ones and then drops the result where the manual says
+// that the destination stays as it was.
+//
+// SSE: keep one Env per vCPU, loaded by LDMXCSR, call [Env.Begin] before the
+// elements of an instruction and [Env.End] after them, and store nothing if
+// that returns exceptions. With sticky flags kept in the Env, most operations
+// take the fast path of fast.go.
+//
+// x87: make an Env by [FromFCW] for each instruction, and add its Flags, and C1,
+// to FSW. If [Env.Unmasked] has IE, DE or ZE, nothing is written; if it has OE or
+// UE, only stores to memory write nothing.
+//
 // An unmasked denormal-operand exception stops the operation before it computes
 // anything, so no overflow, underflow or inexact is reported with it.
+//
+// # Hosts and vendors
+//
+// testdata/oracle.c runs every operation on a host's own units; TestAgainstHost
+// compares with it and testdata/vectors.zst is a recording from an AMD Zen 4.
+// Results the manuals leave open follow it: FPREM's partial steps, F2XM1 and
+// FYL2XP1 outside their domains, PE of an exact FYL2X, PE not set by an FST whose
+// unmasked overflow or underflow stores nothing. Vendors also differ in RCPPS and
+// RSQRTPS, and in the last bit of the x87's transcendental functions; those are
+// algorithms of our own (approx.go, trans.go, trig.go).
 package fp
 
 // Rounding modes, as encoded in MXCSR.RC, FCW.RC and the immediate of ROUNDSS.
@@ -86,6 +103,30 @@ func FromFCW(v uint16) Env {
 
 // Unmasked is the raised exceptions that are not masked: those that trap.
 func (e *Env) Unmasked() uint8 { return e.Flags &^ e.Masks }
+
+// Begin starts an SSE instruction. Its result is for End.
+func (e *Env) Begin() (before uint8) {
+	before = e.Flags
+	if e.Masks != AllExceptions {
+		e.Flags = 0
+	}
+	return before
+}
+
+// End finishes an SSE instruction and returns the unmasked exceptions it raised.
+// Why: if IE, DE or ZE is unmasked for one element, the CPU stops before it
+// computes any, and reports no overflow, underflow or inexact [SDM 1 11.5.3].
+func (e *Env) End(before uint8) (unmasked uint8) {
+	if e.Masks == AllExceptions {
+		return 0
+	}
+	if pre := e.Flags & (IE | DE | ZE); pre&^e.Masks != 0 {
+		e.Flags = pre
+	}
+	unmasked = e.Unmasked()
+	e.Flags |= before
+	return unmasked
+}
 
 // denormal raises DE if c includes a denormal operand, and reports whether the
 // exception is unmasked: then the operation must not go on.

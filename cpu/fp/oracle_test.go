@@ -73,9 +73,12 @@ func (o *op) request(s source) request {
 	if o.isX87() {
 		q.Ctl = masks | uint16([8]uint8{Prec64, Prec64, Prec64, Prec53, Prec53, Prec24, Prec24, 1}[s.Uint64N(8)])<<8 | uint16(s.Uint64N(4))<<10
 	} else {
-		q.Ctl = masks<<7 | uint16(s.Uint64N(4))<<13
+		q.Ctl = masks<<7 | uint16([8]uint8{Nearest, Nearest, Nearest, Nearest, Nearest, Down, Up, Zero}[s.Uint64N(8)])<<13
+		if s.Uint64N(2) == 0 {
+			q.Ctl |= uint16(PE) // sticky, and allows the fast path
+		}
 		if s.Uint64N(4) == 0 {
-			q.Ctl |= uint16(s.Uint64N(4)&1)<<6 | uint16(s.Uint64N(2))<<15
+			q.Ctl |= uint16(s.Uint64N(2))<<6 | uint16(s.Uint64N(2))<<15
 		}
 	}
 	return q

@@ -1,6 +1,9 @@
 package fp
 
-import "fmt"
+import (
+	"fmt"
+	"math/bits"
+)
 
 // checkX87 compares results, exceptions and condition code.
 func (o *op) checkX87(e *Env, got, want answer) (d string) {
@@ -117,9 +120,16 @@ func constant(n int) func(*Env, *request) answer {
 // near makes got equal want if it is at most two units off.
 func (o *op) near(got, want *answer) bool {
 	diff := func(a, b [2]uint64) bool {
-		d := int64(a[0] - b[0])
-		return a[1] == b[1] && d <= 2 && d >= -2 || a[0]+1 <= 2 && b[0]+1 <= 2 && (a[1]-b[1])+1 <= 2 ||
-			(a[0]-1<<63) <= 2 && -b[0] <= 2 && a[1] == b[1]+1 || (b[0]-1<<63) <= 2 && -a[0] <= 2 && b[1] == a[1]+1
+		rank := func(v [2]uint64) (hi, lo uint64) { // numbers to integers, in order
+			exp := v[1] & top80
+			return exp >> 1, exp<<63 | v[0]&(int80-1)
+		}
+		ah, al := rank(a)
+		bh, bl := rank(b)
+		lo, c := bits.Sub64(al, bl, 0)
+		hi, _ := bits.Sub64(ah, bh, c)
+		lo, c = bits.Add64(lo, 2, 0)
+		return a[1]&sign80 == b[1]&sign80 && hi+c == 0 && lo <= 4
 	}
 	return diff(got.R0, want.R0) && (!o.two || diff(got.R1, want.R1))
 }
