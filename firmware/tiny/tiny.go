@@ -1,6 +1,6 @@
 // Package tiny holds the image of tiny, a small 64-bit guest kernel of our own.
 //
-// It boots by PVH [XEN pvh] on QEMU's pc and on this project's machine, and talks
+// It boots by [PVH] on QEMU's pc and on this project's machine, and talks
 // on the first serial port: a shell whose commands exercise the CPU, paging,
 // interrupts and timers, and a memory hog that notices any byte changed behind
 // its back. Commands after run= on the kernel command line need no console:

@@ -13,7 +13,7 @@ import (
 // maxSize bounds the committed image; it is part of every checkout and binary.
 const maxSize = 48 << 10
 
-// notePhys32Entry is XEN_ELFNOTE_PHYS32_ENTRY [XEN pvh].
+// notePhys32Entry is XEN_ELFNOTE_PHYS32_ENTRY [PVH].
 const notePhys32Entry = 18
 
 func TestImage(t *testing.T) { checkImage(t, Image) }

@@ -1,7 +1,7 @@
 /* boot.S: the PVH entry, the way into long mode, trap stubs and the recovery point. */
 
 	/* XEN_ELFNOTE_PHYS32_ENTRY: the loader enters here, 32-bit, paging off,
-	 * EBX = physical address of hvm_start_info [XEN pvh]. */
+	 * EBX = physical address of hvm_start_info [PVH]. */
 	.section .note.Xen, "a", @note
 	.balign 4
 	.long 4, 8, 18

@@ -1,4 +1,4 @@
-/* pvh.h: what the loader leaves in memory [XEN pvh]. */
+/* pvh.h: what the loader leaves in memory [PVH]. */
 #ifndef PVH_H
 #define PVH_H
 #include "tiny.h"
