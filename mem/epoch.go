@@ -48,35 +48,32 @@ type Epoch struct {
 
 // pool keeps the pre-images of one epoch.
 type pool struct {
-	mu   sync.Mutex
+	mu   sync.Mutex // guards what follows; an image's content is guarded by its page's claim
 	max  int
-	held int
-	img  []*[PageSize]byte // grows on demand; guarded by mu, an image by its page's claim
-	free []int32
+	img  []*[PageSize]byte // grows on demand up to max
+	free []int32           // images not in use
 }
 
-// take reserves a pre-image; -1 if the pool is full.
-func (p *pool) take() (int32, *[PageSize]byte) {
+// take reserves a pre-image, from the pool, from what closed epochs left, or
+// from the heap. -1: the pool is full.
+func (p *pool) take(spare *spares) (int32, *[PageSize]byte) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if n := len(p.free); n != 0 {
 		i := p.free[n-1]
 		p.free = p.free[:n-1]
-		p.held++
 		return i, p.img[i]
 	}
 	if len(p.img) >= p.max {
 		return -1, nil
 	}
-	p.img = append(p.img, new([PageSize]byte))
-	p.held++
+	p.img = append(p.img, spare.image())
 	return int32(len(p.img) - 1), p.img[len(p.img)-1]
 }
 
 func (p *pool) put(i int32) {
 	p.mu.Lock()
 	p.free = append(p.free, i)
-	p.held--
 	p.mu.Unlock()
 }
 
@@ -86,10 +83,46 @@ func (p *pool) at(i int32) *[PageSize]byte {
 	return p.img[i]
 }
 
+// maxSpare bounds what closed epochs leave for later ones, in pages.
+const maxSpare = 64 << 20 / PageSize
+
+// spares is what closed epochs left: new memory costs the host a page fault for
+// each page, several times the copy. Used by the machine goroutine only.
+type spares struct {
+	img  []*[PageSize]byte
+	slot []int32
+}
+
+func (s *spares) image() *[PageSize]byte {
+	n := len(s.img)
+	if n == 0 {
+		return new([PageSize]byte)
+	}
+	img := s.img[n-1]
+	s.img = s.img[:n-1]
+	return img
+}
+
+func (s *spares) slots(pages uint32) []int32 {
+	if s.slot == nil {
+		return make([]int32, pages)
+	}
+	slot := s.slot
+	s.slot = nil
+	clear(slot)
+	return slot
+}
+
+// keep takes over what an epoch used.
+func (s *spares) keep(e *Epoch) {
+	s.slot = e.slot
+	s.img = append(s.img, e.pool.img[:min(len(e.pool.img), maxSpare-len(s.img))]...)
+}
+
 // Epoch opens an epoch that keeps at most so many pre-images, in pages. Only the
 // machine goroutine opens and closes epochs.
 func (m *Memory) Epoch(pool int) *Epoch {
-	e := &Epoch{m: m, slot: make([]int32, m.pages)}
+	e := &Epoch{m: m, slot: m.spare.slots(m.pages)}
 	e.pool.max = min(max(pool, 0), int(m.pages))
 	m.epochs = append(m.epochs, e)
 	m.armAll()
@@ -124,7 +157,7 @@ func (m *Memory) savePage(page uint32) bool {
 		if e.slot[page] != slotLive {
 			continue
 		}
-		n, img := e.pool.take()
+		n, img := e.pool.take(&m.spare)
 		if n < 0 {
 			for _, e := range m.saved {
 				e.pool.put(e.slot[page] - slotSaved)
@@ -200,7 +233,7 @@ func (e *Epoch) Done(page uint32) {
 func (e *Epoch) Held() int {
 	e.pool.mu.Lock()
 	defer e.pool.mu.Unlock()
-	return e.pool.held
+	return len(e.pool.img) - len(e.pool.free)
 }
 
 // Changed64 says which 64-byte lines of the page, bit 0 first, differ between
@@ -237,7 +270,11 @@ func diff64(a, b *[PageSize]byte) (mask uint64) {
 // Close ends the epoch. No reader may be at work or come later. Closing twice
 // does nothing.
 func (e *Epoch) Close() {
+	if e.slot == nil {
+		return
+	}
 	m := e.m
+	m.spare.keep(e)
 	m.epochs = slices.DeleteFunc(m.epochs, func(o *Epoch) bool { return o == e })
 	e.slot, e.pool.img, e.pool.free = nil, nil, nil
 	m.signalRoom()

@@ -81,6 +81,7 @@ type Memory struct {
 	claims [claimShards]claim
 	epochs []*Epoch
 	saved  []*Epoch // savePage's scratch
+	spare  spares
 	room   chan struct{}
 
 	watcher Watcher
@@ -184,12 +185,14 @@ func (m *Memory) RAMSize() uint64 { return m.low + m.high }
 func (m *Memory) Regions() []Region { return m.regions }
 
 // Lookup finds the arena offset of a guest physical address. ok is false where
-// there is no memory.
+// there is no memory. (Written so that the compiler inlines it: a direct
+// "return m.lookupAbove(pa)" is over its budget.)
 func (m *Memory) Lookup(pa uint64) (off uint64, kind Kind, ok bool) {
 	if pa < m.low {
 		return pa, RAM, true
 	}
-	return m.lookupAbove(pa)
+	off, kind, ok = m.lookupAbove(pa)
+	return
 }
 
 // lookupAbove is kept apart so that Lookup can be inlined.
