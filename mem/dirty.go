@@ -22,8 +22,8 @@ func (m *Memory) Gen() uint64 { return m.gen }
 
 // Touch prepares a store to a page: marks it dirty for every consumer, saves its
 // content for every open epoch that still needs it, clears FlagClean. False: an
-// epoch's pool is full; nothing was done and the writer must stall until a
-// pre-image returns (Room).
+// epoch's pool is full; nothing was done and the writer must stall until
+// the epoch's readers get on (Room).
 func (m *Memory) Touch(page uint32) bool {
 	if m.flags[page]&FlagClean == 0 {
 		return true

@@ -225,8 +225,8 @@ func (e *Epoch) Done(page uint32) {
 	e.slot[page] = slotDone
 	if s >= slotSaved {
 		e.pool.put(s - slotSaved)
-		e.m.signalRoom()
 	}
+	e.m.signalRoom()
 }
 
 // Held is how many pre-images the epoch holds now. Any goroutine may call it.
@@ -280,8 +280,8 @@ func (e *Epoch) Close() {
 	m.signalRoom()
 }
 
-// Room receives after a pre-image returned to a pool: what stalled may be tried
-// again. One receipt can stand for many returns.
+// Room receives after Done or Close, when what stalled may be tried again. One
+// receipt can stand for many calls.
 func (m *Memory) Room() <-chan struct{} { return m.room }
 
 func (m *Memory) signalRoom() {
