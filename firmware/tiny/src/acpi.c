@@ -3,7 +3,7 @@
  * _S5_ package is found by its bytes. Tables are bounded before they are read. */
 #include "tiny.h"
 
-enum { MAX_TABLE = 1 << 20, GRACE_MS = 200 };
+enum { MAX_TABLE = 1 << 20, GRACE_READS = 200000 };
 enum { SCI_EN = 1, SLP_EN = 1 << 13 };
 
 struct header {
@@ -157,18 +157,25 @@ static void sleep_s5(u16 cnt)
 	outw(cnt, (u16)(SLP_EN | acpi.slp_typ << 10 | SCI_EN));
 }
 
+/* grace gives the power time to go, without interrupts, which may not work. */
+static void grace(void)
+{
+	for (int i = 0; i < GRACE_READS; i++)
+		inb(0x80);
+}
+
 /* poweroff tries the FADT's register, then the ports of QEMU and Bochs, then
  * the debug exit. It returns only if nothing worked. Why the pauses: the power
- * may go a little after the write, and the next attempt means something else. */
+ * may go a little after the write, and the next attempt would say otherwise. */
 void poweroff(void)
 {
 	if (acpi.have_pm) {
 		sleep_s5(acpi.pm1a_cnt);
-		sleep_ms(GRACE_MS);
+		grace();
 	}
 	outw(0x604, SLP_EN);
 	outw(0xb004, SLP_EN);
-	sleep_ms(GRACE_MS);
+	grace();
 	outb(0xf4, 0);
 }
 
@@ -182,12 +189,12 @@ void reboot(void)
 	} __attribute__((packed)) none = { 0, 0 };
 	if (acpi.have_reset) {
 		outb(acpi.reset_port, acpi.reset_value);
-		sleep_ms(GRACE_MS);
+		grace();
 	}
 	outb(0xcf9, 0x02);
 	outb(0xcf9, 0x06);
-	sleep_ms(GRACE_MS);
+	grace();
 	outb(0x64, 0xfe);
-	sleep_ms(GRACE_MS);
+	grace();
 	asm volatile("lidt %0; int3" : : "m"(none));
 }
