@@ -13,6 +13,7 @@ import (
 	"godwit/devices/lapic"
 	"godwit/devices/pic"
 	"godwit/devices/pit"
+	"godwit/devices/rtc"
 	"godwit/devices/uart"
 	"godwit/internal/testkit"
 )
@@ -26,6 +27,7 @@ func TestConformance(t *testing.T) {
 		{Name: "lapic", New: newLAPIC},
 		{Name: "debugexit", New: newDebugExit},
 		{Name: "acpipm", New: newPM},
+		{Name: "rtc", New: newRTC},
 	})
 }
 
@@ -164,3 +166,19 @@ func newPM(w *testkit.World) testkit.Specimen {
 		return ""
 	}}
 }
+
+func newRTC(w *testkit.World) testkit.Specimen {
+	r := rtc.New(rtc.Wiring{ID: "rtc", IRQ: w.Line("irq8"), Clock: w, Epoch: 1735430370, Alarm: outside{w}.alarm})
+	return testkit.Specimen{Dev: r, Windows: r.Windows(), Poke: func(rng *rand.Rand) string {
+		// One register through the index, mostly of the clock's own.
+		i, v := []uint64{rng.Uint64N(14), 10 + rng.Uint64N(3), 0x32, rng.Uint64N(256)}[rng.IntN(4)], rng.Uint64N(256)
+		r.Write(0, 1, i)
+		if rng.IntN(2) == 0 {
+			return fmt.Sprintf("[%x]=%x", i, r.Read(1, 1))
+		}
+		r.Write(1, 1, v)
+		return ""
+	}}
+}
+
+func (o outside) alarm() { o.w.Logf("alarm") }
