@@ -38,11 +38,12 @@ func (c *CPU) gen() uint32 {
 		c.shared.gen++
 		c.gens[ctx&7] = c.shared.gen
 	}
-	return c.gens[ctx&7]
+	c.curGen = c.gens[ctx&7]
+	return c.curGen
 }
 
 // newGen makes every link and jump cache entry of the vCPU invalid.
-func (c *CPU) newGen() { c.gens = [8]uint32{} }
+func (c *CPU) newGen() { c.gens, c.curGen = [8]uint32{}, 0 }
 
 // holds tells whether all of a block lies within the code segment; only asked
 // outside 64-bit mode.
@@ -85,15 +86,19 @@ func (c *CPU) lookup(rip uint64) int32 {
 	return bi
 }
 
-// follow finds the successor of block bi through exit x at rip, and links it.
-func (c *CPU) follow(bi int32, x int, rip uint64) int32 {
-	flushed := len(c.shared.code.blocks)
-	to := c.lookup(rip)
+// follow finds the successor of a block through exit x at rip, and links it.
+// Without counts left nothing is looked at: the instruction there is not next.
+func (c *CPU) follow(b *block, x int, rip uint64, budget int64) int32 {
+	if budget <= 0 {
+		return 0
+	}
 	cc := &c.shared.code
-	if to == 0 || len(cc.blocks) < flushed {
+	bi, had := b.self, len(cc.blocks)
+	to := c.lookup(rip)
+	if to == 0 || len(cc.blocks) < had {
 		return to
 	}
-	b := &cc.blocks[bi]
+	b = &cc.blocks[bi]
 	l := link{to, c.gen()}
 	// A target in the same page is good as long as the block itself is.
 	at := int64(b.key>>2&0xfff) + int64(b.exit[x])
@@ -102,6 +107,20 @@ func (c *CPU) follow(bi int32, x int, rip uint64) int32 {
 	}
 	b.next[x] = l
 	return to
+}
+
+// leave ends interp before the instruction at rip.
+func (c *CPU) leave(rip uint64, budget int64) bool {
+	c.RIP = rip
+	c.Count = c.limit - uint64(budget)
+	return false
+}
+
+// leaveAt ends interp before the instruction of op i, of a block whose
+// instructions were taken from the budget.
+func (c *CPU) leaveAt(b *block, i int, budget int64) {
+	m := c.shared.code.meta[int(b.start)+i]
+	c.leave((c.R[isa.RegRIP]+uint64(m.off))&c.ripMask(), budget+int64(b.n)-int64(m.idx))
 }
 
 // translateBlock decodes and lowers the instructions from an arena offset to
@@ -174,17 +193,24 @@ func (c *CPU) slow(b *block, i int, budget int64) bool {
 	return ok
 }
 
-// end executes the instruction that ends a block as the reference would. A REP
-// instruction runs until its iterations, the counts or the quiet are over.
-func (c *CPU) end(in *isa.Inst) {
-	c.in = *in
+// end executes the instruction of op i, which ends its block, as the reference
+// would. A REP instruction runs until its iterations, the counts or the quiet are
+// over.
+func (c *CPU) end(b *block, i int, budget int64) {
+	cc := &c.shared.code
+	at := int(b.start) + i
+	c.leave((c.R[isa.RegRIP]+uint64(cc.meta[at].off))&c.ripMask(), budget)
+	c.in = cc.insts[cc.ops[at].imm]
 	c.inBlock = false
 	c.materialize()
-	c.event, c.stepReq = false, false
-	for {
-		rip := c.RIP
+	c.stepReq = false
+	rep := c.in.Flags&(isa.FlagRep|isa.FlagRepne) != 0
+	for rip := c.RIP; c.RIP == rip && c.Count < c.limit; {
+		if rep && c.bulk(&c.in) {
+			continue
+		}
 		c.finish(c.execute())
-		if c.RIP != rip || c.Count >= c.limit || c.event || c.yield || c.stalled || in.Flags&(isa.FlagRep|isa.FlagRepne) == 0 {
+		if !rep || c.event || c.yield || c.stalled {
 			return
 		}
 	}

@@ -49,6 +49,7 @@ type block struct {
 	exit  [2]int32 // fall-through and branch target, relative
 	next  [2]link
 
+	self  int32  // its own index
 	key   uint64 // page, offset and mode
 	size  uint16 // bytes
 	hnext int32  // next block of the hash chain
@@ -114,7 +115,7 @@ func (cc *codeCache) insert(b block, m *mem.Memory, s *Shared) int32 {
 	page := uint32(b.key >> 2 >> mem.PageShift)
 	p := &cc.pages[page]
 	h := hashKey(b.key)
-	b.hnext, b.pnext = cc.hash[h], p.first
+	b.self, b.hnext, b.pnext = i, cc.hash[h], p.first
 	cc.blocks = append(cc.blocks, b)
 	cc.hash[h], p.first = i, i
 	p.granules |= granules(b.key>>2, int(b.size))

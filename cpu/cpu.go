@@ -59,9 +59,10 @@ type CPU struct {
 
 	stepTF bool // TF was set when the instruction began
 
-	limit  uint64 // Count at which Run ends
-	memGen uint64 // mem.Gen seen
-	gens   [8]uint32
+	limit  uint64    // Count at which Run ends
+	memGen uint64    // mem.Gen seen
+	gens   [8]uint32 // generations by mode and rights, 0 is none yet; see gen
+	curGen uint32    // the one in force since the last call of gen
 
 	fault   Fault
 	nextRIP uint64 // where the running instruction goes
@@ -87,6 +88,8 @@ type CPU struct {
 type Stats struct {
 	Blocks, Translated, Steps, TLBFills, TLBFlushes, CodeDrops uint64
 	Undefined                                                  uint64 // #UD raised for encodings unknown to the table
+	UnknownMSRs                                                uint64 // #GP raised for MSRs that do not exist
+	LastMSR                                                    uint32 // the last of them
 }
 
 // New makes vCPU id in its power-on state.

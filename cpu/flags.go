@@ -164,3 +164,14 @@ func (c *CPU) cond(n uint8) bool {
 	}
 	return r != (n&1 != 0)
 }
+
+// zero is ZF, the condition most branches ask for.
+func (c *CPU) zero() bool {
+	switch c.lzOp &^ 3 {
+	case lzLogic:
+		return c.lzA == 0
+	case lzSub:
+		return c.lzA == c.lzB
+	}
+	return c.cond(4)
+}

@@ -1306,78 +1306,71 @@ var opProps = [numOps]uint8{
 // that follow it, while they fit into the budget of counts. It leaves RIP at the
 // next instruction and Count exact; step tells that the reference must execute
 // that instruction.
+//
+// Few locals live across ops: more would not stay in registers.
 func (c *CPU) interp(bi int32, budget int64) (step bool) {
 	var (
-		r     = &c.R
-		ram   = c.ram
-		t     = &c.tlb[c.mmu]
-		tmask = t.mask
-		cc    = &c.shared.code
-		gen   = c.gen()
-		rmask = c.ripMask()
+		t   = &c.tlb[c.mmu]
+		bk  *block
+		ops []op
+		i   int
 
-		bk                   *block
-		ops                  []op
-		i, x                 int
 		ea, a, b, v, hi, rip uint64
 		ok                   bool
 	)
 	for {
-		bk = &cc.blocks[bi]
+		bk = &c.shared.code.blocks[bi]
 		budget -= int64(bk.n)
-		if budget < 0 || (rmask != ^uint64(0) && !c.holds(bk)) {
-			c.RIP = r[isa.RegRIP]
-			c.Count = c.limit - uint64(budget+int64(bk.n))
-			return false
+		if budget < 0 || (c.mode != isa.Mode64 && !c.holds(bk)) {
+			return c.leave(c.R[isa.RegRIP], budget+int64(bk.n))
 		}
-		ops = cc.ops[bk.start : bk.start+bk.ops]
-		x = 0
+		ops = c.shared.code.ops[bk.start : bk.start+bk.ops]
 	body:
 		for i = 0; i < len(ops); i++ {
 			op := &ops[i]
 			switch op.code {
 			case opAdd8rr:
-				a = r[op.dst&31] & 0xff
-				b = r[op.src&31] & 0xff
-				r[op.dst&31] = r[op.dst&31]&^0xff | (a+b)&0xff
+				a = c.R[op.dst&31] & 0xff
+				b = c.R[op.src&31] & 0xff
+				c.R[op.dst&31] = c.R[op.dst&31]&^0xff | (a+b)&0xff
 				c.lzOp, c.lzA, c.lzB = lzAdd|0, a, b
 			case opAdd8rrN:
-				a = r[op.dst&31] & 0xff
-				b = r[op.src&31] & 0xff
-				r[op.dst&31] = r[op.dst&31]&^0xff | (a+b)&0xff
+				a = c.R[op.dst&31] & 0xff
+				b = c.R[op.src&31] & 0xff
+				c.R[op.dst&31] = c.R[op.dst&31]&^0xff | (a+b)&0xff
 			case opAdd8ri:
-				a = r[op.dst&31] & 0xff
+				a = c.R[op.dst&31] & 0xff
 				b = (uint64(int64(op.imm))) & 0xff
-				r[op.dst&31] = r[op.dst&31]&^0xff | (a+b)&0xff
+				c.R[op.dst&31] = c.R[op.dst&31]&^0xff | (a+b)&0xff
 				c.lzOp, c.lzA, c.lzB = lzAdd|0, a, b
 			case opAdd8riN:
-				a = r[op.dst&31] & 0xff
+				a = c.R[op.dst&31] & 0xff
 				b = (uint64(int64(op.imm))) & 0xff
-				r[op.dst&31] = r[op.dst&31]&^0xff | (a+b)&0xff
+				c.R[op.dst&31] = c.R[op.dst&31]&^0xff | (a+b)&0xff
 			case opAdd8rm:
-				ea = r[op.base&31] + r[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12)&tmask&(tlbMax-1)]
+				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
+				e := &t.e[(ea>>12)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-1 {
-					b = uint64(ram[e.add+d])
+					b = uint64(c.ram[e.add+d])
 				} else if b, ok = c.readSlow(ea, 1, c.mmu); !ok {
 					goto leave
 				}
-				a = r[op.dst&31] & 0xff
-				r[op.dst&31] = r[op.dst&31]&^0xff | (a+b)&0xff
+				a = c.R[op.dst&31] & 0xff
+				c.R[op.dst&31] = c.R[op.dst&31]&^0xff | (a+b)&0xff
 				c.lzOp, c.lzA, c.lzB = lzAdd|0, a, b
 			case opAdd8rmN:
-				ea = r[op.base&31] + r[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12)&tmask&(tlbMax-1)]
+				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
+				e := &t.e[(ea>>12)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-1 {
-					b = uint64(ram[e.add+d])
+					b = uint64(c.ram[e.add+d])
 				} else if b, ok = c.readSlow(ea, 1, c.mmu); !ok {
 					goto leave
 				}
-				a = r[op.dst&31] & 0xff
-				r[op.dst&31] = r[op.dst&31]&^0xff | (a+b)&0xff
+				a = c.R[op.dst&31] & 0xff
+				c.R[op.dst&31] = c.R[op.dst&31]&^0xff | (a+b)&0xff
 			case opAdd8mr:
-				ea = r[op.base&31] + r[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12)&tmask&(tlbMax-1)]
+				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
+				e := &t.e[(ea>>12)&t.mask&(tlbMax-1)]
 				at := ea - e.w
 				if at > 4096-1 {
 					if !c.ready(ea, 1) {
@@ -1386,13 +1379,13 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 					at = ea - e.w
 				}
 				at += e.add
-				b = r[op.src&31] & 0xff
-				a = uint64(ram[at])
-				ram[at] = byte(a + b)
+				b = c.R[op.src&31] & 0xff
+				a = uint64(c.ram[at])
+				c.ram[at] = byte(a + b)
 				c.lzOp, c.lzA, c.lzB = lzAdd|0, a, b
 			case opAdd8mrN:
-				ea = r[op.base&31] + r[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12)&tmask&(tlbMax-1)]
+				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
+				e := &t.e[(ea>>12)&t.mask&(tlbMax-1)]
 				at := ea - e.w
 				if at > 4096-1 {
 					if !c.ready(ea, 1) {
@@ -1401,12 +1394,12 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 					at = ea - e.w
 				}
 				at += e.add
-				b = r[op.src&31] & 0xff
-				a = uint64(ram[at])
-				ram[at] = byte(a + b)
+				b = c.R[op.src&31] & 0xff
+				a = uint64(c.ram[at])
+				c.ram[at] = byte(a + b)
 			case opAdd8mi:
-				ea = r[op.base&31] + r[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12)&tmask&(tlbMax-1)]
+				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
+				e := &t.e[(ea>>12)&t.mask&(tlbMax-1)]
 				at := ea - e.w
 				if at > 4096-1 {
 					if !c.ready(ea, 1) {
@@ -1416,12 +1409,12 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 				}
 				at += e.add
 				b = (uint64(int64(op.imm))) & 0xff
-				a = uint64(ram[at])
-				ram[at] = byte(a + b)
+				a = uint64(c.ram[at])
+				c.ram[at] = byte(a + b)
 				c.lzOp, c.lzA, c.lzB = lzAdd|0, a, b
 			case opAdd8miN:
-				ea = r[op.base&31] + r[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12)&tmask&(tlbMax-1)]
+				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
+				e := &t.e[(ea>>12)&t.mask&(tlbMax-1)]
 				at := ea - e.w
 				if at > 4096-1 {
 					if !c.ready(ea, 1) {
@@ -1431,50 +1424,50 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 				}
 				at += e.add
 				b = (uint64(int64(op.imm))) & 0xff
-				a = uint64(ram[at])
-				ram[at] = byte(a + b)
+				a = uint64(c.ram[at])
+				c.ram[at] = byte(a + b)
 			case opAdd32rr:
-				a = uint64(uint32(r[op.dst&31]))
-				b = uint64(uint32(r[op.src&31]))
-				r[op.dst&31] = uint64(uint32(a + b))
+				a = uint64(uint32(c.R[op.dst&31]))
+				b = uint64(uint32(c.R[op.src&31]))
+				c.R[op.dst&31] = uint64(uint32(a + b))
 				c.lzOp, c.lzA, c.lzB = lzAdd|2, a, b
 			case opAdd32rrN:
-				a = uint64(uint32(r[op.dst&31]))
-				b = uint64(uint32(r[op.src&31]))
-				r[op.dst&31] = uint64(uint32(a + b))
+				a = uint64(uint32(c.R[op.dst&31]))
+				b = uint64(uint32(c.R[op.src&31]))
+				c.R[op.dst&31] = uint64(uint32(a + b))
 			case opAdd32ri:
-				a = uint64(uint32(r[op.dst&31]))
+				a = uint64(uint32(c.R[op.dst&31]))
 				b = uint64(uint32(uint64(int64(op.imm))))
-				r[op.dst&31] = uint64(uint32(a + b))
+				c.R[op.dst&31] = uint64(uint32(a + b))
 				c.lzOp, c.lzA, c.lzB = lzAdd|2, a, b
 			case opAdd32riN:
-				a = uint64(uint32(r[op.dst&31]))
+				a = uint64(uint32(c.R[op.dst&31]))
 				b = uint64(uint32(uint64(int64(op.imm))))
-				r[op.dst&31] = uint64(uint32(a + b))
+				c.R[op.dst&31] = uint64(uint32(a + b))
 			case opAdd32rm:
-				ea = r[op.base&31] + r[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12)&tmask&(tlbMax-1)]
+				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
+				e := &t.e[(ea>>12)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-4 {
-					b = uint64(mem.Load32(ram, e.add+d))
+					b = uint64(mem.Load32(c.ram, e.add+d))
 				} else if b, ok = c.readSlow(ea, 4, c.mmu); !ok {
 					goto leave
 				}
-				a = uint64(uint32(r[op.dst&31]))
-				r[op.dst&31] = uint64(uint32(a + b))
+				a = uint64(uint32(c.R[op.dst&31]))
+				c.R[op.dst&31] = uint64(uint32(a + b))
 				c.lzOp, c.lzA, c.lzB = lzAdd|2, a, b
 			case opAdd32rmN:
-				ea = r[op.base&31] + r[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12)&tmask&(tlbMax-1)]
+				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
+				e := &t.e[(ea>>12)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-4 {
-					b = uint64(mem.Load32(ram, e.add+d))
+					b = uint64(mem.Load32(c.ram, e.add+d))
 				} else if b, ok = c.readSlow(ea, 4, c.mmu); !ok {
 					goto leave
 				}
-				a = uint64(uint32(r[op.dst&31]))
-				r[op.dst&31] = uint64(uint32(a + b))
+				a = uint64(uint32(c.R[op.dst&31]))
+				c.R[op.dst&31] = uint64(uint32(a + b))
 			case opAdd32mr:
-				ea = r[op.base&31] + r[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12)&tmask&(tlbMax-1)]
+				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
+				e := &t.e[(ea>>12)&t.mask&(tlbMax-1)]
 				at := ea - e.w
 				if at > 4096-4 {
 					if !c.ready(ea, 4) {
@@ -1483,13 +1476,13 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 					at = ea - e.w
 				}
 				at += e.add
-				b = uint64(uint32(r[op.src&31]))
-				a = uint64(mem.Load32(ram, at))
-				mem.Store32(ram, at, uint32(a+b))
+				b = uint64(uint32(c.R[op.src&31]))
+				a = uint64(mem.Load32(c.ram, at))
+				mem.Store32(c.ram, at, uint32(a+b))
 				c.lzOp, c.lzA, c.lzB = lzAdd|2, a, b
 			case opAdd32mrN:
-				ea = r[op.base&31] + r[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12)&tmask&(tlbMax-1)]
+				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
+				e := &t.e[(ea>>12)&t.mask&(tlbMax-1)]
 				at := ea - e.w
 				if at > 4096-4 {
 					if !c.ready(ea, 4) {
@@ -1498,12 +1491,12 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 					at = ea - e.w
 				}
 				at += e.add
-				b = uint64(uint32(r[op.src&31]))
-				a = uint64(mem.Load32(ram, at))
-				mem.Store32(ram, at, uint32(a+b))
+				b = uint64(uint32(c.R[op.src&31]))
+				a = uint64(mem.Load32(c.ram, at))
+				mem.Store32(c.ram, at, uint32(a+b))
 			case opAdd32mi:
-				ea = r[op.base&31] + r[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12)&tmask&(tlbMax-1)]
+				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
+				e := &t.e[(ea>>12)&t.mask&(tlbMax-1)]
 				at := ea - e.w
 				if at > 4096-4 {
 					if !c.ready(ea, 4) {
@@ -1513,12 +1506,12 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 				}
 				at += e.add
 				b = uint64(uint32(uint64(int64(op.imm))))
-				a = uint64(mem.Load32(ram, at))
-				mem.Store32(ram, at, uint32(a+b))
+				a = uint64(mem.Load32(c.ram, at))
+				mem.Store32(c.ram, at, uint32(a+b))
 				c.lzOp, c.lzA, c.lzB = lzAdd|2, a, b
 			case opAdd32miN:
-				ea = r[op.base&31] + r[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12)&tmask&(tlbMax-1)]
+				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
+				e := &t.e[(ea>>12)&t.mask&(tlbMax-1)]
 				at := ea - e.w
 				if at > 4096-4 {
 					if !c.ready(ea, 4) {
@@ -1528,50 +1521,50 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 				}
 				at += e.add
 				b = uint64(uint32(uint64(int64(op.imm))))
-				a = uint64(mem.Load32(ram, at))
-				mem.Store32(ram, at, uint32(a+b))
+				a = uint64(mem.Load32(c.ram, at))
+				mem.Store32(c.ram, at, uint32(a+b))
 			case opAdd64rr:
-				a = r[op.dst&31]
-				b = r[op.src&31]
-				r[op.dst&31] = a + b
+				a = c.R[op.dst&31]
+				b = c.R[op.src&31]
+				c.R[op.dst&31] = a + b
 				c.lzOp, c.lzA, c.lzB = lzAdd|3, a, b
 			case opAdd64rrN:
-				a = r[op.dst&31]
-				b = r[op.src&31]
-				r[op.dst&31] = a + b
+				a = c.R[op.dst&31]
+				b = c.R[op.src&31]
+				c.R[op.dst&31] = a + b
 			case opAdd64ri:
-				a = r[op.dst&31]
+				a = c.R[op.dst&31]
 				b = uint64(int64(op.imm))
-				r[op.dst&31] = a + b
+				c.R[op.dst&31] = a + b
 				c.lzOp, c.lzA, c.lzB = lzAdd|3, a, b
 			case opAdd64riN:
-				a = r[op.dst&31]
+				a = c.R[op.dst&31]
 				b = uint64(int64(op.imm))
-				r[op.dst&31] = a + b
+				c.R[op.dst&31] = a + b
 			case opAdd64rm:
-				ea = r[op.base&31] + r[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12)&tmask&(tlbMax-1)]
+				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
+				e := &t.e[(ea>>12)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-8 {
-					b = uint64(mem.Load64(ram, e.add+d))
+					b = uint64(mem.Load64(c.ram, e.add+d))
 				} else if b, ok = c.readSlow(ea, 8, c.mmu); !ok {
 					goto leave
 				}
-				a = r[op.dst&31]
-				r[op.dst&31] = a + b
+				a = c.R[op.dst&31]
+				c.R[op.dst&31] = a + b
 				c.lzOp, c.lzA, c.lzB = lzAdd|3, a, b
 			case opAdd64rmN:
-				ea = r[op.base&31] + r[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12)&tmask&(tlbMax-1)]
+				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
+				e := &t.e[(ea>>12)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-8 {
-					b = uint64(mem.Load64(ram, e.add+d))
+					b = uint64(mem.Load64(c.ram, e.add+d))
 				} else if b, ok = c.readSlow(ea, 8, c.mmu); !ok {
 					goto leave
 				}
-				a = r[op.dst&31]
-				r[op.dst&31] = a + b
+				a = c.R[op.dst&31]
+				c.R[op.dst&31] = a + b
 			case opAdd64mr:
-				ea = r[op.base&31] + r[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12)&tmask&(tlbMax-1)]
+				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
+				e := &t.e[(ea>>12)&t.mask&(tlbMax-1)]
 				at := ea - e.w
 				if at > 4096-8 {
 					if !c.ready(ea, 8) {
@@ -1580,13 +1573,13 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 					at = ea - e.w
 				}
 				at += e.add
-				b = r[op.src&31]
-				a = uint64(mem.Load64(ram, at))
-				mem.Store64(ram, at, uint64(a+b))
+				b = c.R[op.src&31]
+				a = uint64(mem.Load64(c.ram, at))
+				mem.Store64(c.ram, at, uint64(a+b))
 				c.lzOp, c.lzA, c.lzB = lzAdd|3, a, b
 			case opAdd64mrN:
-				ea = r[op.base&31] + r[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12)&tmask&(tlbMax-1)]
+				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
+				e := &t.e[(ea>>12)&t.mask&(tlbMax-1)]
 				at := ea - e.w
 				if at > 4096-8 {
 					if !c.ready(ea, 8) {
@@ -1595,12 +1588,12 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 					at = ea - e.w
 				}
 				at += e.add
-				b = r[op.src&31]
-				a = uint64(mem.Load64(ram, at))
-				mem.Store64(ram, at, uint64(a+b))
+				b = c.R[op.src&31]
+				a = uint64(mem.Load64(c.ram, at))
+				mem.Store64(c.ram, at, uint64(a+b))
 			case opAdd64mi:
-				ea = r[op.base&31] + r[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12)&tmask&(tlbMax-1)]
+				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
+				e := &t.e[(ea>>12)&t.mask&(tlbMax-1)]
 				at := ea - e.w
 				if at > 4096-8 {
 					if !c.ready(ea, 8) {
@@ -1610,12 +1603,12 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 				}
 				at += e.add
 				b = uint64(int64(op.imm))
-				a = uint64(mem.Load64(ram, at))
-				mem.Store64(ram, at, uint64(a+b))
+				a = uint64(mem.Load64(c.ram, at))
+				mem.Store64(c.ram, at, uint64(a+b))
 				c.lzOp, c.lzA, c.lzB = lzAdd|3, a, b
 			case opAdd64miN:
-				ea = r[op.base&31] + r[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12)&tmask&(tlbMax-1)]
+				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
+				e := &t.e[(ea>>12)&t.mask&(tlbMax-1)]
 				at := ea - e.w
 				if at > 4096-8 {
 					if !c.ready(ea, 8) {
@@ -1625,53 +1618,53 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 				}
 				at += e.add
 				b = uint64(int64(op.imm))
-				a = uint64(mem.Load64(ram, at))
-				mem.Store64(ram, at, uint64(a+b))
+				a = uint64(mem.Load64(c.ram, at))
+				mem.Store64(c.ram, at, uint64(a+b))
 			case opOr8rr:
-				a = r[op.dst&31] & 0xff
-				b = r[op.src&31] & 0xff
+				a = c.R[op.dst&31] & 0xff
+				b = c.R[op.src&31] & 0xff
 				v = a | b
-				r[op.dst&31] = r[op.dst&31]&^0xff | (v)&0xff
+				c.R[op.dst&31] = c.R[op.dst&31]&^0xff | (v)&0xff
 				c.lzOp, c.lzA, c.lzB = lzLogic|0, v, 0
 			case opOr8rrN:
-				a = r[op.dst&31] & 0xff
-				b = r[op.src&31] & 0xff
-				r[op.dst&31] = r[op.dst&31]&^0xff | (a|b)&0xff
+				a = c.R[op.dst&31] & 0xff
+				b = c.R[op.src&31] & 0xff
+				c.R[op.dst&31] = c.R[op.dst&31]&^0xff | (a|b)&0xff
 			case opOr8ri:
-				a = r[op.dst&31] & 0xff
+				a = c.R[op.dst&31] & 0xff
 				b = (uint64(int64(op.imm))) & 0xff
 				v = a | b
-				r[op.dst&31] = r[op.dst&31]&^0xff | (v)&0xff
+				c.R[op.dst&31] = c.R[op.dst&31]&^0xff | (v)&0xff
 				c.lzOp, c.lzA, c.lzB = lzLogic|0, v, 0
 			case opOr8riN:
-				a = r[op.dst&31] & 0xff
+				a = c.R[op.dst&31] & 0xff
 				b = (uint64(int64(op.imm))) & 0xff
-				r[op.dst&31] = r[op.dst&31]&^0xff | (a|b)&0xff
+				c.R[op.dst&31] = c.R[op.dst&31]&^0xff | (a|b)&0xff
 			case opOr8rm:
-				ea = r[op.base&31] + r[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12)&tmask&(tlbMax-1)]
+				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
+				e := &t.e[(ea>>12)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-1 {
-					b = uint64(ram[e.add+d])
+					b = uint64(c.ram[e.add+d])
 				} else if b, ok = c.readSlow(ea, 1, c.mmu); !ok {
 					goto leave
 				}
-				a = r[op.dst&31] & 0xff
+				a = c.R[op.dst&31] & 0xff
 				v = a | b
-				r[op.dst&31] = r[op.dst&31]&^0xff | (v)&0xff
+				c.R[op.dst&31] = c.R[op.dst&31]&^0xff | (v)&0xff
 				c.lzOp, c.lzA, c.lzB = lzLogic|0, v, 0
 			case opOr8rmN:
-				ea = r[op.base&31] + r[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12)&tmask&(tlbMax-1)]
+				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
+				e := &t.e[(ea>>12)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-1 {
-					b = uint64(ram[e.add+d])
+					b = uint64(c.ram[e.add+d])
 				} else if b, ok = c.readSlow(ea, 1, c.mmu); !ok {
 					goto leave
 				}
-				a = r[op.dst&31] & 0xff
-				r[op.dst&31] = r[op.dst&31]&^0xff | (a|b)&0xff
+				a = c.R[op.dst&31] & 0xff
+				c.R[op.dst&31] = c.R[op.dst&31]&^0xff | (a|b)&0xff
 			case opOr8mr:
-				ea = r[op.base&31] + r[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12)&tmask&(tlbMax-1)]
+				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
+				e := &t.e[(ea>>12)&t.mask&(tlbMax-1)]
 				at := ea - e.w
 				if at > 4096-1 {
 					if !c.ready(ea, 1) {
@@ -1680,14 +1673,14 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 					at = ea - e.w
 				}
 				at += e.add
-				b = r[op.src&31] & 0xff
-				a = uint64(ram[at])
+				b = c.R[op.src&31] & 0xff
+				a = uint64(c.ram[at])
 				v = a | b
-				ram[at] = byte(v)
+				c.ram[at] = byte(v)
 				c.lzOp, c.lzA, c.lzB = lzLogic|0, v, 0
 			case opOr8mrN:
-				ea = r[op.base&31] + r[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12)&tmask&(tlbMax-1)]
+				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
+				e := &t.e[(ea>>12)&t.mask&(tlbMax-1)]
 				at := ea - e.w
 				if at > 4096-1 {
 					if !c.ready(ea, 1) {
@@ -1696,12 +1689,12 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 					at = ea - e.w
 				}
 				at += e.add
-				b = r[op.src&31] & 0xff
-				a = uint64(ram[at])
-				ram[at] = byte(a | b)
+				b = c.R[op.src&31] & 0xff
+				a = uint64(c.ram[at])
+				c.ram[at] = byte(a | b)
 			case opOr8mi:
-				ea = r[op.base&31] + r[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12)&tmask&(tlbMax-1)]
+				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
+				e := &t.e[(ea>>12)&t.mask&(tlbMax-1)]
 				at := ea - e.w
 				if at > 4096-1 {
 					if !c.ready(ea, 1) {
@@ -1711,13 +1704,13 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 				}
 				at += e.add
 				b = (uint64(int64(op.imm))) & 0xff
-				a = uint64(ram[at])
+				a = uint64(c.ram[at])
 				v = a | b
-				ram[at] = byte(v)
+				c.ram[at] = byte(v)
 				c.lzOp, c.lzA, c.lzB = lzLogic|0, v, 0
 			case opOr8miN:
-				ea = r[op.base&31] + r[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12)&tmask&(tlbMax-1)]
+				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
+				e := &t.e[(ea>>12)&t.mask&(tlbMax-1)]
 				at := ea - e.w
 				if at > 4096-1 {
 					if !c.ready(ea, 1) {
@@ -1727,53 +1720,53 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 				}
 				at += e.add
 				b = (uint64(int64(op.imm))) & 0xff
-				a = uint64(ram[at])
-				ram[at] = byte(a | b)
+				a = uint64(c.ram[at])
+				c.ram[at] = byte(a | b)
 			case opOr32rr:
-				a = uint64(uint32(r[op.dst&31]))
-				b = uint64(uint32(r[op.src&31]))
+				a = uint64(uint32(c.R[op.dst&31]))
+				b = uint64(uint32(c.R[op.src&31]))
 				v = a | b
-				r[op.dst&31] = uint64(uint32(v))
+				c.R[op.dst&31] = uint64(uint32(v))
 				c.lzOp, c.lzA, c.lzB = lzLogic|2, v, 0
 			case opOr32rrN:
-				a = uint64(uint32(r[op.dst&31]))
-				b = uint64(uint32(r[op.src&31]))
-				r[op.dst&31] = uint64(uint32(a | b))
+				a = uint64(uint32(c.R[op.dst&31]))
+				b = uint64(uint32(c.R[op.src&31]))
+				c.R[op.dst&31] = uint64(uint32(a | b))
 			case opOr32ri:
-				a = uint64(uint32(r[op.dst&31]))
+				a = uint64(uint32(c.R[op.dst&31]))
 				b = uint64(uint32(uint64(int64(op.imm))))
 				v = a | b
-				r[op.dst&31] = uint64(uint32(v))
+				c.R[op.dst&31] = uint64(uint32(v))
 				c.lzOp, c.lzA, c.lzB = lzLogic|2, v, 0
 			case opOr32riN:
-				a = uint64(uint32(r[op.dst&31]))
+				a = uint64(uint32(c.R[op.dst&31]))
 				b = uint64(uint32(uint64(int64(op.imm))))
-				r[op.dst&31] = uint64(uint32(a | b))
+				c.R[op.dst&31] = uint64(uint32(a | b))
 			case opOr32rm:
-				ea = r[op.base&31] + r[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12)&tmask&(tlbMax-1)]
+				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
+				e := &t.e[(ea>>12)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-4 {
-					b = uint64(mem.Load32(ram, e.add+d))
+					b = uint64(mem.Load32(c.ram, e.add+d))
 				} else if b, ok = c.readSlow(ea, 4, c.mmu); !ok {
 					goto leave
 				}
-				a = uint64(uint32(r[op.dst&31]))
+				a = uint64(uint32(c.R[op.dst&31]))
 				v = a | b
-				r[op.dst&31] = uint64(uint32(v))
+				c.R[op.dst&31] = uint64(uint32(v))
 				c.lzOp, c.lzA, c.lzB = lzLogic|2, v, 0
 			case opOr32rmN:
-				ea = r[op.base&31] + r[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12)&tmask&(tlbMax-1)]
+				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
+				e := &t.e[(ea>>12)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-4 {
-					b = uint64(mem.Load32(ram, e.add+d))
+					b = uint64(mem.Load32(c.ram, e.add+d))
 				} else if b, ok = c.readSlow(ea, 4, c.mmu); !ok {
 					goto leave
 				}
-				a = uint64(uint32(r[op.dst&31]))
-				r[op.dst&31] = uint64(uint32(a | b))
+				a = uint64(uint32(c.R[op.dst&31]))
+				c.R[op.dst&31] = uint64(uint32(a | b))
 			case opOr32mr:
-				ea = r[op.base&31] + r[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12)&tmask&(tlbMax-1)]
+				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
+				e := &t.e[(ea>>12)&t.mask&(tlbMax-1)]
 				at := ea - e.w
 				if at > 4096-4 {
 					if !c.ready(ea, 4) {
@@ -1782,14 +1775,14 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 					at = ea - e.w
 				}
 				at += e.add
-				b = uint64(uint32(r[op.src&31]))
-				a = uint64(mem.Load32(ram, at))
+				b = uint64(uint32(c.R[op.src&31]))
+				a = uint64(mem.Load32(c.ram, at))
 				v = a | b
-				mem.Store32(ram, at, uint32(v))
+				mem.Store32(c.ram, at, uint32(v))
 				c.lzOp, c.lzA, c.lzB = lzLogic|2, v, 0
 			case opOr32mrN:
-				ea = r[op.base&31] + r[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12)&tmask&(tlbMax-1)]
+				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
+				e := &t.e[(ea>>12)&t.mask&(tlbMax-1)]
 				at := ea - e.w
 				if at > 4096-4 {
 					if !c.ready(ea, 4) {
@@ -1798,12 +1791,12 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 					at = ea - e.w
 				}
 				at += e.add
-				b = uint64(uint32(r[op.src&31]))
-				a = uint64(mem.Load32(ram, at))
-				mem.Store32(ram, at, uint32(a|b))
+				b = uint64(uint32(c.R[op.src&31]))
+				a = uint64(mem.Load32(c.ram, at))
+				mem.Store32(c.ram, at, uint32(a|b))
 			case opOr32mi:
-				ea = r[op.base&31] + r[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12)&tmask&(tlbMax-1)]
+				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
+				e := &t.e[(ea>>12)&t.mask&(tlbMax-1)]
 				at := ea - e.w
 				if at > 4096-4 {
 					if !c.ready(ea, 4) {
@@ -1813,13 +1806,13 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 				}
 				at += e.add
 				b = uint64(uint32(uint64(int64(op.imm))))
-				a = uint64(mem.Load32(ram, at))
+				a = uint64(mem.Load32(c.ram, at))
 				v = a | b
-				mem.Store32(ram, at, uint32(v))
+				mem.Store32(c.ram, at, uint32(v))
 				c.lzOp, c.lzA, c.lzB = lzLogic|2, v, 0
 			case opOr32miN:
-				ea = r[op.base&31] + r[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12)&tmask&(tlbMax-1)]
+				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
+				e := &t.e[(ea>>12)&t.mask&(tlbMax-1)]
 				at := ea - e.w
 				if at > 4096-4 {
 					if !c.ready(ea, 4) {
@@ -1829,53 +1822,53 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 				}
 				at += e.add
 				b = uint64(uint32(uint64(int64(op.imm))))
-				a = uint64(mem.Load32(ram, at))
-				mem.Store32(ram, at, uint32(a|b))
+				a = uint64(mem.Load32(c.ram, at))
+				mem.Store32(c.ram, at, uint32(a|b))
 			case opOr64rr:
-				a = r[op.dst&31]
-				b = r[op.src&31]
+				a = c.R[op.dst&31]
+				b = c.R[op.src&31]
 				v = a | b
-				r[op.dst&31] = v
+				c.R[op.dst&31] = v
 				c.lzOp, c.lzA, c.lzB = lzLogic|3, v, 0
 			case opOr64rrN:
-				a = r[op.dst&31]
-				b = r[op.src&31]
-				r[op.dst&31] = a | b
+				a = c.R[op.dst&31]
+				b = c.R[op.src&31]
+				c.R[op.dst&31] = a | b
 			case opOr64ri:
-				a = r[op.dst&31]
+				a = c.R[op.dst&31]
 				b = uint64(int64(op.imm))
 				v = a | b
-				r[op.dst&31] = v
+				c.R[op.dst&31] = v
 				c.lzOp, c.lzA, c.lzB = lzLogic|3, v, 0
 			case opOr64riN:
-				a = r[op.dst&31]
+				a = c.R[op.dst&31]
 				b = uint64(int64(op.imm))
-				r[op.dst&31] = a | b
+				c.R[op.dst&31] = a | b
 			case opOr64rm:
-				ea = r[op.base&31] + r[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12)&tmask&(tlbMax-1)]
+				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
+				e := &t.e[(ea>>12)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-8 {
-					b = uint64(mem.Load64(ram, e.add+d))
+					b = uint64(mem.Load64(c.ram, e.add+d))
 				} else if b, ok = c.readSlow(ea, 8, c.mmu); !ok {
 					goto leave
 				}
-				a = r[op.dst&31]
+				a = c.R[op.dst&31]
 				v = a | b
-				r[op.dst&31] = v
+				c.R[op.dst&31] = v
 				c.lzOp, c.lzA, c.lzB = lzLogic|3, v, 0
 			case opOr64rmN:
-				ea = r[op.base&31] + r[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12)&tmask&(tlbMax-1)]
+				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
+				e := &t.e[(ea>>12)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-8 {
-					b = uint64(mem.Load64(ram, e.add+d))
+					b = uint64(mem.Load64(c.ram, e.add+d))
 				} else if b, ok = c.readSlow(ea, 8, c.mmu); !ok {
 					goto leave
 				}
-				a = r[op.dst&31]
-				r[op.dst&31] = a | b
+				a = c.R[op.dst&31]
+				c.R[op.dst&31] = a | b
 			case opOr64mr:
-				ea = r[op.base&31] + r[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12)&tmask&(tlbMax-1)]
+				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
+				e := &t.e[(ea>>12)&t.mask&(tlbMax-1)]
 				at := ea - e.w
 				if at > 4096-8 {
 					if !c.ready(ea, 8) {
@@ -1884,14 +1877,14 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 					at = ea - e.w
 				}
 				at += e.add
-				b = r[op.src&31]
-				a = uint64(mem.Load64(ram, at))
+				b = c.R[op.src&31]
+				a = uint64(mem.Load64(c.ram, at))
 				v = a | b
-				mem.Store64(ram, at, uint64(v))
+				mem.Store64(c.ram, at, uint64(v))
 				c.lzOp, c.lzA, c.lzB = lzLogic|3, v, 0
 			case opOr64mrN:
-				ea = r[op.base&31] + r[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12)&tmask&(tlbMax-1)]
+				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
+				e := &t.e[(ea>>12)&t.mask&(tlbMax-1)]
 				at := ea - e.w
 				if at > 4096-8 {
 					if !c.ready(ea, 8) {
@@ -1900,12 +1893,12 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 					at = ea - e.w
 				}
 				at += e.add
-				b = r[op.src&31]
-				a = uint64(mem.Load64(ram, at))
-				mem.Store64(ram, at, uint64(a|b))
+				b = c.R[op.src&31]
+				a = uint64(mem.Load64(c.ram, at))
+				mem.Store64(c.ram, at, uint64(a|b))
 			case opOr64mi:
-				ea = r[op.base&31] + r[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12)&tmask&(tlbMax-1)]
+				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
+				e := &t.e[(ea>>12)&t.mask&(tlbMax-1)]
 				at := ea - e.w
 				if at > 4096-8 {
 					if !c.ready(ea, 8) {
@@ -1915,13 +1908,13 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 				}
 				at += e.add
 				b = uint64(int64(op.imm))
-				a = uint64(mem.Load64(ram, at))
+				a = uint64(mem.Load64(c.ram, at))
 				v = a | b
-				mem.Store64(ram, at, uint64(v))
+				mem.Store64(c.ram, at, uint64(v))
 				c.lzOp, c.lzA, c.lzB = lzLogic|3, v, 0
 			case opOr64miN:
-				ea = r[op.base&31] + r[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12)&tmask&(tlbMax-1)]
+				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
+				e := &t.e[(ea>>12)&t.mask&(tlbMax-1)]
 				at := ea - e.w
 				if at > 4096-8 {
 					if !c.ready(ea, 8) {
@@ -1931,65 +1924,65 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 				}
 				at += e.add
 				b = uint64(int64(op.imm))
-				a = uint64(mem.Load64(ram, at))
-				mem.Store64(ram, at, uint64(a|b))
+				a = uint64(mem.Load64(c.ram, at))
+				mem.Store64(c.ram, at, uint64(a|b))
 			case opAdc8rr:
-				a = r[op.dst&31] & 0xff
-				b = r[op.src&31] & 0xff
+				a = c.R[op.dst&31] & 0xff
+				b = c.R[op.src&31] & 0xff
 				v = c.carry()
-				r[op.dst&31] = r[op.dst&31]&^0xff | (a+b+v)&0xff
+				c.R[op.dst&31] = c.R[op.dst&31]&^0xff | (a+b+v)&0xff
 				c.lzOp, c.lzA, c.lzB = lzAdd|0, a, b
 				if v != 0 {
 					c.lzOp = lzAdc | 0
 				}
 			case opAdc8rrN:
-				a = r[op.dst&31] & 0xff
-				b = r[op.src&31] & 0xff
+				a = c.R[op.dst&31] & 0xff
+				b = c.R[op.src&31] & 0xff
 				v = c.carry()
-				r[op.dst&31] = r[op.dst&31]&^0xff | (a+b+v)&0xff
+				c.R[op.dst&31] = c.R[op.dst&31]&^0xff | (a+b+v)&0xff
 			case opAdc8ri:
-				a = r[op.dst&31] & 0xff
+				a = c.R[op.dst&31] & 0xff
 				b = (uint64(int64(op.imm))) & 0xff
 				v = c.carry()
-				r[op.dst&31] = r[op.dst&31]&^0xff | (a+b+v)&0xff
+				c.R[op.dst&31] = c.R[op.dst&31]&^0xff | (a+b+v)&0xff
 				c.lzOp, c.lzA, c.lzB = lzAdd|0, a, b
 				if v != 0 {
 					c.lzOp = lzAdc | 0
 				}
 			case opAdc8riN:
-				a = r[op.dst&31] & 0xff
+				a = c.R[op.dst&31] & 0xff
 				b = (uint64(int64(op.imm))) & 0xff
 				v = c.carry()
-				r[op.dst&31] = r[op.dst&31]&^0xff | (a+b+v)&0xff
+				c.R[op.dst&31] = c.R[op.dst&31]&^0xff | (a+b+v)&0xff
 			case opAdc8rm:
-				ea = r[op.base&31] + r[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12)&tmask&(tlbMax-1)]
+				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
+				e := &t.e[(ea>>12)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-1 {
-					b = uint64(ram[e.add+d])
+					b = uint64(c.ram[e.add+d])
 				} else if b, ok = c.readSlow(ea, 1, c.mmu); !ok {
 					goto leave
 				}
-				a = r[op.dst&31] & 0xff
+				a = c.R[op.dst&31] & 0xff
 				v = c.carry()
-				r[op.dst&31] = r[op.dst&31]&^0xff | (a+b+v)&0xff
+				c.R[op.dst&31] = c.R[op.dst&31]&^0xff | (a+b+v)&0xff
 				c.lzOp, c.lzA, c.lzB = lzAdd|0, a, b
 				if v != 0 {
 					c.lzOp = lzAdc | 0
 				}
 			case opAdc8rmN:
-				ea = r[op.base&31] + r[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12)&tmask&(tlbMax-1)]
+				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
+				e := &t.e[(ea>>12)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-1 {
-					b = uint64(ram[e.add+d])
+					b = uint64(c.ram[e.add+d])
 				} else if b, ok = c.readSlow(ea, 1, c.mmu); !ok {
 					goto leave
 				}
-				a = r[op.dst&31] & 0xff
+				a = c.R[op.dst&31] & 0xff
 				v = c.carry()
-				r[op.dst&31] = r[op.dst&31]&^0xff | (a+b+v)&0xff
+				c.R[op.dst&31] = c.R[op.dst&31]&^0xff | (a+b+v)&0xff
 			case opAdc8mr:
-				ea = r[op.base&31] + r[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12)&tmask&(tlbMax-1)]
+				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
+				e := &t.e[(ea>>12)&t.mask&(tlbMax-1)]
 				at := ea - e.w
 				if at > 4096-1 {
 					if !c.ready(ea, 1) {
@@ -1998,17 +1991,17 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 					at = ea - e.w
 				}
 				at += e.add
-				b = r[op.src&31] & 0xff
-				a = uint64(ram[at])
+				b = c.R[op.src&31] & 0xff
+				a = uint64(c.ram[at])
 				v = c.carry()
-				ram[at] = byte(a + b + v)
+				c.ram[at] = byte(a + b + v)
 				c.lzOp, c.lzA, c.lzB = lzAdd|0, a, b
 				if v != 0 {
 					c.lzOp = lzAdc | 0
 				}
 			case opAdc8mrN:
-				ea = r[op.base&31] + r[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12)&tmask&(tlbMax-1)]
+				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
+				e := &t.e[(ea>>12)&t.mask&(tlbMax-1)]
 				at := ea - e.w
 				if at > 4096-1 {
 					if !c.ready(ea, 1) {
@@ -2017,13 +2010,13 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 					at = ea - e.w
 				}
 				at += e.add
-				b = r[op.src&31] & 0xff
-				a = uint64(ram[at])
+				b = c.R[op.src&31] & 0xff
+				a = uint64(c.ram[at])
 				v = c.carry()
-				ram[at] = byte(a + b + v)
+				c.ram[at] = byte(a + b + v)
 			case opAdc8mi:
-				ea = r[op.base&31] + r[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12)&tmask&(tlbMax-1)]
+				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
+				e := &t.e[(ea>>12)&t.mask&(tlbMax-1)]
 				at := ea - e.w
 				if at > 4096-1 {
 					if !c.ready(ea, 1) {
@@ -2033,16 +2026,16 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 				}
 				at += e.add
 				b = (uint64(int64(op.imm))) & 0xff
-				a = uint64(ram[at])
+				a = uint64(c.ram[at])
 				v = c.carry()
-				ram[at] = byte(a + b + v)
+				c.ram[at] = byte(a + b + v)
 				c.lzOp, c.lzA, c.lzB = lzAdd|0, a, b
 				if v != 0 {
 					c.lzOp = lzAdc | 0
 				}
 			case opAdc8miN:
-				ea = r[op.base&31] + r[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12)&tmask&(tlbMax-1)]
+				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
+				e := &t.e[(ea>>12)&t.mask&(tlbMax-1)]
 				at := ea - e.w
 				if at > 4096-1 {
 					if !c.ready(ea, 1) {
@@ -2052,66 +2045,66 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 				}
 				at += e.add
 				b = (uint64(int64(op.imm))) & 0xff
-				a = uint64(ram[at])
+				a = uint64(c.ram[at])
 				v = c.carry()
-				ram[at] = byte(a + b + v)
+				c.ram[at] = byte(a + b + v)
 			case opAdc32rr:
-				a = uint64(uint32(r[op.dst&31]))
-				b = uint64(uint32(r[op.src&31]))
+				a = uint64(uint32(c.R[op.dst&31]))
+				b = uint64(uint32(c.R[op.src&31]))
 				v = c.carry()
-				r[op.dst&31] = uint64(uint32(a + b + v))
+				c.R[op.dst&31] = uint64(uint32(a + b + v))
 				c.lzOp, c.lzA, c.lzB = lzAdd|2, a, b
 				if v != 0 {
 					c.lzOp = lzAdc | 2
 				}
 			case opAdc32rrN:
-				a = uint64(uint32(r[op.dst&31]))
-				b = uint64(uint32(r[op.src&31]))
+				a = uint64(uint32(c.R[op.dst&31]))
+				b = uint64(uint32(c.R[op.src&31]))
 				v = c.carry()
-				r[op.dst&31] = uint64(uint32(a + b + v))
+				c.R[op.dst&31] = uint64(uint32(a + b + v))
 			case opAdc32ri:
-				a = uint64(uint32(r[op.dst&31]))
+				a = uint64(uint32(c.R[op.dst&31]))
 				b = uint64(uint32(uint64(int64(op.imm))))
 				v = c.carry()
-				r[op.dst&31] = uint64(uint32(a + b + v))
+				c.R[op.dst&31] = uint64(uint32(a + b + v))
 				c.lzOp, c.lzA, c.lzB = lzAdd|2, a, b
 				if v != 0 {
 					c.lzOp = lzAdc | 2
 				}
 			case opAdc32riN:
-				a = uint64(uint32(r[op.dst&31]))
+				a = uint64(uint32(c.R[op.dst&31]))
 				b = uint64(uint32(uint64(int64(op.imm))))
 				v = c.carry()
-				r[op.dst&31] = uint64(uint32(a + b + v))
+				c.R[op.dst&31] = uint64(uint32(a + b + v))
 			case opAdc32rm:
-				ea = r[op.base&31] + r[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12)&tmask&(tlbMax-1)]
+				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
+				e := &t.e[(ea>>12)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-4 {
-					b = uint64(mem.Load32(ram, e.add+d))
+					b = uint64(mem.Load32(c.ram, e.add+d))
 				} else if b, ok = c.readSlow(ea, 4, c.mmu); !ok {
 					goto leave
 				}
-				a = uint64(uint32(r[op.dst&31]))
+				a = uint64(uint32(c.R[op.dst&31]))
 				v = c.carry()
-				r[op.dst&31] = uint64(uint32(a + b + v))
+				c.R[op.dst&31] = uint64(uint32(a + b + v))
 				c.lzOp, c.lzA, c.lzB = lzAdd|2, a, b
 				if v != 0 {
 					c.lzOp = lzAdc | 2
 				}
 			case opAdc32rmN:
-				ea = r[op.base&31] + r[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12)&tmask&(tlbMax-1)]
+				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
+				e := &t.e[(ea>>12)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-4 {
-					b = uint64(mem.Load32(ram, e.add+d))
+					b = uint64(mem.Load32(c.ram, e.add+d))
 				} else if b, ok = c.readSlow(ea, 4, c.mmu); !ok {
 					goto leave
 				}
-				a = uint64(uint32(r[op.dst&31]))
+				a = uint64(uint32(c.R[op.dst&31]))
 				v = c.carry()
-				r[op.dst&31] = uint64(uint32(a + b + v))
+				c.R[op.dst&31] = uint64(uint32(a + b + v))
 			case opAdc32mr:
-				ea = r[op.base&31] + r[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12)&tmask&(tlbMax-1)]
+				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
+				e := &t.e[(ea>>12)&t.mask&(tlbMax-1)]
 				at := ea - e.w
 				if at > 4096-4 {
 					if !c.ready(ea, 4) {
@@ -2120,17 +2113,17 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 					at = ea - e.w
 				}
 				at += e.add
-				b = uint64(uint32(r[op.src&31]))
-				a = uint64(mem.Load32(ram, at))
+				b = uint64(uint32(c.R[op.src&31]))
+				a = uint64(mem.Load32(c.ram, at))
 				v = c.carry()
-				mem.Store32(ram, at, uint32(a+b+v))
+				mem.Store32(c.ram, at, uint32(a+b+v))
 				c.lzOp, c.lzA, c.lzB = lzAdd|2, a, b
 				if v != 0 {
 					c.lzOp = lzAdc | 2
 				}
 			case opAdc32mrN:
-				ea = r[op.base&31] + r[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12)&tmask&(tlbMax-1)]
+				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
+				e := &t.e[(ea>>12)&t.mask&(tlbMax-1)]
 				at := ea - e.w
 				if at > 4096-4 {
 					if !c.ready(ea, 4) {
@@ -2139,13 +2132,13 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 					at = ea - e.w
 				}
 				at += e.add
-				b = uint64(uint32(r[op.src&31]))
-				a = uint64(mem.Load32(ram, at))
+				b = uint64(uint32(c.R[op.src&31]))
+				a = uint64(mem.Load32(c.ram, at))
 				v = c.carry()
-				mem.Store32(ram, at, uint32(a+b+v))
+				mem.Store32(c.ram, at, uint32(a+b+v))
 			case opAdc32mi:
-				ea = r[op.base&31] + r[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12)&tmask&(tlbMax-1)]
+				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
+				e := &t.e[(ea>>12)&t.mask&(tlbMax-1)]
 				at := ea - e.w
 				if at > 4096-4 {
 					if !c.ready(ea, 4) {
@@ -2155,16 +2148,16 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 				}
 				at += e.add
 				b = uint64(uint32(uint64(int64(op.imm))))
-				a = uint64(mem.Load32(ram, at))
+				a = uint64(mem.Load32(c.ram, at))
 				v = c.carry()
-				mem.Store32(ram, at, uint32(a+b+v))
+				mem.Store32(c.ram, at, uint32(a+b+v))
 				c.lzOp, c.lzA, c.lzB = lzAdd|2, a, b
 				if v != 0 {
 					c.lzOp = lzAdc | 2
 				}
 			case opAdc32miN:
-				ea = r[op.base&31] + r[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12)&tmask&(tlbMax-1)]
+				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
+				e := &t.e[(ea>>12)&t.mask&(tlbMax-1)]
 				at := ea - e.w
 				if at > 4096-4 {
 					if !c.ready(ea, 4) {
@@ -2174,66 +2167,66 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 				}
 				at += e.add
 				b = uint64(uint32(uint64(int64(op.imm))))
-				a = uint64(mem.Load32(ram, at))
+				a = uint64(mem.Load32(c.ram, at))
 				v = c.carry()
-				mem.Store32(ram, at, uint32(a+b+v))
+				mem.Store32(c.ram, at, uint32(a+b+v))
 			case opAdc64rr:
-				a = r[op.dst&31]
-				b = r[op.src&31]
+				a = c.R[op.dst&31]
+				b = c.R[op.src&31]
 				v = c.carry()
-				r[op.dst&31] = a + b + v
+				c.R[op.dst&31] = a + b + v
 				c.lzOp, c.lzA, c.lzB = lzAdd|3, a, b
 				if v != 0 {
 					c.lzOp = lzAdc | 3
 				}
 			case opAdc64rrN:
-				a = r[op.dst&31]
-				b = r[op.src&31]
+				a = c.R[op.dst&31]
+				b = c.R[op.src&31]
 				v = c.carry()
-				r[op.dst&31] = a + b + v
+				c.R[op.dst&31] = a + b + v
 			case opAdc64ri:
-				a = r[op.dst&31]
+				a = c.R[op.dst&31]
 				b = uint64(int64(op.imm))
 				v = c.carry()
-				r[op.dst&31] = a + b + v
+				c.R[op.dst&31] = a + b + v
 				c.lzOp, c.lzA, c.lzB = lzAdd|3, a, b
 				if v != 0 {
 					c.lzOp = lzAdc | 3
 				}
 			case opAdc64riN:
-				a = r[op.dst&31]
+				a = c.R[op.dst&31]
 				b = uint64(int64(op.imm))
 				v = c.carry()
-				r[op.dst&31] = a + b + v
+				c.R[op.dst&31] = a + b + v
 			case opAdc64rm:
-				ea = r[op.base&31] + r[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12)&tmask&(tlbMax-1)]
+				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
+				e := &t.e[(ea>>12)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-8 {
-					b = uint64(mem.Load64(ram, e.add+d))
+					b = uint64(mem.Load64(c.ram, e.add+d))
 				} else if b, ok = c.readSlow(ea, 8, c.mmu); !ok {
 					goto leave
 				}
-				a = r[op.dst&31]
+				a = c.R[op.dst&31]
 				v = c.carry()
-				r[op.dst&31] = a + b + v
+				c.R[op.dst&31] = a + b + v
 				c.lzOp, c.lzA, c.lzB = lzAdd|3, a, b
 				if v != 0 {
 					c.lzOp = lzAdc | 3
 				}
 			case opAdc64rmN:
-				ea = r[op.base&31] + r[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12)&tmask&(tlbMax-1)]
+				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
+				e := &t.e[(ea>>12)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-8 {
-					b = uint64(mem.Load64(ram, e.add+d))
+					b = uint64(mem.Load64(c.ram, e.add+d))
 				} else if b, ok = c.readSlow(ea, 8, c.mmu); !ok {
 					goto leave
 				}
-				a = r[op.dst&31]
+				a = c.R[op.dst&31]
 				v = c.carry()
-				r[op.dst&31] = a + b + v
+				c.R[op.dst&31] = a + b + v
 			case opAdc64mr:
-				ea = r[op.base&31] + r[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12)&tmask&(tlbMax-1)]
+				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
+				e := &t.e[(ea>>12)&t.mask&(tlbMax-1)]
 				at := ea - e.w
 				if at > 4096-8 {
 					if !c.ready(ea, 8) {
@@ -2242,17 +2235,17 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 					at = ea - e.w
 				}
 				at += e.add
-				b = r[op.src&31]
-				a = uint64(mem.Load64(ram, at))
+				b = c.R[op.src&31]
+				a = uint64(mem.Load64(c.ram, at))
 				v = c.carry()
-				mem.Store64(ram, at, uint64(a+b+v))
+				mem.Store64(c.ram, at, uint64(a+b+v))
 				c.lzOp, c.lzA, c.lzB = lzAdd|3, a, b
 				if v != 0 {
 					c.lzOp = lzAdc | 3
 				}
 			case opAdc64mrN:
-				ea = r[op.base&31] + r[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12)&tmask&(tlbMax-1)]
+				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
+				e := &t.e[(ea>>12)&t.mask&(tlbMax-1)]
 				at := ea - e.w
 				if at > 4096-8 {
 					if !c.ready(ea, 8) {
@@ -2261,13 +2254,13 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 					at = ea - e.w
 				}
 				at += e.add
-				b = r[op.src&31]
-				a = uint64(mem.Load64(ram, at))
+				b = c.R[op.src&31]
+				a = uint64(mem.Load64(c.ram, at))
 				v = c.carry()
-				mem.Store64(ram, at, uint64(a+b+v))
+				mem.Store64(c.ram, at, uint64(a+b+v))
 			case opAdc64mi:
-				ea = r[op.base&31] + r[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12)&tmask&(tlbMax-1)]
+				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
+				e := &t.e[(ea>>12)&t.mask&(tlbMax-1)]
 				at := ea - e.w
 				if at > 4096-8 {
 					if !c.ready(ea, 8) {
@@ -2277,16 +2270,16 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 				}
 				at += e.add
 				b = uint64(int64(op.imm))
-				a = uint64(mem.Load64(ram, at))
+				a = uint64(mem.Load64(c.ram, at))
 				v = c.carry()
-				mem.Store64(ram, at, uint64(a+b+v))
+				mem.Store64(c.ram, at, uint64(a+b+v))
 				c.lzOp, c.lzA, c.lzB = lzAdd|3, a, b
 				if v != 0 {
 					c.lzOp = lzAdc | 3
 				}
 			case opAdc64miN:
-				ea = r[op.base&31] + r[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12)&tmask&(tlbMax-1)]
+				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
+				e := &t.e[(ea>>12)&t.mask&(tlbMax-1)]
 				at := ea - e.w
 				if at > 4096-8 {
 					if !c.ready(ea, 8) {
@@ -2296,66 +2289,66 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 				}
 				at += e.add
 				b = uint64(int64(op.imm))
-				a = uint64(mem.Load64(ram, at))
+				a = uint64(mem.Load64(c.ram, at))
 				v = c.carry()
-				mem.Store64(ram, at, uint64(a+b+v))
+				mem.Store64(c.ram, at, uint64(a+b+v))
 			case opSbb8rr:
-				a = r[op.dst&31] & 0xff
-				b = r[op.src&31] & 0xff
+				a = c.R[op.dst&31] & 0xff
+				b = c.R[op.src&31] & 0xff
 				v = c.carry()
-				r[op.dst&31] = r[op.dst&31]&^0xff | (a-b-v)&0xff
+				c.R[op.dst&31] = c.R[op.dst&31]&^0xff | (a-b-v)&0xff
 				c.lzOp, c.lzA, c.lzB = lzSub|0, a, b
 				if v != 0 {
 					c.lzOp = lzSbb | 0
 				}
 			case opSbb8rrN:
-				a = r[op.dst&31] & 0xff
-				b = r[op.src&31] & 0xff
+				a = c.R[op.dst&31] & 0xff
+				b = c.R[op.src&31] & 0xff
 				v = c.carry()
-				r[op.dst&31] = r[op.dst&31]&^0xff | (a-b-v)&0xff
+				c.R[op.dst&31] = c.R[op.dst&31]&^0xff | (a-b-v)&0xff
 			case opSbb8ri:
-				a = r[op.dst&31] & 0xff
+				a = c.R[op.dst&31] & 0xff
 				b = (uint64(int64(op.imm))) & 0xff
 				v = c.carry()
-				r[op.dst&31] = r[op.dst&31]&^0xff | (a-b-v)&0xff
+				c.R[op.dst&31] = c.R[op.dst&31]&^0xff | (a-b-v)&0xff
 				c.lzOp, c.lzA, c.lzB = lzSub|0, a, b
 				if v != 0 {
 					c.lzOp = lzSbb | 0
 				}
 			case opSbb8riN:
-				a = r[op.dst&31] & 0xff
+				a = c.R[op.dst&31] & 0xff
 				b = (uint64(int64(op.imm))) & 0xff
 				v = c.carry()
-				r[op.dst&31] = r[op.dst&31]&^0xff | (a-b-v)&0xff
+				c.R[op.dst&31] = c.R[op.dst&31]&^0xff | (a-b-v)&0xff
 			case opSbb8rm:
-				ea = r[op.base&31] + r[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12)&tmask&(tlbMax-1)]
+				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
+				e := &t.e[(ea>>12)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-1 {
-					b = uint64(ram[e.add+d])
+					b = uint64(c.ram[e.add+d])
 				} else if b, ok = c.readSlow(ea, 1, c.mmu); !ok {
 					goto leave
 				}
-				a = r[op.dst&31] & 0xff
+				a = c.R[op.dst&31] & 0xff
 				v = c.carry()
-				r[op.dst&31] = r[op.dst&31]&^0xff | (a-b-v)&0xff
+				c.R[op.dst&31] = c.R[op.dst&31]&^0xff | (a-b-v)&0xff
 				c.lzOp, c.lzA, c.lzB = lzSub|0, a, b
 				if v != 0 {
 					c.lzOp = lzSbb | 0
 				}
 			case opSbb8rmN:
-				ea = r[op.base&31] + r[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12)&tmask&(tlbMax-1)]
+				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
+				e := &t.e[(ea>>12)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-1 {
-					b = uint64(ram[e.add+d])
+					b = uint64(c.ram[e.add+d])
 				} else if b, ok = c.readSlow(ea, 1, c.mmu); !ok {
 					goto leave
 				}
-				a = r[op.dst&31] & 0xff
+				a = c.R[op.dst&31] & 0xff
 				v = c.carry()
-				r[op.dst&31] = r[op.dst&31]&^0xff | (a-b-v)&0xff
+				c.R[op.dst&31] = c.R[op.dst&31]&^0xff | (a-b-v)&0xff
 			case opSbb8mr:
-				ea = r[op.base&31] + r[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12)&tmask&(tlbMax-1)]
+				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
+				e := &t.e[(ea>>12)&t.mask&(tlbMax-1)]
 				at := ea - e.w
 				if at > 4096-1 {
 					if !c.ready(ea, 1) {
@@ -2364,17 +2357,17 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 					at = ea - e.w
 				}
 				at += e.add
-				b = r[op.src&31] & 0xff
-				a = uint64(ram[at])
+				b = c.R[op.src&31] & 0xff
+				a = uint64(c.ram[at])
 				v = c.carry()
-				ram[at] = byte(a - b - v)
+				c.ram[at] = byte(a - b - v)
 				c.lzOp, c.lzA, c.lzB = lzSub|0, a, b
 				if v != 0 {
 					c.lzOp = lzSbb | 0
 				}
 			case opSbb8mrN:
-				ea = r[op.base&31] + r[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12)&tmask&(tlbMax-1)]
+				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
+				e := &t.e[(ea>>12)&t.mask&(tlbMax-1)]
 				at := ea - e.w
 				if at > 4096-1 {
 					if !c.ready(ea, 1) {
@@ -2383,13 +2376,13 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 					at = ea - e.w
 				}
 				at += e.add
-				b = r[op.src&31] & 0xff
-				a = uint64(ram[at])
+				b = c.R[op.src&31] & 0xff
+				a = uint64(c.ram[at])
 				v = c.carry()
-				ram[at] = byte(a - b - v)
+				c.ram[at] = byte(a - b - v)
 			case opSbb8mi:
-				ea = r[op.base&31] + r[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12)&tmask&(tlbMax-1)]
+				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
+				e := &t.e[(ea>>12)&t.mask&(tlbMax-1)]
 				at := ea - e.w
 				if at > 4096-1 {
 					if !c.ready(ea, 1) {
@@ -2399,16 +2392,16 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 				}
 				at += e.add
 				b = (uint64(int64(op.imm))) & 0xff
-				a = uint64(ram[at])
+				a = uint64(c.ram[at])
 				v = c.carry()
-				ram[at] = byte(a - b - v)
+				c.ram[at] = byte(a - b - v)
 				c.lzOp, c.lzA, c.lzB = lzSub|0, a, b
 				if v != 0 {
 					c.lzOp = lzSbb | 0
 				}
 			case opSbb8miN:
-				ea = r[op.base&31] + r[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12)&tmask&(tlbMax-1)]
+				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
+				e := &t.e[(ea>>12)&t.mask&(tlbMax-1)]
 				at := ea - e.w
 				if at > 4096-1 {
 					if !c.ready(ea, 1) {
@@ -2418,66 +2411,66 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 				}
 				at += e.add
 				b = (uint64(int64(op.imm))) & 0xff
-				a = uint64(ram[at])
+				a = uint64(c.ram[at])
 				v = c.carry()
-				ram[at] = byte(a - b - v)
+				c.ram[at] = byte(a - b - v)
 			case opSbb32rr:
-				a = uint64(uint32(r[op.dst&31]))
-				b = uint64(uint32(r[op.src&31]))
+				a = uint64(uint32(c.R[op.dst&31]))
+				b = uint64(uint32(c.R[op.src&31]))
 				v = c.carry()
-				r[op.dst&31] = uint64(uint32(a - b - v))
+				c.R[op.dst&31] = uint64(uint32(a - b - v))
 				c.lzOp, c.lzA, c.lzB = lzSub|2, a, b
 				if v != 0 {
 					c.lzOp = lzSbb | 2
 				}
 			case opSbb32rrN:
-				a = uint64(uint32(r[op.dst&31]))
-				b = uint64(uint32(r[op.src&31]))
+				a = uint64(uint32(c.R[op.dst&31]))
+				b = uint64(uint32(c.R[op.src&31]))
 				v = c.carry()
-				r[op.dst&31] = uint64(uint32(a - b - v))
+				c.R[op.dst&31] = uint64(uint32(a - b - v))
 			case opSbb32ri:
-				a = uint64(uint32(r[op.dst&31]))
+				a = uint64(uint32(c.R[op.dst&31]))
 				b = uint64(uint32(uint64(int64(op.imm))))
 				v = c.carry()
-				r[op.dst&31] = uint64(uint32(a - b - v))
+				c.R[op.dst&31] = uint64(uint32(a - b - v))
 				c.lzOp, c.lzA, c.lzB = lzSub|2, a, b
 				if v != 0 {
 					c.lzOp = lzSbb | 2
 				}
 			case opSbb32riN:
-				a = uint64(uint32(r[op.dst&31]))
+				a = uint64(uint32(c.R[op.dst&31]))
 				b = uint64(uint32(uint64(int64(op.imm))))
 				v = c.carry()
-				r[op.dst&31] = uint64(uint32(a - b - v))
+				c.R[op.dst&31] = uint64(uint32(a - b - v))
 			case opSbb32rm:
-				ea = r[op.base&31] + r[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12)&tmask&(tlbMax-1)]
+				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
+				e := &t.e[(ea>>12)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-4 {
-					b = uint64(mem.Load32(ram, e.add+d))
+					b = uint64(mem.Load32(c.ram, e.add+d))
 				} else if b, ok = c.readSlow(ea, 4, c.mmu); !ok {
 					goto leave
 				}
-				a = uint64(uint32(r[op.dst&31]))
+				a = uint64(uint32(c.R[op.dst&31]))
 				v = c.carry()
-				r[op.dst&31] = uint64(uint32(a - b - v))
+				c.R[op.dst&31] = uint64(uint32(a - b - v))
 				c.lzOp, c.lzA, c.lzB = lzSub|2, a, b
 				if v != 0 {
 					c.lzOp = lzSbb | 2
 				}
 			case opSbb32rmN:
-				ea = r[op.base&31] + r[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12)&tmask&(tlbMax-1)]
+				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
+				e := &t.e[(ea>>12)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-4 {
-					b = uint64(mem.Load32(ram, e.add+d))
+					b = uint64(mem.Load32(c.ram, e.add+d))
 				} else if b, ok = c.readSlow(ea, 4, c.mmu); !ok {
 					goto leave
 				}
-				a = uint64(uint32(r[op.dst&31]))
+				a = uint64(uint32(c.R[op.dst&31]))
 				v = c.carry()
-				r[op.dst&31] = uint64(uint32(a - b - v))
+				c.R[op.dst&31] = uint64(uint32(a - b - v))
 			case opSbb32mr:
-				ea = r[op.base&31] + r[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12)&tmask&(tlbMax-1)]
+				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
+				e := &t.e[(ea>>12)&t.mask&(tlbMax-1)]
 				at := ea - e.w
 				if at > 4096-4 {
 					if !c.ready(ea, 4) {
@@ -2486,17 +2479,17 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 					at = ea - e.w
 				}
 				at += e.add
-				b = uint64(uint32(r[op.src&31]))
-				a = uint64(mem.Load32(ram, at))
+				b = uint64(uint32(c.R[op.src&31]))
+				a = uint64(mem.Load32(c.ram, at))
 				v = c.carry()
-				mem.Store32(ram, at, uint32(a-b-v))
+				mem.Store32(c.ram, at, uint32(a-b-v))
 				c.lzOp, c.lzA, c.lzB = lzSub|2, a, b
 				if v != 0 {
 					c.lzOp = lzSbb | 2
 				}
 			case opSbb32mrN:
-				ea = r[op.base&31] + r[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12)&tmask&(tlbMax-1)]
+				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
+				e := &t.e[(ea>>12)&t.mask&(tlbMax-1)]
 				at := ea - e.w
 				if at > 4096-4 {
 					if !c.ready(ea, 4) {
@@ -2505,13 +2498,13 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 					at = ea - e.w
 				}
 				at += e.add
-				b = uint64(uint32(r[op.src&31]))
-				a = uint64(mem.Load32(ram, at))
+				b = uint64(uint32(c.R[op.src&31]))
+				a = uint64(mem.Load32(c.ram, at))
 				v = c.carry()
-				mem.Store32(ram, at, uint32(a-b-v))
+				mem.Store32(c.ram, at, uint32(a-b-v))
 			case opSbb32mi:
-				ea = r[op.base&31] + r[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12)&tmask&(tlbMax-1)]
+				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
+				e := &t.e[(ea>>12)&t.mask&(tlbMax-1)]
 				at := ea - e.w
 				if at > 4096-4 {
 					if !c.ready(ea, 4) {
@@ -2521,16 +2514,16 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 				}
 				at += e.add
 				b = uint64(uint32(uint64(int64(op.imm))))
-				a = uint64(mem.Load32(ram, at))
+				a = uint64(mem.Load32(c.ram, at))
 				v = c.carry()
-				mem.Store32(ram, at, uint32(a-b-v))
+				mem.Store32(c.ram, at, uint32(a-b-v))
 				c.lzOp, c.lzA, c.lzB = lzSub|2, a, b
 				if v != 0 {
 					c.lzOp = lzSbb | 2
 				}
 			case opSbb32miN:
-				ea = r[op.base&31] + r[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12)&tmask&(tlbMax-1)]
+				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
+				e := &t.e[(ea>>12)&t.mask&(tlbMax-1)]
 				at := ea - e.w
 				if at > 4096-4 {
 					if !c.ready(ea, 4) {
@@ -2540,66 +2533,66 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 				}
 				at += e.add
 				b = uint64(uint32(uint64(int64(op.imm))))
-				a = uint64(mem.Load32(ram, at))
+				a = uint64(mem.Load32(c.ram, at))
 				v = c.carry()
-				mem.Store32(ram, at, uint32(a-b-v))
+				mem.Store32(c.ram, at, uint32(a-b-v))
 			case opSbb64rr:
-				a = r[op.dst&31]
-				b = r[op.src&31]
+				a = c.R[op.dst&31]
+				b = c.R[op.src&31]
 				v = c.carry()
-				r[op.dst&31] = a - b - v
+				c.R[op.dst&31] = a - b - v
 				c.lzOp, c.lzA, c.lzB = lzSub|3, a, b
 				if v != 0 {
 					c.lzOp = lzSbb | 3
 				}
 			case opSbb64rrN:
-				a = r[op.dst&31]
-				b = r[op.src&31]
+				a = c.R[op.dst&31]
+				b = c.R[op.src&31]
 				v = c.carry()
-				r[op.dst&31] = a - b - v
+				c.R[op.dst&31] = a - b - v
 			case opSbb64ri:
-				a = r[op.dst&31]
+				a = c.R[op.dst&31]
 				b = uint64(int64(op.imm))
 				v = c.carry()
-				r[op.dst&31] = a - b - v
+				c.R[op.dst&31] = a - b - v
 				c.lzOp, c.lzA, c.lzB = lzSub|3, a, b
 				if v != 0 {
 					c.lzOp = lzSbb | 3
 				}
 			case opSbb64riN:
-				a = r[op.dst&31]
+				a = c.R[op.dst&31]
 				b = uint64(int64(op.imm))
 				v = c.carry()
-				r[op.dst&31] = a - b - v
+				c.R[op.dst&31] = a - b - v
 			case opSbb64rm:
-				ea = r[op.base&31] + r[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12)&tmask&(tlbMax-1)]
+				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
+				e := &t.e[(ea>>12)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-8 {
-					b = uint64(mem.Load64(ram, e.add+d))
+					b = uint64(mem.Load64(c.ram, e.add+d))
 				} else if b, ok = c.readSlow(ea, 8, c.mmu); !ok {
 					goto leave
 				}
-				a = r[op.dst&31]
+				a = c.R[op.dst&31]
 				v = c.carry()
-				r[op.dst&31] = a - b - v
+				c.R[op.dst&31] = a - b - v
 				c.lzOp, c.lzA, c.lzB = lzSub|3, a, b
 				if v != 0 {
 					c.lzOp = lzSbb | 3
 				}
 			case opSbb64rmN:
-				ea = r[op.base&31] + r[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12)&tmask&(tlbMax-1)]
+				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
+				e := &t.e[(ea>>12)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-8 {
-					b = uint64(mem.Load64(ram, e.add+d))
+					b = uint64(mem.Load64(c.ram, e.add+d))
 				} else if b, ok = c.readSlow(ea, 8, c.mmu); !ok {
 					goto leave
 				}
-				a = r[op.dst&31]
+				a = c.R[op.dst&31]
 				v = c.carry()
-				r[op.dst&31] = a - b - v
+				c.R[op.dst&31] = a - b - v
 			case opSbb64mr:
-				ea = r[op.base&31] + r[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12)&tmask&(tlbMax-1)]
+				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
+				e := &t.e[(ea>>12)&t.mask&(tlbMax-1)]
 				at := ea - e.w
 				if at > 4096-8 {
 					if !c.ready(ea, 8) {
@@ -2608,17 +2601,17 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 					at = ea - e.w
 				}
 				at += e.add
-				b = r[op.src&31]
-				a = uint64(mem.Load64(ram, at))
+				b = c.R[op.src&31]
+				a = uint64(mem.Load64(c.ram, at))
 				v = c.carry()
-				mem.Store64(ram, at, uint64(a-b-v))
+				mem.Store64(c.ram, at, uint64(a-b-v))
 				c.lzOp, c.lzA, c.lzB = lzSub|3, a, b
 				if v != 0 {
 					c.lzOp = lzSbb | 3
 				}
 			case opSbb64mrN:
-				ea = r[op.base&31] + r[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12)&tmask&(tlbMax-1)]
+				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
+				e := &t.e[(ea>>12)&t.mask&(tlbMax-1)]
 				at := ea - e.w
 				if at > 4096-8 {
 					if !c.ready(ea, 8) {
@@ -2627,13 +2620,13 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 					at = ea - e.w
 				}
 				at += e.add
-				b = r[op.src&31]
-				a = uint64(mem.Load64(ram, at))
+				b = c.R[op.src&31]
+				a = uint64(mem.Load64(c.ram, at))
 				v = c.carry()
-				mem.Store64(ram, at, uint64(a-b-v))
+				mem.Store64(c.ram, at, uint64(a-b-v))
 			case opSbb64mi:
-				ea = r[op.base&31] + r[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12)&tmask&(tlbMax-1)]
+				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
+				e := &t.e[(ea>>12)&t.mask&(tlbMax-1)]
 				at := ea - e.w
 				if at > 4096-8 {
 					if !c.ready(ea, 8) {
@@ -2643,16 +2636,16 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 				}
 				at += e.add
 				b = uint64(int64(op.imm))
-				a = uint64(mem.Load64(ram, at))
+				a = uint64(mem.Load64(c.ram, at))
 				v = c.carry()
-				mem.Store64(ram, at, uint64(a-b-v))
+				mem.Store64(c.ram, at, uint64(a-b-v))
 				c.lzOp, c.lzA, c.lzB = lzSub|3, a, b
 				if v != 0 {
 					c.lzOp = lzSbb | 3
 				}
 			case opSbb64miN:
-				ea = r[op.base&31] + r[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12)&tmask&(tlbMax-1)]
+				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
+				e := &t.e[(ea>>12)&t.mask&(tlbMax-1)]
 				at := ea - e.w
 				if at > 4096-8 {
 					if !c.ready(ea, 8) {
@@ -2662,54 +2655,54 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 				}
 				at += e.add
 				b = uint64(int64(op.imm))
-				a = uint64(mem.Load64(ram, at))
+				a = uint64(mem.Load64(c.ram, at))
 				v = c.carry()
-				mem.Store64(ram, at, uint64(a-b-v))
+				mem.Store64(c.ram, at, uint64(a-b-v))
 			case opAnd8rr:
-				a = r[op.dst&31] & 0xff
-				b = r[op.src&31] & 0xff
+				a = c.R[op.dst&31] & 0xff
+				b = c.R[op.src&31] & 0xff
 				v = a & b
-				r[op.dst&31] = r[op.dst&31]&^0xff | (v)&0xff
+				c.R[op.dst&31] = c.R[op.dst&31]&^0xff | (v)&0xff
 				c.lzOp, c.lzA, c.lzB = lzLogic|0, v, 0
 			case opAnd8rrN:
-				a = r[op.dst&31] & 0xff
-				b = r[op.src&31] & 0xff
-				r[op.dst&31] = r[op.dst&31]&^0xff | (a&b)&0xff
+				a = c.R[op.dst&31] & 0xff
+				b = c.R[op.src&31] & 0xff
+				c.R[op.dst&31] = c.R[op.dst&31]&^0xff | (a&b)&0xff
 			case opAnd8ri:
-				a = r[op.dst&31] & 0xff
+				a = c.R[op.dst&31] & 0xff
 				b = (uint64(int64(op.imm))) & 0xff
 				v = a & b
-				r[op.dst&31] = r[op.dst&31]&^0xff | (v)&0xff
+				c.R[op.dst&31] = c.R[op.dst&31]&^0xff | (v)&0xff
 				c.lzOp, c.lzA, c.lzB = lzLogic|0, v, 0
 			case opAnd8riN:
-				a = r[op.dst&31] & 0xff
+				a = c.R[op.dst&31] & 0xff
 				b = (uint64(int64(op.imm))) & 0xff
-				r[op.dst&31] = r[op.dst&31]&^0xff | (a&b)&0xff
+				c.R[op.dst&31] = c.R[op.dst&31]&^0xff | (a&b)&0xff
 			case opAnd8rm:
-				ea = r[op.base&31] + r[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12)&tmask&(tlbMax-1)]
+				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
+				e := &t.e[(ea>>12)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-1 {
-					b = uint64(ram[e.add+d])
+					b = uint64(c.ram[e.add+d])
 				} else if b, ok = c.readSlow(ea, 1, c.mmu); !ok {
 					goto leave
 				}
-				a = r[op.dst&31] & 0xff
+				a = c.R[op.dst&31] & 0xff
 				v = a & b
-				r[op.dst&31] = r[op.dst&31]&^0xff | (v)&0xff
+				c.R[op.dst&31] = c.R[op.dst&31]&^0xff | (v)&0xff
 				c.lzOp, c.lzA, c.lzB = lzLogic|0, v, 0
 			case opAnd8rmN:
-				ea = r[op.base&31] + r[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12)&tmask&(tlbMax-1)]
+				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
+				e := &t.e[(ea>>12)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-1 {
-					b = uint64(ram[e.add+d])
+					b = uint64(c.ram[e.add+d])
 				} else if b, ok = c.readSlow(ea, 1, c.mmu); !ok {
 					goto leave
 				}
-				a = r[op.dst&31] & 0xff
-				r[op.dst&31] = r[op.dst&31]&^0xff | (a&b)&0xff
+				a = c.R[op.dst&31] & 0xff
+				c.R[op.dst&31] = c.R[op.dst&31]&^0xff | (a&b)&0xff
 			case opAnd8mr:
-				ea = r[op.base&31] + r[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12)&tmask&(tlbMax-1)]
+				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
+				e := &t.e[(ea>>12)&t.mask&(tlbMax-1)]
 				at := ea - e.w
 				if at > 4096-1 {
 					if !c.ready(ea, 1) {
@@ -2718,14 +2711,14 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 					at = ea - e.w
 				}
 				at += e.add
-				b = r[op.src&31] & 0xff
-				a = uint64(ram[at])
+				b = c.R[op.src&31] & 0xff
+				a = uint64(c.ram[at])
 				v = a & b
-				ram[at] = byte(v)
+				c.ram[at] = byte(v)
 				c.lzOp, c.lzA, c.lzB = lzLogic|0, v, 0
 			case opAnd8mrN:
-				ea = r[op.base&31] + r[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12)&tmask&(tlbMax-1)]
+				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
+				e := &t.e[(ea>>12)&t.mask&(tlbMax-1)]
 				at := ea - e.w
 				if at > 4096-1 {
 					if !c.ready(ea, 1) {
@@ -2734,12 +2727,12 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 					at = ea - e.w
 				}
 				at += e.add
-				b = r[op.src&31] & 0xff
-				a = uint64(ram[at])
-				ram[at] = byte(a & b)
+				b = c.R[op.src&31] & 0xff
+				a = uint64(c.ram[at])
+				c.ram[at] = byte(a & b)
 			case opAnd8mi:
-				ea = r[op.base&31] + r[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12)&tmask&(tlbMax-1)]
+				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
+				e := &t.e[(ea>>12)&t.mask&(tlbMax-1)]
 				at := ea - e.w
 				if at > 4096-1 {
 					if !c.ready(ea, 1) {
@@ -2749,13 +2742,13 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 				}
 				at += e.add
 				b = (uint64(int64(op.imm))) & 0xff
-				a = uint64(ram[at])
+				a = uint64(c.ram[at])
 				v = a & b
-				ram[at] = byte(v)
+				c.ram[at] = byte(v)
 				c.lzOp, c.lzA, c.lzB = lzLogic|0, v, 0
 			case opAnd8miN:
-				ea = r[op.base&31] + r[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12)&tmask&(tlbMax-1)]
+				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
+				e := &t.e[(ea>>12)&t.mask&(tlbMax-1)]
 				at := ea - e.w
 				if at > 4096-1 {
 					if !c.ready(ea, 1) {
@@ -2765,53 +2758,53 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 				}
 				at += e.add
 				b = (uint64(int64(op.imm))) & 0xff
-				a = uint64(ram[at])
-				ram[at] = byte(a & b)
+				a = uint64(c.ram[at])
+				c.ram[at] = byte(a & b)
 			case opAnd32rr:
-				a = uint64(uint32(r[op.dst&31]))
-				b = uint64(uint32(r[op.src&31]))
+				a = uint64(uint32(c.R[op.dst&31]))
+				b = uint64(uint32(c.R[op.src&31]))
 				v = a & b
-				r[op.dst&31] = uint64(uint32(v))
+				c.R[op.dst&31] = uint64(uint32(v))
 				c.lzOp, c.lzA, c.lzB = lzLogic|2, v, 0
 			case opAnd32rrN:
-				a = uint64(uint32(r[op.dst&31]))
-				b = uint64(uint32(r[op.src&31]))
-				r[op.dst&31] = uint64(uint32(a & b))
+				a = uint64(uint32(c.R[op.dst&31]))
+				b = uint64(uint32(c.R[op.src&31]))
+				c.R[op.dst&31] = uint64(uint32(a & b))
 			case opAnd32ri:
-				a = uint64(uint32(r[op.dst&31]))
+				a = uint64(uint32(c.R[op.dst&31]))
 				b = uint64(uint32(uint64(int64(op.imm))))
 				v = a & b
-				r[op.dst&31] = uint64(uint32(v))
+				c.R[op.dst&31] = uint64(uint32(v))
 				c.lzOp, c.lzA, c.lzB = lzLogic|2, v, 0
 			case opAnd32riN:
-				a = uint64(uint32(r[op.dst&31]))
+				a = uint64(uint32(c.R[op.dst&31]))
 				b = uint64(uint32(uint64(int64(op.imm))))
-				r[op.dst&31] = uint64(uint32(a & b))
+				c.R[op.dst&31] = uint64(uint32(a & b))
 			case opAnd32rm:
-				ea = r[op.base&31] + r[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12)&tmask&(tlbMax-1)]
+				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
+				e := &t.e[(ea>>12)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-4 {
-					b = uint64(mem.Load32(ram, e.add+d))
+					b = uint64(mem.Load32(c.ram, e.add+d))
 				} else if b, ok = c.readSlow(ea, 4, c.mmu); !ok {
 					goto leave
 				}
-				a = uint64(uint32(r[op.dst&31]))
+				a = uint64(uint32(c.R[op.dst&31]))
 				v = a & b
-				r[op.dst&31] = uint64(uint32(v))
+				c.R[op.dst&31] = uint64(uint32(v))
 				c.lzOp, c.lzA, c.lzB = lzLogic|2, v, 0
 			case opAnd32rmN:
-				ea = r[op.base&31] + r[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12)&tmask&(tlbMax-1)]
+				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
+				e := &t.e[(ea>>12)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-4 {
-					b = uint64(mem.Load32(ram, e.add+d))
+					b = uint64(mem.Load32(c.ram, e.add+d))
 				} else if b, ok = c.readSlow(ea, 4, c.mmu); !ok {
 					goto leave
 				}
-				a = uint64(uint32(r[op.dst&31]))
-				r[op.dst&31] = uint64(uint32(a & b))
+				a = uint64(uint32(c.R[op.dst&31]))
+				c.R[op.dst&31] = uint64(uint32(a & b))
 			case opAnd32mr:
-				ea = r[op.base&31] + r[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12)&tmask&(tlbMax-1)]
+				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
+				e := &t.e[(ea>>12)&t.mask&(tlbMax-1)]
 				at := ea - e.w
 				if at > 4096-4 {
 					if !c.ready(ea, 4) {
@@ -2820,14 +2813,14 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 					at = ea - e.w
 				}
 				at += e.add
-				b = uint64(uint32(r[op.src&31]))
-				a = uint64(mem.Load32(ram, at))
+				b = uint64(uint32(c.R[op.src&31]))
+				a = uint64(mem.Load32(c.ram, at))
 				v = a & b
-				mem.Store32(ram, at, uint32(v))
+				mem.Store32(c.ram, at, uint32(v))
 				c.lzOp, c.lzA, c.lzB = lzLogic|2, v, 0
 			case opAnd32mrN:
-				ea = r[op.base&31] + r[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12)&tmask&(tlbMax-1)]
+				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
+				e := &t.e[(ea>>12)&t.mask&(tlbMax-1)]
 				at := ea - e.w
 				if at > 4096-4 {
 					if !c.ready(ea, 4) {
@@ -2836,12 +2829,12 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 					at = ea - e.w
 				}
 				at += e.add
-				b = uint64(uint32(r[op.src&31]))
-				a = uint64(mem.Load32(ram, at))
-				mem.Store32(ram, at, uint32(a&b))
+				b = uint64(uint32(c.R[op.src&31]))
+				a = uint64(mem.Load32(c.ram, at))
+				mem.Store32(c.ram, at, uint32(a&b))
 			case opAnd32mi:
-				ea = r[op.base&31] + r[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12)&tmask&(tlbMax-1)]
+				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
+				e := &t.e[(ea>>12)&t.mask&(tlbMax-1)]
 				at := ea - e.w
 				if at > 4096-4 {
 					if !c.ready(ea, 4) {
@@ -2851,13 +2844,13 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 				}
 				at += e.add
 				b = uint64(uint32(uint64(int64(op.imm))))
-				a = uint64(mem.Load32(ram, at))
+				a = uint64(mem.Load32(c.ram, at))
 				v = a & b
-				mem.Store32(ram, at, uint32(v))
+				mem.Store32(c.ram, at, uint32(v))
 				c.lzOp, c.lzA, c.lzB = lzLogic|2, v, 0
 			case opAnd32miN:
-				ea = r[op.base&31] + r[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12)&tmask&(tlbMax-1)]
+				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
+				e := &t.e[(ea>>12)&t.mask&(tlbMax-1)]
 				at := ea - e.w
 				if at > 4096-4 {
 					if !c.ready(ea, 4) {
@@ -2867,53 +2860,53 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 				}
 				at += e.add
 				b = uint64(uint32(uint64(int64(op.imm))))
-				a = uint64(mem.Load32(ram, at))
-				mem.Store32(ram, at, uint32(a&b))
+				a = uint64(mem.Load32(c.ram, at))
+				mem.Store32(c.ram, at, uint32(a&b))
 			case opAnd64rr:
-				a = r[op.dst&31]
-				b = r[op.src&31]
+				a = c.R[op.dst&31]
+				b = c.R[op.src&31]
 				v = a & b
-				r[op.dst&31] = v
+				c.R[op.dst&31] = v
 				c.lzOp, c.lzA, c.lzB = lzLogic|3, v, 0
 			case opAnd64rrN:
-				a = r[op.dst&31]
-				b = r[op.src&31]
-				r[op.dst&31] = a & b
+				a = c.R[op.dst&31]
+				b = c.R[op.src&31]
+				c.R[op.dst&31] = a & b
 			case opAnd64ri:
-				a = r[op.dst&31]
+				a = c.R[op.dst&31]
 				b = uint64(int64(op.imm))
 				v = a & b
-				r[op.dst&31] = v
+				c.R[op.dst&31] = v
 				c.lzOp, c.lzA, c.lzB = lzLogic|3, v, 0
 			case opAnd64riN:
-				a = r[op.dst&31]
+				a = c.R[op.dst&31]
 				b = uint64(int64(op.imm))
-				r[op.dst&31] = a & b
+				c.R[op.dst&31] = a & b
 			case opAnd64rm:
-				ea = r[op.base&31] + r[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12)&tmask&(tlbMax-1)]
+				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
+				e := &t.e[(ea>>12)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-8 {
-					b = uint64(mem.Load64(ram, e.add+d))
+					b = uint64(mem.Load64(c.ram, e.add+d))
 				} else if b, ok = c.readSlow(ea, 8, c.mmu); !ok {
 					goto leave
 				}
-				a = r[op.dst&31]
+				a = c.R[op.dst&31]
 				v = a & b
-				r[op.dst&31] = v
+				c.R[op.dst&31] = v
 				c.lzOp, c.lzA, c.lzB = lzLogic|3, v, 0
 			case opAnd64rmN:
-				ea = r[op.base&31] + r[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12)&tmask&(tlbMax-1)]
+				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
+				e := &t.e[(ea>>12)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-8 {
-					b = uint64(mem.Load64(ram, e.add+d))
+					b = uint64(mem.Load64(c.ram, e.add+d))
 				} else if b, ok = c.readSlow(ea, 8, c.mmu); !ok {
 					goto leave
 				}
-				a = r[op.dst&31]
-				r[op.dst&31] = a & b
+				a = c.R[op.dst&31]
+				c.R[op.dst&31] = a & b
 			case opAnd64mr:
-				ea = r[op.base&31] + r[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12)&tmask&(tlbMax-1)]
+				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
+				e := &t.e[(ea>>12)&t.mask&(tlbMax-1)]
 				at := ea - e.w
 				if at > 4096-8 {
 					if !c.ready(ea, 8) {
@@ -2922,14 +2915,14 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 					at = ea - e.w
 				}
 				at += e.add
-				b = r[op.src&31]
-				a = uint64(mem.Load64(ram, at))
+				b = c.R[op.src&31]
+				a = uint64(mem.Load64(c.ram, at))
 				v = a & b
-				mem.Store64(ram, at, uint64(v))
+				mem.Store64(c.ram, at, uint64(v))
 				c.lzOp, c.lzA, c.lzB = lzLogic|3, v, 0
 			case opAnd64mrN:
-				ea = r[op.base&31] + r[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12)&tmask&(tlbMax-1)]
+				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
+				e := &t.e[(ea>>12)&t.mask&(tlbMax-1)]
 				at := ea - e.w
 				if at > 4096-8 {
 					if !c.ready(ea, 8) {
@@ -2938,12 +2931,12 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 					at = ea - e.w
 				}
 				at += e.add
-				b = r[op.src&31]
-				a = uint64(mem.Load64(ram, at))
-				mem.Store64(ram, at, uint64(a&b))
+				b = c.R[op.src&31]
+				a = uint64(mem.Load64(c.ram, at))
+				mem.Store64(c.ram, at, uint64(a&b))
 			case opAnd64mi:
-				ea = r[op.base&31] + r[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12)&tmask&(tlbMax-1)]
+				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
+				e := &t.e[(ea>>12)&t.mask&(tlbMax-1)]
 				at := ea - e.w
 				if at > 4096-8 {
 					if !c.ready(ea, 8) {
@@ -2953,13 +2946,13 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 				}
 				at += e.add
 				b = uint64(int64(op.imm))
-				a = uint64(mem.Load64(ram, at))
+				a = uint64(mem.Load64(c.ram, at))
 				v = a & b
-				mem.Store64(ram, at, uint64(v))
+				mem.Store64(c.ram, at, uint64(v))
 				c.lzOp, c.lzA, c.lzB = lzLogic|3, v, 0
 			case opAnd64miN:
-				ea = r[op.base&31] + r[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12)&tmask&(tlbMax-1)]
+				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
+				e := &t.e[(ea>>12)&t.mask&(tlbMax-1)]
 				at := ea - e.w
 				if at > 4096-8 {
 					if !c.ready(ea, 8) {
@@ -2969,50 +2962,50 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 				}
 				at += e.add
 				b = uint64(int64(op.imm))
-				a = uint64(mem.Load64(ram, at))
-				mem.Store64(ram, at, uint64(a&b))
+				a = uint64(mem.Load64(c.ram, at))
+				mem.Store64(c.ram, at, uint64(a&b))
 			case opSub8rr:
-				a = r[op.dst&31] & 0xff
-				b = r[op.src&31] & 0xff
-				r[op.dst&31] = r[op.dst&31]&^0xff | (a-b)&0xff
+				a = c.R[op.dst&31] & 0xff
+				b = c.R[op.src&31] & 0xff
+				c.R[op.dst&31] = c.R[op.dst&31]&^0xff | (a-b)&0xff
 				c.lzOp, c.lzA, c.lzB = lzSub|0, a, b
 			case opSub8rrN:
-				a = r[op.dst&31] & 0xff
-				b = r[op.src&31] & 0xff
-				r[op.dst&31] = r[op.dst&31]&^0xff | (a-b)&0xff
+				a = c.R[op.dst&31] & 0xff
+				b = c.R[op.src&31] & 0xff
+				c.R[op.dst&31] = c.R[op.dst&31]&^0xff | (a-b)&0xff
 			case opSub8ri:
-				a = r[op.dst&31] & 0xff
+				a = c.R[op.dst&31] & 0xff
 				b = (uint64(int64(op.imm))) & 0xff
-				r[op.dst&31] = r[op.dst&31]&^0xff | (a-b)&0xff
+				c.R[op.dst&31] = c.R[op.dst&31]&^0xff | (a-b)&0xff
 				c.lzOp, c.lzA, c.lzB = lzSub|0, a, b
 			case opSub8riN:
-				a = r[op.dst&31] & 0xff
+				a = c.R[op.dst&31] & 0xff
 				b = (uint64(int64(op.imm))) & 0xff
-				r[op.dst&31] = r[op.dst&31]&^0xff | (a-b)&0xff
+				c.R[op.dst&31] = c.R[op.dst&31]&^0xff | (a-b)&0xff
 			case opSub8rm:
-				ea = r[op.base&31] + r[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12)&tmask&(tlbMax-1)]
+				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
+				e := &t.e[(ea>>12)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-1 {
-					b = uint64(ram[e.add+d])
+					b = uint64(c.ram[e.add+d])
 				} else if b, ok = c.readSlow(ea, 1, c.mmu); !ok {
 					goto leave
 				}
-				a = r[op.dst&31] & 0xff
-				r[op.dst&31] = r[op.dst&31]&^0xff | (a-b)&0xff
+				a = c.R[op.dst&31] & 0xff
+				c.R[op.dst&31] = c.R[op.dst&31]&^0xff | (a-b)&0xff
 				c.lzOp, c.lzA, c.lzB = lzSub|0, a, b
 			case opSub8rmN:
-				ea = r[op.base&31] + r[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12)&tmask&(tlbMax-1)]
+				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
+				e := &t.e[(ea>>12)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-1 {
-					b = uint64(ram[e.add+d])
+					b = uint64(c.ram[e.add+d])
 				} else if b, ok = c.readSlow(ea, 1, c.mmu); !ok {
 					goto leave
 				}
-				a = r[op.dst&31] & 0xff
-				r[op.dst&31] = r[op.dst&31]&^0xff | (a-b)&0xff
+				a = c.R[op.dst&31] & 0xff
+				c.R[op.dst&31] = c.R[op.dst&31]&^0xff | (a-b)&0xff
 			case opSub8mr:
-				ea = r[op.base&31] + r[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12)&tmask&(tlbMax-1)]
+				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
+				e := &t.e[(ea>>12)&t.mask&(tlbMax-1)]
 				at := ea - e.w
 				if at > 4096-1 {
 					if !c.ready(ea, 1) {
@@ -3021,13 +3014,13 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 					at = ea - e.w
 				}
 				at += e.add
-				b = r[op.src&31] & 0xff
-				a = uint64(ram[at])
-				ram[at] = byte(a - b)
+				b = c.R[op.src&31] & 0xff
+				a = uint64(c.ram[at])
+				c.ram[at] = byte(a - b)
 				c.lzOp, c.lzA, c.lzB = lzSub|0, a, b
 			case opSub8mrN:
-				ea = r[op.base&31] + r[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12)&tmask&(tlbMax-1)]
+				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
+				e := &t.e[(ea>>12)&t.mask&(tlbMax-1)]
 				at := ea - e.w
 				if at > 4096-1 {
 					if !c.ready(ea, 1) {
@@ -3036,12 +3029,12 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 					at = ea - e.w
 				}
 				at += e.add
-				b = r[op.src&31] & 0xff
-				a = uint64(ram[at])
-				ram[at] = byte(a - b)
+				b = c.R[op.src&31] & 0xff
+				a = uint64(c.ram[at])
+				c.ram[at] = byte(a - b)
 			case opSub8mi:
-				ea = r[op.base&31] + r[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12)&tmask&(tlbMax-1)]
+				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
+				e := &t.e[(ea>>12)&t.mask&(tlbMax-1)]
 				at := ea - e.w
 				if at > 4096-1 {
 					if !c.ready(ea, 1) {
@@ -3051,12 +3044,12 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 				}
 				at += e.add
 				b = (uint64(int64(op.imm))) & 0xff
-				a = uint64(ram[at])
-				ram[at] = byte(a - b)
+				a = uint64(c.ram[at])
+				c.ram[at] = byte(a - b)
 				c.lzOp, c.lzA, c.lzB = lzSub|0, a, b
 			case opSub8miN:
-				ea = r[op.base&31] + r[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12)&tmask&(tlbMax-1)]
+				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
+				e := &t.e[(ea>>12)&t.mask&(tlbMax-1)]
 				at := ea - e.w
 				if at > 4096-1 {
 					if !c.ready(ea, 1) {
@@ -3066,50 +3059,50 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 				}
 				at += e.add
 				b = (uint64(int64(op.imm))) & 0xff
-				a = uint64(ram[at])
-				ram[at] = byte(a - b)
+				a = uint64(c.ram[at])
+				c.ram[at] = byte(a - b)
 			case opSub32rr:
-				a = uint64(uint32(r[op.dst&31]))
-				b = uint64(uint32(r[op.src&31]))
-				r[op.dst&31] = uint64(uint32(a - b))
+				a = uint64(uint32(c.R[op.dst&31]))
+				b = uint64(uint32(c.R[op.src&31]))
+				c.R[op.dst&31] = uint64(uint32(a - b))
 				c.lzOp, c.lzA, c.lzB = lzSub|2, a, b
 			case opSub32rrN:
-				a = uint64(uint32(r[op.dst&31]))
-				b = uint64(uint32(r[op.src&31]))
-				r[op.dst&31] = uint64(uint32(a - b))
+				a = uint64(uint32(c.R[op.dst&31]))
+				b = uint64(uint32(c.R[op.src&31]))
+				c.R[op.dst&31] = uint64(uint32(a - b))
 			case opSub32ri:
-				a = uint64(uint32(r[op.dst&31]))
+				a = uint64(uint32(c.R[op.dst&31]))
 				b = uint64(uint32(uint64(int64(op.imm))))
-				r[op.dst&31] = uint64(uint32(a - b))
+				c.R[op.dst&31] = uint64(uint32(a - b))
 				c.lzOp, c.lzA, c.lzB = lzSub|2, a, b
 			case opSub32riN:
-				a = uint64(uint32(r[op.dst&31]))
+				a = uint64(uint32(c.R[op.dst&31]))
 				b = uint64(uint32(uint64(int64(op.imm))))
-				r[op.dst&31] = uint64(uint32(a - b))
+				c.R[op.dst&31] = uint64(uint32(a - b))
 			case opSub32rm:
-				ea = r[op.base&31] + r[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12)&tmask&(tlbMax-1)]
+				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
+				e := &t.e[(ea>>12)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-4 {
-					b = uint64(mem.Load32(ram, e.add+d))
+					b = uint64(mem.Load32(c.ram, e.add+d))
 				} else if b, ok = c.readSlow(ea, 4, c.mmu); !ok {
 					goto leave
 				}
-				a = uint64(uint32(r[op.dst&31]))
-				r[op.dst&31] = uint64(uint32(a - b))
+				a = uint64(uint32(c.R[op.dst&31]))
+				c.R[op.dst&31] = uint64(uint32(a - b))
 				c.lzOp, c.lzA, c.lzB = lzSub|2, a, b
 			case opSub32rmN:
-				ea = r[op.base&31] + r[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12)&tmask&(tlbMax-1)]
+				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
+				e := &t.e[(ea>>12)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-4 {
-					b = uint64(mem.Load32(ram, e.add+d))
+					b = uint64(mem.Load32(c.ram, e.add+d))
 				} else if b, ok = c.readSlow(ea, 4, c.mmu); !ok {
 					goto leave
 				}
-				a = uint64(uint32(r[op.dst&31]))
-				r[op.dst&31] = uint64(uint32(a - b))
+				a = uint64(uint32(c.R[op.dst&31]))
+				c.R[op.dst&31] = uint64(uint32(a - b))
 			case opSub32mr:
-				ea = r[op.base&31] + r[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12)&tmask&(tlbMax-1)]
+				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
+				e := &t.e[(ea>>12)&t.mask&(tlbMax-1)]
 				at := ea - e.w
 				if at > 4096-4 {
 					if !c.ready(ea, 4) {
@@ -3118,13 +3111,13 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 					at = ea - e.w
 				}
 				at += e.add
-				b = uint64(uint32(r[op.src&31]))
-				a = uint64(mem.Load32(ram, at))
-				mem.Store32(ram, at, uint32(a-b))
+				b = uint64(uint32(c.R[op.src&31]))
+				a = uint64(mem.Load32(c.ram, at))
+				mem.Store32(c.ram, at, uint32(a-b))
 				c.lzOp, c.lzA, c.lzB = lzSub|2, a, b
 			case opSub32mrN:
-				ea = r[op.base&31] + r[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12)&tmask&(tlbMax-1)]
+				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
+				e := &t.e[(ea>>12)&t.mask&(tlbMax-1)]
 				at := ea - e.w
 				if at > 4096-4 {
 					if !c.ready(ea, 4) {
@@ -3133,12 +3126,12 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 					at = ea - e.w
 				}
 				at += e.add
-				b = uint64(uint32(r[op.src&31]))
-				a = uint64(mem.Load32(ram, at))
-				mem.Store32(ram, at, uint32(a-b))
+				b = uint64(uint32(c.R[op.src&31]))
+				a = uint64(mem.Load32(c.ram, at))
+				mem.Store32(c.ram, at, uint32(a-b))
 			case opSub32mi:
-				ea = r[op.base&31] + r[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12)&tmask&(tlbMax-1)]
+				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
+				e := &t.e[(ea>>12)&t.mask&(tlbMax-1)]
 				at := ea - e.w
 				if at > 4096-4 {
 					if !c.ready(ea, 4) {
@@ -3148,12 +3141,12 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 				}
 				at += e.add
 				b = uint64(uint32(uint64(int64(op.imm))))
-				a = uint64(mem.Load32(ram, at))
-				mem.Store32(ram, at, uint32(a-b))
+				a = uint64(mem.Load32(c.ram, at))
+				mem.Store32(c.ram, at, uint32(a-b))
 				c.lzOp, c.lzA, c.lzB = lzSub|2, a, b
 			case opSub32miN:
-				ea = r[op.base&31] + r[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12)&tmask&(tlbMax-1)]
+				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
+				e := &t.e[(ea>>12)&t.mask&(tlbMax-1)]
 				at := ea - e.w
 				if at > 4096-4 {
 					if !c.ready(ea, 4) {
@@ -3163,50 +3156,50 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 				}
 				at += e.add
 				b = uint64(uint32(uint64(int64(op.imm))))
-				a = uint64(mem.Load32(ram, at))
-				mem.Store32(ram, at, uint32(a-b))
+				a = uint64(mem.Load32(c.ram, at))
+				mem.Store32(c.ram, at, uint32(a-b))
 			case opSub64rr:
-				a = r[op.dst&31]
-				b = r[op.src&31]
-				r[op.dst&31] = a - b
+				a = c.R[op.dst&31]
+				b = c.R[op.src&31]
+				c.R[op.dst&31] = a - b
 				c.lzOp, c.lzA, c.lzB = lzSub|3, a, b
 			case opSub64rrN:
-				a = r[op.dst&31]
-				b = r[op.src&31]
-				r[op.dst&31] = a - b
+				a = c.R[op.dst&31]
+				b = c.R[op.src&31]
+				c.R[op.dst&31] = a - b
 			case opSub64ri:
-				a = r[op.dst&31]
+				a = c.R[op.dst&31]
 				b = uint64(int64(op.imm))
-				r[op.dst&31] = a - b
+				c.R[op.dst&31] = a - b
 				c.lzOp, c.lzA, c.lzB = lzSub|3, a, b
 			case opSub64riN:
-				a = r[op.dst&31]
+				a = c.R[op.dst&31]
 				b = uint64(int64(op.imm))
-				r[op.dst&31] = a - b
+				c.R[op.dst&31] = a - b
 			case opSub64rm:
-				ea = r[op.base&31] + r[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12)&tmask&(tlbMax-1)]
+				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
+				e := &t.e[(ea>>12)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-8 {
-					b = uint64(mem.Load64(ram, e.add+d))
+					b = uint64(mem.Load64(c.ram, e.add+d))
 				} else if b, ok = c.readSlow(ea, 8, c.mmu); !ok {
 					goto leave
 				}
-				a = r[op.dst&31]
-				r[op.dst&31] = a - b
+				a = c.R[op.dst&31]
+				c.R[op.dst&31] = a - b
 				c.lzOp, c.lzA, c.lzB = lzSub|3, a, b
 			case opSub64rmN:
-				ea = r[op.base&31] + r[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12)&tmask&(tlbMax-1)]
+				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
+				e := &t.e[(ea>>12)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-8 {
-					b = uint64(mem.Load64(ram, e.add+d))
+					b = uint64(mem.Load64(c.ram, e.add+d))
 				} else if b, ok = c.readSlow(ea, 8, c.mmu); !ok {
 					goto leave
 				}
-				a = r[op.dst&31]
-				r[op.dst&31] = a - b
+				a = c.R[op.dst&31]
+				c.R[op.dst&31] = a - b
 			case opSub64mr:
-				ea = r[op.base&31] + r[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12)&tmask&(tlbMax-1)]
+				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
+				e := &t.e[(ea>>12)&t.mask&(tlbMax-1)]
 				at := ea - e.w
 				if at > 4096-8 {
 					if !c.ready(ea, 8) {
@@ -3215,13 +3208,13 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 					at = ea - e.w
 				}
 				at += e.add
-				b = r[op.src&31]
-				a = uint64(mem.Load64(ram, at))
-				mem.Store64(ram, at, uint64(a-b))
+				b = c.R[op.src&31]
+				a = uint64(mem.Load64(c.ram, at))
+				mem.Store64(c.ram, at, uint64(a-b))
 				c.lzOp, c.lzA, c.lzB = lzSub|3, a, b
 			case opSub64mrN:
-				ea = r[op.base&31] + r[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12)&tmask&(tlbMax-1)]
+				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
+				e := &t.e[(ea>>12)&t.mask&(tlbMax-1)]
 				at := ea - e.w
 				if at > 4096-8 {
 					if !c.ready(ea, 8) {
@@ -3230,12 +3223,12 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 					at = ea - e.w
 				}
 				at += e.add
-				b = r[op.src&31]
-				a = uint64(mem.Load64(ram, at))
-				mem.Store64(ram, at, uint64(a-b))
+				b = c.R[op.src&31]
+				a = uint64(mem.Load64(c.ram, at))
+				mem.Store64(c.ram, at, uint64(a-b))
 			case opSub64mi:
-				ea = r[op.base&31] + r[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12)&tmask&(tlbMax-1)]
+				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
+				e := &t.e[(ea>>12)&t.mask&(tlbMax-1)]
 				at := ea - e.w
 				if at > 4096-8 {
 					if !c.ready(ea, 8) {
@@ -3245,12 +3238,12 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 				}
 				at += e.add
 				b = uint64(int64(op.imm))
-				a = uint64(mem.Load64(ram, at))
-				mem.Store64(ram, at, uint64(a-b))
+				a = uint64(mem.Load64(c.ram, at))
+				mem.Store64(c.ram, at, uint64(a-b))
 				c.lzOp, c.lzA, c.lzB = lzSub|3, a, b
 			case opSub64miN:
-				ea = r[op.base&31] + r[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12)&tmask&(tlbMax-1)]
+				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
+				e := &t.e[(ea>>12)&t.mask&(tlbMax-1)]
 				at := ea - e.w
 				if at > 4096-8 {
 					if !c.ready(ea, 8) {
@@ -3260,53 +3253,53 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 				}
 				at += e.add
 				b = uint64(int64(op.imm))
-				a = uint64(mem.Load64(ram, at))
-				mem.Store64(ram, at, uint64(a-b))
+				a = uint64(mem.Load64(c.ram, at))
+				mem.Store64(c.ram, at, uint64(a-b))
 			case opXor8rr:
-				a = r[op.dst&31] & 0xff
-				b = r[op.src&31] & 0xff
+				a = c.R[op.dst&31] & 0xff
+				b = c.R[op.src&31] & 0xff
 				v = a ^ b
-				r[op.dst&31] = r[op.dst&31]&^0xff | (v)&0xff
+				c.R[op.dst&31] = c.R[op.dst&31]&^0xff | (v)&0xff
 				c.lzOp, c.lzA, c.lzB = lzLogic|0, v, 0
 			case opXor8rrN:
-				a = r[op.dst&31] & 0xff
-				b = r[op.src&31] & 0xff
-				r[op.dst&31] = r[op.dst&31]&^0xff | (a^b)&0xff
+				a = c.R[op.dst&31] & 0xff
+				b = c.R[op.src&31] & 0xff
+				c.R[op.dst&31] = c.R[op.dst&31]&^0xff | (a^b)&0xff
 			case opXor8ri:
-				a = r[op.dst&31] & 0xff
+				a = c.R[op.dst&31] & 0xff
 				b = (uint64(int64(op.imm))) & 0xff
 				v = a ^ b
-				r[op.dst&31] = r[op.dst&31]&^0xff | (v)&0xff
+				c.R[op.dst&31] = c.R[op.dst&31]&^0xff | (v)&0xff
 				c.lzOp, c.lzA, c.lzB = lzLogic|0, v, 0
 			case opXor8riN:
-				a = r[op.dst&31] & 0xff
+				a = c.R[op.dst&31] & 0xff
 				b = (uint64(int64(op.imm))) & 0xff
-				r[op.dst&31] = r[op.dst&31]&^0xff | (a^b)&0xff
+				c.R[op.dst&31] = c.R[op.dst&31]&^0xff | (a^b)&0xff
 			case opXor8rm:
-				ea = r[op.base&31] + r[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12)&tmask&(tlbMax-1)]
+				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
+				e := &t.e[(ea>>12)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-1 {
-					b = uint64(ram[e.add+d])
+					b = uint64(c.ram[e.add+d])
 				} else if b, ok = c.readSlow(ea, 1, c.mmu); !ok {
 					goto leave
 				}
-				a = r[op.dst&31] & 0xff
+				a = c.R[op.dst&31] & 0xff
 				v = a ^ b
-				r[op.dst&31] = r[op.dst&31]&^0xff | (v)&0xff
+				c.R[op.dst&31] = c.R[op.dst&31]&^0xff | (v)&0xff
 				c.lzOp, c.lzA, c.lzB = lzLogic|0, v, 0
 			case opXor8rmN:
-				ea = r[op.base&31] + r[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12)&tmask&(tlbMax-1)]
+				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
+				e := &t.e[(ea>>12)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-1 {
-					b = uint64(ram[e.add+d])
+					b = uint64(c.ram[e.add+d])
 				} else if b, ok = c.readSlow(ea, 1, c.mmu); !ok {
 					goto leave
 				}
-				a = r[op.dst&31] & 0xff
-				r[op.dst&31] = r[op.dst&31]&^0xff | (a^b)&0xff
+				a = c.R[op.dst&31] & 0xff
+				c.R[op.dst&31] = c.R[op.dst&31]&^0xff | (a^b)&0xff
 			case opXor8mr:
-				ea = r[op.base&31] + r[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12)&tmask&(tlbMax-1)]
+				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
+				e := &t.e[(ea>>12)&t.mask&(tlbMax-1)]
 				at := ea - e.w
 				if at > 4096-1 {
 					if !c.ready(ea, 1) {
@@ -3315,14 +3308,14 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 					at = ea - e.w
 				}
 				at += e.add
-				b = r[op.src&31] & 0xff
-				a = uint64(ram[at])
+				b = c.R[op.src&31] & 0xff
+				a = uint64(c.ram[at])
 				v = a ^ b
-				ram[at] = byte(v)
+				c.ram[at] = byte(v)
 				c.lzOp, c.lzA, c.lzB = lzLogic|0, v, 0
 			case opXor8mrN:
-				ea = r[op.base&31] + r[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12)&tmask&(tlbMax-1)]
+				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
+				e := &t.e[(ea>>12)&t.mask&(tlbMax-1)]
 				at := ea - e.w
 				if at > 4096-1 {
 					if !c.ready(ea, 1) {
@@ -3331,12 +3324,12 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 					at = ea - e.w
 				}
 				at += e.add
-				b = r[op.src&31] & 0xff
-				a = uint64(ram[at])
-				ram[at] = byte(a ^ b)
+				b = c.R[op.src&31] & 0xff
+				a = uint64(c.ram[at])
+				c.ram[at] = byte(a ^ b)
 			case opXor8mi:
-				ea = r[op.base&31] + r[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12)&tmask&(tlbMax-1)]
+				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
+				e := &t.e[(ea>>12)&t.mask&(tlbMax-1)]
 				at := ea - e.w
 				if at > 4096-1 {
 					if !c.ready(ea, 1) {
@@ -3346,13 +3339,13 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 				}
 				at += e.add
 				b = (uint64(int64(op.imm))) & 0xff
-				a = uint64(ram[at])
+				a = uint64(c.ram[at])
 				v = a ^ b
-				ram[at] = byte(v)
+				c.ram[at] = byte(v)
 				c.lzOp, c.lzA, c.lzB = lzLogic|0, v, 0
 			case opXor8miN:
-				ea = r[op.base&31] + r[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12)&tmask&(tlbMax-1)]
+				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
+				e := &t.e[(ea>>12)&t.mask&(tlbMax-1)]
 				at := ea - e.w
 				if at > 4096-1 {
 					if !c.ready(ea, 1) {
@@ -3362,53 +3355,53 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 				}
 				at += e.add
 				b = (uint64(int64(op.imm))) & 0xff
-				a = uint64(ram[at])
-				ram[at] = byte(a ^ b)
+				a = uint64(c.ram[at])
+				c.ram[at] = byte(a ^ b)
 			case opXor32rr:
-				a = uint64(uint32(r[op.dst&31]))
-				b = uint64(uint32(r[op.src&31]))
+				a = uint64(uint32(c.R[op.dst&31]))
+				b = uint64(uint32(c.R[op.src&31]))
 				v = a ^ b
-				r[op.dst&31] = uint64(uint32(v))
+				c.R[op.dst&31] = uint64(uint32(v))
 				c.lzOp, c.lzA, c.lzB = lzLogic|2, v, 0
 			case opXor32rrN:
-				a = uint64(uint32(r[op.dst&31]))
-				b = uint64(uint32(r[op.src&31]))
-				r[op.dst&31] = uint64(uint32(a ^ b))
+				a = uint64(uint32(c.R[op.dst&31]))
+				b = uint64(uint32(c.R[op.src&31]))
+				c.R[op.dst&31] = uint64(uint32(a ^ b))
 			case opXor32ri:
-				a = uint64(uint32(r[op.dst&31]))
+				a = uint64(uint32(c.R[op.dst&31]))
 				b = uint64(uint32(uint64(int64(op.imm))))
 				v = a ^ b
-				r[op.dst&31] = uint64(uint32(v))
+				c.R[op.dst&31] = uint64(uint32(v))
 				c.lzOp, c.lzA, c.lzB = lzLogic|2, v, 0
 			case opXor32riN:
-				a = uint64(uint32(r[op.dst&31]))
+				a = uint64(uint32(c.R[op.dst&31]))
 				b = uint64(uint32(uint64(int64(op.imm))))
-				r[op.dst&31] = uint64(uint32(a ^ b))
+				c.R[op.dst&31] = uint64(uint32(a ^ b))
 			case opXor32rm:
-				ea = r[op.base&31] + r[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12)&tmask&(tlbMax-1)]
+				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
+				e := &t.e[(ea>>12)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-4 {
-					b = uint64(mem.Load32(ram, e.add+d))
+					b = uint64(mem.Load32(c.ram, e.add+d))
 				} else if b, ok = c.readSlow(ea, 4, c.mmu); !ok {
 					goto leave
 				}
-				a = uint64(uint32(r[op.dst&31]))
+				a = uint64(uint32(c.R[op.dst&31]))
 				v = a ^ b
-				r[op.dst&31] = uint64(uint32(v))
+				c.R[op.dst&31] = uint64(uint32(v))
 				c.lzOp, c.lzA, c.lzB = lzLogic|2, v, 0
 			case opXor32rmN:
-				ea = r[op.base&31] + r[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12)&tmask&(tlbMax-1)]
+				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
+				e := &t.e[(ea>>12)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-4 {
-					b = uint64(mem.Load32(ram, e.add+d))
+					b = uint64(mem.Load32(c.ram, e.add+d))
 				} else if b, ok = c.readSlow(ea, 4, c.mmu); !ok {
 					goto leave
 				}
-				a = uint64(uint32(r[op.dst&31]))
-				r[op.dst&31] = uint64(uint32(a ^ b))
+				a = uint64(uint32(c.R[op.dst&31]))
+				c.R[op.dst&31] = uint64(uint32(a ^ b))
 			case opXor32mr:
-				ea = r[op.base&31] + r[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12)&tmask&(tlbMax-1)]
+				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
+				e := &t.e[(ea>>12)&t.mask&(tlbMax-1)]
 				at := ea - e.w
 				if at > 4096-4 {
 					if !c.ready(ea, 4) {
@@ -3417,14 +3410,14 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 					at = ea - e.w
 				}
 				at += e.add
-				b = uint64(uint32(r[op.src&31]))
-				a = uint64(mem.Load32(ram, at))
+				b = uint64(uint32(c.R[op.src&31]))
+				a = uint64(mem.Load32(c.ram, at))
 				v = a ^ b
-				mem.Store32(ram, at, uint32(v))
+				mem.Store32(c.ram, at, uint32(v))
 				c.lzOp, c.lzA, c.lzB = lzLogic|2, v, 0
 			case opXor32mrN:
-				ea = r[op.base&31] + r[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12)&tmask&(tlbMax-1)]
+				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
+				e := &t.e[(ea>>12)&t.mask&(tlbMax-1)]
 				at := ea - e.w
 				if at > 4096-4 {
 					if !c.ready(ea, 4) {
@@ -3433,12 +3426,12 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 					at = ea - e.w
 				}
 				at += e.add
-				b = uint64(uint32(r[op.src&31]))
-				a = uint64(mem.Load32(ram, at))
-				mem.Store32(ram, at, uint32(a^b))
+				b = uint64(uint32(c.R[op.src&31]))
+				a = uint64(mem.Load32(c.ram, at))
+				mem.Store32(c.ram, at, uint32(a^b))
 			case opXor32mi:
-				ea = r[op.base&31] + r[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12)&tmask&(tlbMax-1)]
+				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
+				e := &t.e[(ea>>12)&t.mask&(tlbMax-1)]
 				at := ea - e.w
 				if at > 4096-4 {
 					if !c.ready(ea, 4) {
@@ -3448,13 +3441,13 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 				}
 				at += e.add
 				b = uint64(uint32(uint64(int64(op.imm))))
-				a = uint64(mem.Load32(ram, at))
+				a = uint64(mem.Load32(c.ram, at))
 				v = a ^ b
-				mem.Store32(ram, at, uint32(v))
+				mem.Store32(c.ram, at, uint32(v))
 				c.lzOp, c.lzA, c.lzB = lzLogic|2, v, 0
 			case opXor32miN:
-				ea = r[op.base&31] + r[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12)&tmask&(tlbMax-1)]
+				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
+				e := &t.e[(ea>>12)&t.mask&(tlbMax-1)]
 				at := ea - e.w
 				if at > 4096-4 {
 					if !c.ready(ea, 4) {
@@ -3464,53 +3457,53 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 				}
 				at += e.add
 				b = uint64(uint32(uint64(int64(op.imm))))
-				a = uint64(mem.Load32(ram, at))
-				mem.Store32(ram, at, uint32(a^b))
+				a = uint64(mem.Load32(c.ram, at))
+				mem.Store32(c.ram, at, uint32(a^b))
 			case opXor64rr:
-				a = r[op.dst&31]
-				b = r[op.src&31]
+				a = c.R[op.dst&31]
+				b = c.R[op.src&31]
 				v = a ^ b
-				r[op.dst&31] = v
+				c.R[op.dst&31] = v
 				c.lzOp, c.lzA, c.lzB = lzLogic|3, v, 0
 			case opXor64rrN:
-				a = r[op.dst&31]
-				b = r[op.src&31]
-				r[op.dst&31] = a ^ b
+				a = c.R[op.dst&31]
+				b = c.R[op.src&31]
+				c.R[op.dst&31] = a ^ b
 			case opXor64ri:
-				a = r[op.dst&31]
+				a = c.R[op.dst&31]
 				b = uint64(int64(op.imm))
 				v = a ^ b
-				r[op.dst&31] = v
+				c.R[op.dst&31] = v
 				c.lzOp, c.lzA, c.lzB = lzLogic|3, v, 0
 			case opXor64riN:
-				a = r[op.dst&31]
+				a = c.R[op.dst&31]
 				b = uint64(int64(op.imm))
-				r[op.dst&31] = a ^ b
+				c.R[op.dst&31] = a ^ b
 			case opXor64rm:
-				ea = r[op.base&31] + r[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12)&tmask&(tlbMax-1)]
+				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
+				e := &t.e[(ea>>12)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-8 {
-					b = uint64(mem.Load64(ram, e.add+d))
+					b = uint64(mem.Load64(c.ram, e.add+d))
 				} else if b, ok = c.readSlow(ea, 8, c.mmu); !ok {
 					goto leave
 				}
-				a = r[op.dst&31]
+				a = c.R[op.dst&31]
 				v = a ^ b
-				r[op.dst&31] = v
+				c.R[op.dst&31] = v
 				c.lzOp, c.lzA, c.lzB = lzLogic|3, v, 0
 			case opXor64rmN:
-				ea = r[op.base&31] + r[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12)&tmask&(tlbMax-1)]
+				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
+				e := &t.e[(ea>>12)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-8 {
-					b = uint64(mem.Load64(ram, e.add+d))
+					b = uint64(mem.Load64(c.ram, e.add+d))
 				} else if b, ok = c.readSlow(ea, 8, c.mmu); !ok {
 					goto leave
 				}
-				a = r[op.dst&31]
-				r[op.dst&31] = a ^ b
+				a = c.R[op.dst&31]
+				c.R[op.dst&31] = a ^ b
 			case opXor64mr:
-				ea = r[op.base&31] + r[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12)&tmask&(tlbMax-1)]
+				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
+				e := &t.e[(ea>>12)&t.mask&(tlbMax-1)]
 				at := ea - e.w
 				if at > 4096-8 {
 					if !c.ready(ea, 8) {
@@ -3519,14 +3512,14 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 					at = ea - e.w
 				}
 				at += e.add
-				b = r[op.src&31]
-				a = uint64(mem.Load64(ram, at))
+				b = c.R[op.src&31]
+				a = uint64(mem.Load64(c.ram, at))
 				v = a ^ b
-				mem.Store64(ram, at, uint64(v))
+				mem.Store64(c.ram, at, uint64(v))
 				c.lzOp, c.lzA, c.lzB = lzLogic|3, v, 0
 			case opXor64mrN:
-				ea = r[op.base&31] + r[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12)&tmask&(tlbMax-1)]
+				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
+				e := &t.e[(ea>>12)&t.mask&(tlbMax-1)]
 				at := ea - e.w
 				if at > 4096-8 {
 					if !c.ready(ea, 8) {
@@ -3535,12 +3528,12 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 					at = ea - e.w
 				}
 				at += e.add
-				b = r[op.src&31]
-				a = uint64(mem.Load64(ram, at))
-				mem.Store64(ram, at, uint64(a^b))
+				b = c.R[op.src&31]
+				a = uint64(mem.Load64(c.ram, at))
+				mem.Store64(c.ram, at, uint64(a^b))
 			case opXor64mi:
-				ea = r[op.base&31] + r[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12)&tmask&(tlbMax-1)]
+				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
+				e := &t.e[(ea>>12)&t.mask&(tlbMax-1)]
 				at := ea - e.w
 				if at > 4096-8 {
 					if !c.ready(ea, 8) {
@@ -3550,13 +3543,13 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 				}
 				at += e.add
 				b = uint64(int64(op.imm))
-				a = uint64(mem.Load64(ram, at))
+				a = uint64(mem.Load64(c.ram, at))
 				v = a ^ b
-				mem.Store64(ram, at, uint64(v))
+				mem.Store64(c.ram, at, uint64(v))
 				c.lzOp, c.lzA, c.lzB = lzLogic|3, v, 0
 			case opXor64miN:
-				ea = r[op.base&31] + r[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12)&tmask&(tlbMax-1)]
+				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
+				e := &t.e[(ea>>12)&t.mask&(tlbMax-1)]
 				at := ea - e.w
 				if at > 4096-8 {
 					if !c.ready(ea, 8) {
@@ -3566,2515 +3559,2515 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 				}
 				at += e.add
 				b = uint64(int64(op.imm))
-				a = uint64(mem.Load64(ram, at))
-				mem.Store64(ram, at, uint64(a^b))
+				a = uint64(mem.Load64(c.ram, at))
+				mem.Store64(c.ram, at, uint64(a^b))
 			case opCmp8rr:
-				a = r[op.dst&31] & 0xff
-				b = r[op.src&31] & 0xff
+				a = c.R[op.dst&31] & 0xff
+				b = c.R[op.src&31] & 0xff
 				c.lzOp, c.lzA, c.lzB = lzSub|0, a, b
 			case opCmp8ri:
-				a = r[op.dst&31] & 0xff
+				a = c.R[op.dst&31] & 0xff
 				b = (uint64(int64(op.imm))) & 0xff
 				c.lzOp, c.lzA, c.lzB = lzSub|0, a, b
 			case opCmp8rm:
-				ea = r[op.base&31] + r[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12)&tmask&(tlbMax-1)]
+				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
+				e := &t.e[(ea>>12)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-1 {
-					b = uint64(ram[e.add+d])
+					b = uint64(c.ram[e.add+d])
 				} else if b, ok = c.readSlow(ea, 1, c.mmu); !ok {
 					goto leave
 				}
-				a = r[op.dst&31] & 0xff
+				a = c.R[op.dst&31] & 0xff
 				c.lzOp, c.lzA, c.lzB = lzSub|0, a, b
 			case opCmp8mr:
-				ea = r[op.base&31] + r[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12)&tmask&(tlbMax-1)]
+				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
+				e := &t.e[(ea>>12)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-1 {
-					a = uint64(ram[e.add+d])
+					a = uint64(c.ram[e.add+d])
 				} else if a, ok = c.readSlow(ea, 1, c.mmu); !ok {
 					goto leave
 				}
-				b = r[op.src&31] & 0xff
+				b = c.R[op.src&31] & 0xff
 				c.lzOp, c.lzA, c.lzB = lzSub|0, a, b
 			case opCmp8mi:
-				ea = r[op.base&31] + r[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12)&tmask&(tlbMax-1)]
+				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
+				e := &t.e[(ea>>12)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-1 {
-					a = uint64(ram[e.add+d])
+					a = uint64(c.ram[e.add+d])
 				} else if a, ok = c.readSlow(ea, 1, c.mmu); !ok {
 					goto leave
 				}
 				b = (uint64(int64(op.imm))) & 0xff
 				c.lzOp, c.lzA, c.lzB = lzSub|0, a, b
 			case opCmp32rr:
-				a = uint64(uint32(r[op.dst&31]))
-				b = uint64(uint32(r[op.src&31]))
+				a = uint64(uint32(c.R[op.dst&31]))
+				b = uint64(uint32(c.R[op.src&31]))
 				c.lzOp, c.lzA, c.lzB = lzSub|2, a, b
 			case opCmp32ri:
-				a = uint64(uint32(r[op.dst&31]))
+				a = uint64(uint32(c.R[op.dst&31]))
 				b = uint64(uint32(uint64(int64(op.imm))))
 				c.lzOp, c.lzA, c.lzB = lzSub|2, a, b
 			case opCmp32rm:
-				ea = r[op.base&31] + r[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12)&tmask&(tlbMax-1)]
+				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
+				e := &t.e[(ea>>12)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-4 {
-					b = uint64(mem.Load32(ram, e.add+d))
+					b = uint64(mem.Load32(c.ram, e.add+d))
 				} else if b, ok = c.readSlow(ea, 4, c.mmu); !ok {
 					goto leave
 				}
-				a = uint64(uint32(r[op.dst&31]))
+				a = uint64(uint32(c.R[op.dst&31]))
 				c.lzOp, c.lzA, c.lzB = lzSub|2, a, b
 			case opCmp32mr:
-				ea = r[op.base&31] + r[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12)&tmask&(tlbMax-1)]
+				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
+				e := &t.e[(ea>>12)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-4 {
-					a = uint64(mem.Load32(ram, e.add+d))
+					a = uint64(mem.Load32(c.ram, e.add+d))
 				} else if a, ok = c.readSlow(ea, 4, c.mmu); !ok {
 					goto leave
 				}
-				b = uint64(uint32(r[op.src&31]))
+				b = uint64(uint32(c.R[op.src&31]))
 				c.lzOp, c.lzA, c.lzB = lzSub|2, a, b
 			case opCmp32mi:
-				ea = r[op.base&31] + r[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12)&tmask&(tlbMax-1)]
+				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
+				e := &t.e[(ea>>12)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-4 {
-					a = uint64(mem.Load32(ram, e.add+d))
+					a = uint64(mem.Load32(c.ram, e.add+d))
 				} else if a, ok = c.readSlow(ea, 4, c.mmu); !ok {
 					goto leave
 				}
 				b = uint64(uint32(uint64(int64(op.imm))))
 				c.lzOp, c.lzA, c.lzB = lzSub|2, a, b
 			case opCmp64rr:
-				a = r[op.dst&31]
-				b = r[op.src&31]
+				a = c.R[op.dst&31]
+				b = c.R[op.src&31]
 				c.lzOp, c.lzA, c.lzB = lzSub|3, a, b
 			case opCmp64ri:
-				a = r[op.dst&31]
+				a = c.R[op.dst&31]
 				b = uint64(int64(op.imm))
 				c.lzOp, c.lzA, c.lzB = lzSub|3, a, b
 			case opCmp64rm:
-				ea = r[op.base&31] + r[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12)&tmask&(tlbMax-1)]
+				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
+				e := &t.e[(ea>>12)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-8 {
-					b = uint64(mem.Load64(ram, e.add+d))
+					b = uint64(mem.Load64(c.ram, e.add+d))
 				} else if b, ok = c.readSlow(ea, 8, c.mmu); !ok {
 					goto leave
 				}
-				a = r[op.dst&31]
+				a = c.R[op.dst&31]
 				c.lzOp, c.lzA, c.lzB = lzSub|3, a, b
 			case opCmp64mr:
-				ea = r[op.base&31] + r[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12)&tmask&(tlbMax-1)]
+				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
+				e := &t.e[(ea>>12)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-8 {
-					a = uint64(mem.Load64(ram, e.add+d))
+					a = uint64(mem.Load64(c.ram, e.add+d))
 				} else if a, ok = c.readSlow(ea, 8, c.mmu); !ok {
 					goto leave
 				}
-				b = r[op.src&31]
+				b = c.R[op.src&31]
 				c.lzOp, c.lzA, c.lzB = lzSub|3, a, b
 			case opCmp64mi:
-				ea = r[op.base&31] + r[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12)&tmask&(tlbMax-1)]
+				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
+				e := &t.e[(ea>>12)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-8 {
-					a = uint64(mem.Load64(ram, e.add+d))
+					a = uint64(mem.Load64(c.ram, e.add+d))
 				} else if a, ok = c.readSlow(ea, 8, c.mmu); !ok {
 					goto leave
 				}
 				b = uint64(int64(op.imm))
 				c.lzOp, c.lzA, c.lzB = lzSub|3, a, b
 			case opTest8rr:
-				a = r[op.dst&31] & 0xff
-				b = r[op.src&31] & 0xff
+				a = c.R[op.dst&31] & 0xff
+				b = c.R[op.src&31] & 0xff
 				c.lzOp, c.lzA, c.lzB = lzLogic|0, a&b, 0
 			case opTest8ri:
-				a = r[op.dst&31] & 0xff
+				a = c.R[op.dst&31] & 0xff
 				b = (uint64(int64(op.imm))) & 0xff
 				c.lzOp, c.lzA, c.lzB = lzLogic|0, a&b, 0
 			case opTest8mr:
-				ea = r[op.base&31] + r[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12)&tmask&(tlbMax-1)]
+				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
+				e := &t.e[(ea>>12)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-1 {
-					a = uint64(ram[e.add+d])
+					a = uint64(c.ram[e.add+d])
 				} else if a, ok = c.readSlow(ea, 1, c.mmu); !ok {
 					goto leave
 				}
-				b = r[op.src&31] & 0xff
+				b = c.R[op.src&31] & 0xff
 				c.lzOp, c.lzA, c.lzB = lzLogic|0, a&b, 0
 			case opTest8mi:
-				ea = r[op.base&31] + r[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12)&tmask&(tlbMax-1)]
+				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
+				e := &t.e[(ea>>12)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-1 {
-					a = uint64(ram[e.add+d])
+					a = uint64(c.ram[e.add+d])
 				} else if a, ok = c.readSlow(ea, 1, c.mmu); !ok {
 					goto leave
 				}
 				b = (uint64(int64(op.imm))) & 0xff
 				c.lzOp, c.lzA, c.lzB = lzLogic|0, a&b, 0
 			case opTest32rr:
-				a = uint64(uint32(r[op.dst&31]))
-				b = uint64(uint32(r[op.src&31]))
+				a = uint64(uint32(c.R[op.dst&31]))
+				b = uint64(uint32(c.R[op.src&31]))
 				c.lzOp, c.lzA, c.lzB = lzLogic|2, a&b, 0
 			case opTest32ri:
-				a = uint64(uint32(r[op.dst&31]))
+				a = uint64(uint32(c.R[op.dst&31]))
 				b = uint64(uint32(uint64(int64(op.imm))))
 				c.lzOp, c.lzA, c.lzB = lzLogic|2, a&b, 0
 			case opTest32mr:
-				ea = r[op.base&31] + r[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12)&tmask&(tlbMax-1)]
+				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
+				e := &t.e[(ea>>12)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-4 {
-					a = uint64(mem.Load32(ram, e.add+d))
+					a = uint64(mem.Load32(c.ram, e.add+d))
 				} else if a, ok = c.readSlow(ea, 4, c.mmu); !ok {
 					goto leave
 				}
-				b = uint64(uint32(r[op.src&31]))
+				b = uint64(uint32(c.R[op.src&31]))
 				c.lzOp, c.lzA, c.lzB = lzLogic|2, a&b, 0
 			case opTest32mi:
-				ea = r[op.base&31] + r[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12)&tmask&(tlbMax-1)]
+				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
+				e := &t.e[(ea>>12)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-4 {
-					a = uint64(mem.Load32(ram, e.add+d))
+					a = uint64(mem.Load32(c.ram, e.add+d))
 				} else if a, ok = c.readSlow(ea, 4, c.mmu); !ok {
 					goto leave
 				}
 				b = uint64(uint32(uint64(int64(op.imm))))
 				c.lzOp, c.lzA, c.lzB = lzLogic|2, a&b, 0
 			case opTest64rr:
-				a = r[op.dst&31]
-				b = r[op.src&31]
+				a = c.R[op.dst&31]
+				b = c.R[op.src&31]
 				c.lzOp, c.lzA, c.lzB = lzLogic|3, a&b, 0
 			case opTest64ri:
-				a = r[op.dst&31]
+				a = c.R[op.dst&31]
 				b = uint64(int64(op.imm))
 				c.lzOp, c.lzA, c.lzB = lzLogic|3, a&b, 0
 			case opTest64mr:
-				ea = r[op.base&31] + r[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12)&tmask&(tlbMax-1)]
+				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
+				e := &t.e[(ea>>12)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-8 {
-					a = uint64(mem.Load64(ram, e.add+d))
+					a = uint64(mem.Load64(c.ram, e.add+d))
 				} else if a, ok = c.readSlow(ea, 8, c.mmu); !ok {
 					goto leave
 				}
-				b = r[op.src&31]
+				b = c.R[op.src&31]
 				c.lzOp, c.lzA, c.lzB = lzLogic|3, a&b, 0
 			case opTest64mi:
-				ea = r[op.base&31] + r[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12)&tmask&(tlbMax-1)]
+				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
+				e := &t.e[(ea>>12)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-8 {
-					a = uint64(mem.Load64(ram, e.add+d))
+					a = uint64(mem.Load64(c.ram, e.add+d))
 				} else if a, ok = c.readSlow(ea, 8, c.mmu); !ok {
 					goto leave
 				}
 				b = uint64(int64(op.imm))
 				c.lzOp, c.lzA, c.lzB = lzLogic|3, a&b, 0
 			case opCmp8rrJ2:
-				a = r[op.dst&31] & 0xff
-				b = r[op.src&31] & 0xff
+				a = c.R[op.dst&31] & 0xff
+				b = c.R[op.src&31] & 0xff
 				c.lzOp, c.lzA, c.lzB = lzSub|0, a, b
 				if a < b {
-					x = 1
+					goto taken
 				}
 				break body
 			case opCmp8rrJ3:
-				a = r[op.dst&31] & 0xff
-				b = r[op.src&31] & 0xff
+				a = c.R[op.dst&31] & 0xff
+				b = c.R[op.src&31] & 0xff
 				c.lzOp, c.lzA, c.lzB = lzSub|0, a, b
 				if !(a < b) {
-					x = 1
+					goto taken
 				}
 				break body
 			case opCmp8rrJ4:
-				a = r[op.dst&31] & 0xff
-				b = r[op.src&31] & 0xff
+				a = c.R[op.dst&31] & 0xff
+				b = c.R[op.src&31] & 0xff
 				c.lzOp, c.lzA, c.lzB = lzSub|0, a, b
 				if a == b {
-					x = 1
+					goto taken
 				}
 				break body
 			case opCmp8rrJ5:
-				a = r[op.dst&31] & 0xff
-				b = r[op.src&31] & 0xff
+				a = c.R[op.dst&31] & 0xff
+				b = c.R[op.src&31] & 0xff
 				c.lzOp, c.lzA, c.lzB = lzSub|0, a, b
 				if !(a == b) {
-					x = 1
+					goto taken
 				}
 				break body
 			case opCmp8rrJ6:
-				a = r[op.dst&31] & 0xff
-				b = r[op.src&31] & 0xff
+				a = c.R[op.dst&31] & 0xff
+				b = c.R[op.src&31] & 0xff
 				c.lzOp, c.lzA, c.lzB = lzSub|0, a, b
 				if a <= b {
-					x = 1
+					goto taken
 				}
 				break body
 			case opCmp8rrJ7:
-				a = r[op.dst&31] & 0xff
-				b = r[op.src&31] & 0xff
+				a = c.R[op.dst&31] & 0xff
+				b = c.R[op.src&31] & 0xff
 				c.lzOp, c.lzA, c.lzB = lzSub|0, a, b
 				if !(a <= b) {
-					x = 1
+					goto taken
 				}
 				break body
 			case opCmp8rrJ8:
-				a = r[op.dst&31] & 0xff
-				b = r[op.src&31] & 0xff
+				a = c.R[op.dst&31] & 0xff
+				b = c.R[op.src&31] & 0xff
 				c.lzOp, c.lzA, c.lzB = lzSub|0, a, b
 				if int8(a-b) < 0 {
-					x = 1
+					goto taken
 				}
 				break body
 			case opCmp8rrJ9:
-				a = r[op.dst&31] & 0xff
-				b = r[op.src&31] & 0xff
+				a = c.R[op.dst&31] & 0xff
+				b = c.R[op.src&31] & 0xff
 				c.lzOp, c.lzA, c.lzB = lzSub|0, a, b
 				if !(int8(a-b) < 0) {
-					x = 1
+					goto taken
 				}
 				break body
 			case opCmp8rrJ12:
-				a = r[op.dst&31] & 0xff
-				b = r[op.src&31] & 0xff
+				a = c.R[op.dst&31] & 0xff
+				b = c.R[op.src&31] & 0xff
 				c.lzOp, c.lzA, c.lzB = lzSub|0, a, b
 				if int8(a) < int8(b) {
-					x = 1
+					goto taken
 				}
 				break body
 			case opCmp8rrJ13:
-				a = r[op.dst&31] & 0xff
-				b = r[op.src&31] & 0xff
+				a = c.R[op.dst&31] & 0xff
+				b = c.R[op.src&31] & 0xff
 				c.lzOp, c.lzA, c.lzB = lzSub|0, a, b
 				if !(int8(a) < int8(b)) {
-					x = 1
+					goto taken
 				}
 				break body
 			case opCmp8rrJ14:
-				a = r[op.dst&31] & 0xff
-				b = r[op.src&31] & 0xff
+				a = c.R[op.dst&31] & 0xff
+				b = c.R[op.src&31] & 0xff
 				c.lzOp, c.lzA, c.lzB = lzSub|0, a, b
 				if int8(a) <= int8(b) {
-					x = 1
+					goto taken
 				}
 				break body
 			case opCmp8rrJ15:
-				a = r[op.dst&31] & 0xff
-				b = r[op.src&31] & 0xff
+				a = c.R[op.dst&31] & 0xff
+				b = c.R[op.src&31] & 0xff
 				c.lzOp, c.lzA, c.lzB = lzSub|0, a, b
 				if !(int8(a) <= int8(b)) {
-					x = 1
+					goto taken
 				}
 				break body
 			case opCmp8riJ2:
-				a = r[op.dst&31] & 0xff
+				a = c.R[op.dst&31] & 0xff
 				b = (uint64(int64(op.imm))) & 0xff
 				c.lzOp, c.lzA, c.lzB = lzSub|0, a, b
 				if a < b {
-					x = 1
+					goto taken
 				}
 				break body
 			case opCmp8riJ3:
-				a = r[op.dst&31] & 0xff
+				a = c.R[op.dst&31] & 0xff
 				b = (uint64(int64(op.imm))) & 0xff
 				c.lzOp, c.lzA, c.lzB = lzSub|0, a, b
 				if !(a < b) {
-					x = 1
+					goto taken
 				}
 				break body
 			case opCmp8riJ4:
-				a = r[op.dst&31] & 0xff
+				a = c.R[op.dst&31] & 0xff
 				b = (uint64(int64(op.imm))) & 0xff
 				c.lzOp, c.lzA, c.lzB = lzSub|0, a, b
 				if a == b {
-					x = 1
+					goto taken
 				}
 				break body
 			case opCmp8riJ5:
-				a = r[op.dst&31] & 0xff
+				a = c.R[op.dst&31] & 0xff
 				b = (uint64(int64(op.imm))) & 0xff
 				c.lzOp, c.lzA, c.lzB = lzSub|0, a, b
 				if !(a == b) {
-					x = 1
+					goto taken
 				}
 				break body
 			case opCmp8riJ6:
-				a = r[op.dst&31] & 0xff
+				a = c.R[op.dst&31] & 0xff
 				b = (uint64(int64(op.imm))) & 0xff
 				c.lzOp, c.lzA, c.lzB = lzSub|0, a, b
 				if a <= b {
-					x = 1
+					goto taken
 				}
 				break body
 			case opCmp8riJ7:
-				a = r[op.dst&31] & 0xff
+				a = c.R[op.dst&31] & 0xff
 				b = (uint64(int64(op.imm))) & 0xff
 				c.lzOp, c.lzA, c.lzB = lzSub|0, a, b
 				if !(a <= b) {
-					x = 1
+					goto taken
 				}
 				break body
 			case opCmp8riJ8:
-				a = r[op.dst&31] & 0xff
+				a = c.R[op.dst&31] & 0xff
 				b = (uint64(int64(op.imm))) & 0xff
 				c.lzOp, c.lzA, c.lzB = lzSub|0, a, b
 				if int8(a-b) < 0 {
-					x = 1
+					goto taken
 				}
 				break body
 			case opCmp8riJ9:
-				a = r[op.dst&31] & 0xff
+				a = c.R[op.dst&31] & 0xff
 				b = (uint64(int64(op.imm))) & 0xff
 				c.lzOp, c.lzA, c.lzB = lzSub|0, a, b
 				if !(int8(a-b) < 0) {
-					x = 1
+					goto taken
 				}
 				break body
 			case opCmp8riJ12:
-				a = r[op.dst&31] & 0xff
+				a = c.R[op.dst&31] & 0xff
 				b = (uint64(int64(op.imm))) & 0xff
 				c.lzOp, c.lzA, c.lzB = lzSub|0, a, b
 				if int8(a) < int8(b) {
-					x = 1
+					goto taken
 				}
 				break body
 			case opCmp8riJ13:
-				a = r[op.dst&31] & 0xff
+				a = c.R[op.dst&31] & 0xff
 				b = (uint64(int64(op.imm))) & 0xff
 				c.lzOp, c.lzA, c.lzB = lzSub|0, a, b
 				if !(int8(a) < int8(b)) {
-					x = 1
+					goto taken
 				}
 				break body
 			case opCmp8riJ14:
-				a = r[op.dst&31] & 0xff
+				a = c.R[op.dst&31] & 0xff
 				b = (uint64(int64(op.imm))) & 0xff
 				c.lzOp, c.lzA, c.lzB = lzSub|0, a, b
 				if int8(a) <= int8(b) {
-					x = 1
+					goto taken
 				}
 				break body
 			case opCmp8riJ15:
-				a = r[op.dst&31] & 0xff
+				a = c.R[op.dst&31] & 0xff
 				b = (uint64(int64(op.imm))) & 0xff
 				c.lzOp, c.lzA, c.lzB = lzSub|0, a, b
 				if !(int8(a) <= int8(b)) {
-					x = 1
+					goto taken
 				}
 				break body
 			case opCmp8rmJ2:
-				ea = r[op.base&31] + r[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12)&tmask&(tlbMax-1)]
+				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
+				e := &t.e[(ea>>12)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-1 {
-					b = uint64(ram[e.add+d])
+					b = uint64(c.ram[e.add+d])
 				} else if b, ok = c.readSlow(ea, 1, c.mmu); !ok {
 					goto leave
 				}
-				a = r[op.dst&31] & 0xff
+				a = c.R[op.dst&31] & 0xff
 				c.lzOp, c.lzA, c.lzB = lzSub|0, a, b
 				if a < b {
-					x = 1
+					goto taken
 				}
 				break body
 			case opCmp8rmJ3:
-				ea = r[op.base&31] + r[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12)&tmask&(tlbMax-1)]
+				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
+				e := &t.e[(ea>>12)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-1 {
-					b = uint64(ram[e.add+d])
+					b = uint64(c.ram[e.add+d])
 				} else if b, ok = c.readSlow(ea, 1, c.mmu); !ok {
 					goto leave
 				}
-				a = r[op.dst&31] & 0xff
+				a = c.R[op.dst&31] & 0xff
 				c.lzOp, c.lzA, c.lzB = lzSub|0, a, b
 				if !(a < b) {
-					x = 1
+					goto taken
 				}
 				break body
 			case opCmp8rmJ4:
-				ea = r[op.base&31] + r[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12)&tmask&(tlbMax-1)]
+				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
+				e := &t.e[(ea>>12)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-1 {
-					b = uint64(ram[e.add+d])
+					b = uint64(c.ram[e.add+d])
 				} else if b, ok = c.readSlow(ea, 1, c.mmu); !ok {
 					goto leave
 				}
-				a = r[op.dst&31] & 0xff
+				a = c.R[op.dst&31] & 0xff
 				c.lzOp, c.lzA, c.lzB = lzSub|0, a, b
 				if a == b {
-					x = 1
+					goto taken
 				}
 				break body
 			case opCmp8rmJ5:
-				ea = r[op.base&31] + r[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12)&tmask&(tlbMax-1)]
+				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
+				e := &t.e[(ea>>12)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-1 {
-					b = uint64(ram[e.add+d])
+					b = uint64(c.ram[e.add+d])
 				} else if b, ok = c.readSlow(ea, 1, c.mmu); !ok {
 					goto leave
 				}
-				a = r[op.dst&31] & 0xff
+				a = c.R[op.dst&31] & 0xff
 				c.lzOp, c.lzA, c.lzB = lzSub|0, a, b
 				if !(a == b) {
-					x = 1
+					goto taken
 				}
 				break body
 			case opCmp8rmJ6:
-				ea = r[op.base&31] + r[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12)&tmask&(tlbMax-1)]
+				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
+				e := &t.e[(ea>>12)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-1 {
-					b = uint64(ram[e.add+d])
+					b = uint64(c.ram[e.add+d])
 				} else if b, ok = c.readSlow(ea, 1, c.mmu); !ok {
 					goto leave
 				}
-				a = r[op.dst&31] & 0xff
+				a = c.R[op.dst&31] & 0xff
 				c.lzOp, c.lzA, c.lzB = lzSub|0, a, b
 				if a <= b {
-					x = 1
+					goto taken
 				}
 				break body
 			case opCmp8rmJ7:
-				ea = r[op.base&31] + r[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12)&tmask&(tlbMax-1)]
+				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
+				e := &t.e[(ea>>12)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-1 {
-					b = uint64(ram[e.add+d])
+					b = uint64(c.ram[e.add+d])
 				} else if b, ok = c.readSlow(ea, 1, c.mmu); !ok {
 					goto leave
 				}
-				a = r[op.dst&31] & 0xff
+				a = c.R[op.dst&31] & 0xff
 				c.lzOp, c.lzA, c.lzB = lzSub|0, a, b
 				if !(a <= b) {
-					x = 1
+					goto taken
 				}
 				break body
 			case opCmp8rmJ8:
-				ea = r[op.base&31] + r[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12)&tmask&(tlbMax-1)]
+				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
+				e := &t.e[(ea>>12)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-1 {
-					b = uint64(ram[e.add+d])
+					b = uint64(c.ram[e.add+d])
 				} else if b, ok = c.readSlow(ea, 1, c.mmu); !ok {
 					goto leave
 				}
-				a = r[op.dst&31] & 0xff
+				a = c.R[op.dst&31] & 0xff
 				c.lzOp, c.lzA, c.lzB = lzSub|0, a, b
 				if int8(a-b) < 0 {
-					x = 1
+					goto taken
 				}
 				break body
 			case opCmp8rmJ9:
-				ea = r[op.base&31] + r[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12)&tmask&(tlbMax-1)]
+				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
+				e := &t.e[(ea>>12)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-1 {
-					b = uint64(ram[e.add+d])
+					b = uint64(c.ram[e.add+d])
 				} else if b, ok = c.readSlow(ea, 1, c.mmu); !ok {
 					goto leave
 				}
-				a = r[op.dst&31] & 0xff
+				a = c.R[op.dst&31] & 0xff
 				c.lzOp, c.lzA, c.lzB = lzSub|0, a, b
 				if !(int8(a-b) < 0) {
-					x = 1
+					goto taken
 				}
 				break body
 			case opCmp8rmJ12:
-				ea = r[op.base&31] + r[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12)&tmask&(tlbMax-1)]
+				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
+				e := &t.e[(ea>>12)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-1 {
-					b = uint64(ram[e.add+d])
+					b = uint64(c.ram[e.add+d])
 				} else if b, ok = c.readSlow(ea, 1, c.mmu); !ok {
 					goto leave
 				}
-				a = r[op.dst&31] & 0xff
+				a = c.R[op.dst&31] & 0xff
 				c.lzOp, c.lzA, c.lzB = lzSub|0, a, b
 				if int8(a) < int8(b) {
-					x = 1
+					goto taken
 				}
 				break body
 			case opCmp8rmJ13:
-				ea = r[op.base&31] + r[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12)&tmask&(tlbMax-1)]
+				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
+				e := &t.e[(ea>>12)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-1 {
-					b = uint64(ram[e.add+d])
+					b = uint64(c.ram[e.add+d])
 				} else if b, ok = c.readSlow(ea, 1, c.mmu); !ok {
 					goto leave
 				}
-				a = r[op.dst&31] & 0xff
+				a = c.R[op.dst&31] & 0xff
 				c.lzOp, c.lzA, c.lzB = lzSub|0, a, b
 				if !(int8(a) < int8(b)) {
-					x = 1
+					goto taken
 				}
 				break body
 			case opCmp8rmJ14:
-				ea = r[op.base&31] + r[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12)&tmask&(tlbMax-1)]
+				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
+				e := &t.e[(ea>>12)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-1 {
-					b = uint64(ram[e.add+d])
+					b = uint64(c.ram[e.add+d])
 				} else if b, ok = c.readSlow(ea, 1, c.mmu); !ok {
 					goto leave
 				}
-				a = r[op.dst&31] & 0xff
+				a = c.R[op.dst&31] & 0xff
 				c.lzOp, c.lzA, c.lzB = lzSub|0, a, b
 				if int8(a) <= int8(b) {
-					x = 1
+					goto taken
 				}
 				break body
 			case opCmp8rmJ15:
-				ea = r[op.base&31] + r[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12)&tmask&(tlbMax-1)]
+				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
+				e := &t.e[(ea>>12)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-1 {
-					b = uint64(ram[e.add+d])
+					b = uint64(c.ram[e.add+d])
 				} else if b, ok = c.readSlow(ea, 1, c.mmu); !ok {
 					goto leave
 				}
-				a = r[op.dst&31] & 0xff
+				a = c.R[op.dst&31] & 0xff
 				c.lzOp, c.lzA, c.lzB = lzSub|0, a, b
 				if !(int8(a) <= int8(b)) {
-					x = 1
+					goto taken
 				}
 				break body
 			case opCmp8mrJ2:
-				ea = r[op.base&31] + r[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12)&tmask&(tlbMax-1)]
+				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
+				e := &t.e[(ea>>12)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-1 {
-					a = uint64(ram[e.add+d])
+					a = uint64(c.ram[e.add+d])
 				} else if a, ok = c.readSlow(ea, 1, c.mmu); !ok {
 					goto leave
 				}
-				b = r[op.src&31] & 0xff
+				b = c.R[op.src&31] & 0xff
 				c.lzOp, c.lzA, c.lzB = lzSub|0, a, b
 				if a < b {
-					x = 1
+					goto taken
 				}
 				break body
 			case opCmp8mrJ3:
-				ea = r[op.base&31] + r[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12)&tmask&(tlbMax-1)]
+				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
+				e := &t.e[(ea>>12)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-1 {
-					a = uint64(ram[e.add+d])
+					a = uint64(c.ram[e.add+d])
 				} else if a, ok = c.readSlow(ea, 1, c.mmu); !ok {
 					goto leave
 				}
-				b = r[op.src&31] & 0xff
+				b = c.R[op.src&31] & 0xff
 				c.lzOp, c.lzA, c.lzB = lzSub|0, a, b
 				if !(a < b) {
-					x = 1
+					goto taken
 				}
 				break body
 			case opCmp8mrJ4:
-				ea = r[op.base&31] + r[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12)&tmask&(tlbMax-1)]
+				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
+				e := &t.e[(ea>>12)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-1 {
-					a = uint64(ram[e.add+d])
+					a = uint64(c.ram[e.add+d])
 				} else if a, ok = c.readSlow(ea, 1, c.mmu); !ok {
 					goto leave
 				}
-				b = r[op.src&31] & 0xff
+				b = c.R[op.src&31] & 0xff
 				c.lzOp, c.lzA, c.lzB = lzSub|0, a, b
 				if a == b {
-					x = 1
+					goto taken
 				}
 				break body
 			case opCmp8mrJ5:
-				ea = r[op.base&31] + r[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12)&tmask&(tlbMax-1)]
+				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
+				e := &t.e[(ea>>12)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-1 {
-					a = uint64(ram[e.add+d])
+					a = uint64(c.ram[e.add+d])
 				} else if a, ok = c.readSlow(ea, 1, c.mmu); !ok {
 					goto leave
 				}
-				b = r[op.src&31] & 0xff
+				b = c.R[op.src&31] & 0xff
 				c.lzOp, c.lzA, c.lzB = lzSub|0, a, b
 				if !(a == b) {
-					x = 1
+					goto taken
 				}
 				break body
 			case opCmp8mrJ6:
-				ea = r[op.base&31] + r[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12)&tmask&(tlbMax-1)]
+				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
+				e := &t.e[(ea>>12)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-1 {
-					a = uint64(ram[e.add+d])
+					a = uint64(c.ram[e.add+d])
 				} else if a, ok = c.readSlow(ea, 1, c.mmu); !ok {
 					goto leave
 				}
-				b = r[op.src&31] & 0xff
+				b = c.R[op.src&31] & 0xff
 				c.lzOp, c.lzA, c.lzB = lzSub|0, a, b
 				if a <= b {
-					x = 1
+					goto taken
 				}
 				break body
 			case opCmp8mrJ7:
-				ea = r[op.base&31] + r[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12)&tmask&(tlbMax-1)]
+				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
+				e := &t.e[(ea>>12)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-1 {
-					a = uint64(ram[e.add+d])
+					a = uint64(c.ram[e.add+d])
 				} else if a, ok = c.readSlow(ea, 1, c.mmu); !ok {
 					goto leave
 				}
-				b = r[op.src&31] & 0xff
+				b = c.R[op.src&31] & 0xff
 				c.lzOp, c.lzA, c.lzB = lzSub|0, a, b
 				if !(a <= b) {
-					x = 1
+					goto taken
 				}
 				break body
 			case opCmp8mrJ8:
-				ea = r[op.base&31] + r[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12)&tmask&(tlbMax-1)]
+				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
+				e := &t.e[(ea>>12)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-1 {
-					a = uint64(ram[e.add+d])
+					a = uint64(c.ram[e.add+d])
 				} else if a, ok = c.readSlow(ea, 1, c.mmu); !ok {
 					goto leave
 				}
-				b = r[op.src&31] & 0xff
+				b = c.R[op.src&31] & 0xff
 				c.lzOp, c.lzA, c.lzB = lzSub|0, a, b
 				if int8(a-b) < 0 {
-					x = 1
+					goto taken
 				}
 				break body
 			case opCmp8mrJ9:
-				ea = r[op.base&31] + r[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12)&tmask&(tlbMax-1)]
+				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
+				e := &t.e[(ea>>12)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-1 {
-					a = uint64(ram[e.add+d])
+					a = uint64(c.ram[e.add+d])
 				} else if a, ok = c.readSlow(ea, 1, c.mmu); !ok {
 					goto leave
 				}
-				b = r[op.src&31] & 0xff
+				b = c.R[op.src&31] & 0xff
 				c.lzOp, c.lzA, c.lzB = lzSub|0, a, b
 				if !(int8(a-b) < 0) {
-					x = 1
+					goto taken
 				}
 				break body
 			case opCmp8mrJ12:
-				ea = r[op.base&31] + r[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12)&tmask&(tlbMax-1)]
+				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
+				e := &t.e[(ea>>12)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-1 {
-					a = uint64(ram[e.add+d])
+					a = uint64(c.ram[e.add+d])
 				} else if a, ok = c.readSlow(ea, 1, c.mmu); !ok {
 					goto leave
 				}
-				b = r[op.src&31] & 0xff
+				b = c.R[op.src&31] & 0xff
 				c.lzOp, c.lzA, c.lzB = lzSub|0, a, b
 				if int8(a) < int8(b) {
-					x = 1
+					goto taken
 				}
 				break body
 			case opCmp8mrJ13:
-				ea = r[op.base&31] + r[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12)&tmask&(tlbMax-1)]
+				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
+				e := &t.e[(ea>>12)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-1 {
-					a = uint64(ram[e.add+d])
+					a = uint64(c.ram[e.add+d])
 				} else if a, ok = c.readSlow(ea, 1, c.mmu); !ok {
 					goto leave
 				}
-				b = r[op.src&31] & 0xff
+				b = c.R[op.src&31] & 0xff
 				c.lzOp, c.lzA, c.lzB = lzSub|0, a, b
 				if !(int8(a) < int8(b)) {
-					x = 1
+					goto taken
 				}
 				break body
 			case opCmp8mrJ14:
-				ea = r[op.base&31] + r[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12)&tmask&(tlbMax-1)]
+				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
+				e := &t.e[(ea>>12)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-1 {
-					a = uint64(ram[e.add+d])
+					a = uint64(c.ram[e.add+d])
 				} else if a, ok = c.readSlow(ea, 1, c.mmu); !ok {
 					goto leave
 				}
-				b = r[op.src&31] & 0xff
+				b = c.R[op.src&31] & 0xff
 				c.lzOp, c.lzA, c.lzB = lzSub|0, a, b
 				if int8(a) <= int8(b) {
-					x = 1
+					goto taken
 				}
 				break body
 			case opCmp8mrJ15:
-				ea = r[op.base&31] + r[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12)&tmask&(tlbMax-1)]
+				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
+				e := &t.e[(ea>>12)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-1 {
-					a = uint64(ram[e.add+d])
+					a = uint64(c.ram[e.add+d])
 				} else if a, ok = c.readSlow(ea, 1, c.mmu); !ok {
 					goto leave
 				}
-				b = r[op.src&31] & 0xff
+				b = c.R[op.src&31] & 0xff
 				c.lzOp, c.lzA, c.lzB = lzSub|0, a, b
 				if !(int8(a) <= int8(b)) {
-					x = 1
+					goto taken
 				}
 				break body
 			case opCmp8miJ2:
-				ea = r[op.base&31] + r[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12)&tmask&(tlbMax-1)]
+				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
+				e := &t.e[(ea>>12)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-1 {
-					a = uint64(ram[e.add+d])
+					a = uint64(c.ram[e.add+d])
 				} else if a, ok = c.readSlow(ea, 1, c.mmu); !ok {
 					goto leave
 				}
 				b = (uint64(int64(op.imm))) & 0xff
 				c.lzOp, c.lzA, c.lzB = lzSub|0, a, b
 				if a < b {
-					x = 1
+					goto taken
 				}
 				break body
 			case opCmp8miJ3:
-				ea = r[op.base&31] + r[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12)&tmask&(tlbMax-1)]
+				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
+				e := &t.e[(ea>>12)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-1 {
-					a = uint64(ram[e.add+d])
+					a = uint64(c.ram[e.add+d])
 				} else if a, ok = c.readSlow(ea, 1, c.mmu); !ok {
 					goto leave
 				}
 				b = (uint64(int64(op.imm))) & 0xff
 				c.lzOp, c.lzA, c.lzB = lzSub|0, a, b
 				if !(a < b) {
-					x = 1
+					goto taken
 				}
 				break body
 			case opCmp8miJ4:
-				ea = r[op.base&31] + r[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12)&tmask&(tlbMax-1)]
+				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
+				e := &t.e[(ea>>12)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-1 {
-					a = uint64(ram[e.add+d])
+					a = uint64(c.ram[e.add+d])
 				} else if a, ok = c.readSlow(ea, 1, c.mmu); !ok {
 					goto leave
 				}
 				b = (uint64(int64(op.imm))) & 0xff
 				c.lzOp, c.lzA, c.lzB = lzSub|0, a, b
 				if a == b {
-					x = 1
+					goto taken
 				}
 				break body
 			case opCmp8miJ5:
-				ea = r[op.base&31] + r[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12)&tmask&(tlbMax-1)]
+				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
+				e := &t.e[(ea>>12)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-1 {
-					a = uint64(ram[e.add+d])
+					a = uint64(c.ram[e.add+d])
 				} else if a, ok = c.readSlow(ea, 1, c.mmu); !ok {
 					goto leave
 				}
 				b = (uint64(int64(op.imm))) & 0xff
 				c.lzOp, c.lzA, c.lzB = lzSub|0, a, b
 				if !(a == b) {
-					x = 1
+					goto taken
 				}
 				break body
 			case opCmp8miJ6:
-				ea = r[op.base&31] + r[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12)&tmask&(tlbMax-1)]
+				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
+				e := &t.e[(ea>>12)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-1 {
-					a = uint64(ram[e.add+d])
+					a = uint64(c.ram[e.add+d])
 				} else if a, ok = c.readSlow(ea, 1, c.mmu); !ok {
 					goto leave
 				}
 				b = (uint64(int64(op.imm))) & 0xff
 				c.lzOp, c.lzA, c.lzB = lzSub|0, a, b
 				if a <= b {
-					x = 1
+					goto taken
 				}
 				break body
 			case opCmp8miJ7:
-				ea = r[op.base&31] + r[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12)&tmask&(tlbMax-1)]
+				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
+				e := &t.e[(ea>>12)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-1 {
-					a = uint64(ram[e.add+d])
+					a = uint64(c.ram[e.add+d])
 				} else if a, ok = c.readSlow(ea, 1, c.mmu); !ok {
 					goto leave
 				}
 				b = (uint64(int64(op.imm))) & 0xff
 				c.lzOp, c.lzA, c.lzB = lzSub|0, a, b
 				if !(a <= b) {
-					x = 1
+					goto taken
 				}
 				break body
 			case opCmp8miJ8:
-				ea = r[op.base&31] + r[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12)&tmask&(tlbMax-1)]
+				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
+				e := &t.e[(ea>>12)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-1 {
-					a = uint64(ram[e.add+d])
+					a = uint64(c.ram[e.add+d])
 				} else if a, ok = c.readSlow(ea, 1, c.mmu); !ok {
 					goto leave
 				}
 				b = (uint64(int64(op.imm))) & 0xff
 				c.lzOp, c.lzA, c.lzB = lzSub|0, a, b
 				if int8(a-b) < 0 {
-					x = 1
+					goto taken
 				}
 				break body
 			case opCmp8miJ9:
-				ea = r[op.base&31] + r[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12)&tmask&(tlbMax-1)]
+				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
+				e := &t.e[(ea>>12)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-1 {
-					a = uint64(ram[e.add+d])
+					a = uint64(c.ram[e.add+d])
 				} else if a, ok = c.readSlow(ea, 1, c.mmu); !ok {
 					goto leave
 				}
 				b = (uint64(int64(op.imm))) & 0xff
 				c.lzOp, c.lzA, c.lzB = lzSub|0, a, b
 				if !(int8(a-b) < 0) {
-					x = 1
+					goto taken
 				}
 				break body
 			case opCmp8miJ12:
-				ea = r[op.base&31] + r[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12)&tmask&(tlbMax-1)]
+				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
+				e := &t.e[(ea>>12)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-1 {
-					a = uint64(ram[e.add+d])
+					a = uint64(c.ram[e.add+d])
 				} else if a, ok = c.readSlow(ea, 1, c.mmu); !ok {
 					goto leave
 				}
 				b = (uint64(int64(op.imm))) & 0xff
 				c.lzOp, c.lzA, c.lzB = lzSub|0, a, b
 				if int8(a) < int8(b) {
-					x = 1
+					goto taken
 				}
 				break body
 			case opCmp8miJ13:
-				ea = r[op.base&31] + r[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12)&tmask&(tlbMax-1)]
+				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
+				e := &t.e[(ea>>12)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-1 {
-					a = uint64(ram[e.add+d])
+					a = uint64(c.ram[e.add+d])
 				} else if a, ok = c.readSlow(ea, 1, c.mmu); !ok {
 					goto leave
 				}
 				b = (uint64(int64(op.imm))) & 0xff
 				c.lzOp, c.lzA, c.lzB = lzSub|0, a, b
 				if !(int8(a) < int8(b)) {
-					x = 1
+					goto taken
 				}
 				break body
 			case opCmp8miJ14:
-				ea = r[op.base&31] + r[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12)&tmask&(tlbMax-1)]
+				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
+				e := &t.e[(ea>>12)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-1 {
-					a = uint64(ram[e.add+d])
+					a = uint64(c.ram[e.add+d])
 				} else if a, ok = c.readSlow(ea, 1, c.mmu); !ok {
 					goto leave
 				}
 				b = (uint64(int64(op.imm))) & 0xff
 				c.lzOp, c.lzA, c.lzB = lzSub|0, a, b
 				if int8(a) <= int8(b) {
-					x = 1
+					goto taken
 				}
 				break body
 			case opCmp8miJ15:
-				ea = r[op.base&31] + r[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12)&tmask&(tlbMax-1)]
+				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
+				e := &t.e[(ea>>12)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-1 {
-					a = uint64(ram[e.add+d])
+					a = uint64(c.ram[e.add+d])
 				} else if a, ok = c.readSlow(ea, 1, c.mmu); !ok {
 					goto leave
 				}
 				b = (uint64(int64(op.imm))) & 0xff
 				c.lzOp, c.lzA, c.lzB = lzSub|0, a, b
 				if !(int8(a) <= int8(b)) {
-					x = 1
+					goto taken
 				}
 				break body
 			case opCmp32rrJ2:
-				a = uint64(uint32(r[op.dst&31]))
-				b = uint64(uint32(r[op.src&31]))
+				a = uint64(uint32(c.R[op.dst&31]))
+				b = uint64(uint32(c.R[op.src&31]))
 				c.lzOp, c.lzA, c.lzB = lzSub|2, a, b
 				if a < b {
-					x = 1
+					goto taken
 				}
 				break body
 			case opCmp32rrJ3:
-				a = uint64(uint32(r[op.dst&31]))
-				b = uint64(uint32(r[op.src&31]))
+				a = uint64(uint32(c.R[op.dst&31]))
+				b = uint64(uint32(c.R[op.src&31]))
 				c.lzOp, c.lzA, c.lzB = lzSub|2, a, b
 				if !(a < b) {
-					x = 1
+					goto taken
 				}
 				break body
 			case opCmp32rrJ4:
-				a = uint64(uint32(r[op.dst&31]))
-				b = uint64(uint32(r[op.src&31]))
+				a = uint64(uint32(c.R[op.dst&31]))
+				b = uint64(uint32(c.R[op.src&31]))
 				c.lzOp, c.lzA, c.lzB = lzSub|2, a, b
 				if a == b {
-					x = 1
+					goto taken
 				}
 				break body
 			case opCmp32rrJ5:
-				a = uint64(uint32(r[op.dst&31]))
-				b = uint64(uint32(r[op.src&31]))
+				a = uint64(uint32(c.R[op.dst&31]))
+				b = uint64(uint32(c.R[op.src&31]))
 				c.lzOp, c.lzA, c.lzB = lzSub|2, a, b
 				if !(a == b) {
-					x = 1
+					goto taken
 				}
 				break body
 			case opCmp32rrJ6:
-				a = uint64(uint32(r[op.dst&31]))
-				b = uint64(uint32(r[op.src&31]))
+				a = uint64(uint32(c.R[op.dst&31]))
+				b = uint64(uint32(c.R[op.src&31]))
 				c.lzOp, c.lzA, c.lzB = lzSub|2, a, b
 				if a <= b {
-					x = 1
+					goto taken
 				}
 				break body
 			case opCmp32rrJ7:
-				a = uint64(uint32(r[op.dst&31]))
-				b = uint64(uint32(r[op.src&31]))
+				a = uint64(uint32(c.R[op.dst&31]))
+				b = uint64(uint32(c.R[op.src&31]))
 				c.lzOp, c.lzA, c.lzB = lzSub|2, a, b
 				if !(a <= b) {
-					x = 1
+					goto taken
 				}
 				break body
 			case opCmp32rrJ8:
-				a = uint64(uint32(r[op.dst&31]))
-				b = uint64(uint32(r[op.src&31]))
+				a = uint64(uint32(c.R[op.dst&31]))
+				b = uint64(uint32(c.R[op.src&31]))
 				c.lzOp, c.lzA, c.lzB = lzSub|2, a, b
 				if int32(a-b) < 0 {
-					x = 1
+					goto taken
 				}
 				break body
 			case opCmp32rrJ9:
-				a = uint64(uint32(r[op.dst&31]))
-				b = uint64(uint32(r[op.src&31]))
+				a = uint64(uint32(c.R[op.dst&31]))
+				b = uint64(uint32(c.R[op.src&31]))
 				c.lzOp, c.lzA, c.lzB = lzSub|2, a, b
 				if !(int32(a-b) < 0) {
-					x = 1
+					goto taken
 				}
 				break body
 			case opCmp32rrJ12:
-				a = uint64(uint32(r[op.dst&31]))
-				b = uint64(uint32(r[op.src&31]))
+				a = uint64(uint32(c.R[op.dst&31]))
+				b = uint64(uint32(c.R[op.src&31]))
 				c.lzOp, c.lzA, c.lzB = lzSub|2, a, b
 				if int32(a) < int32(b) {
-					x = 1
+					goto taken
 				}
 				break body
 			case opCmp32rrJ13:
-				a = uint64(uint32(r[op.dst&31]))
-				b = uint64(uint32(r[op.src&31]))
+				a = uint64(uint32(c.R[op.dst&31]))
+				b = uint64(uint32(c.R[op.src&31]))
 				c.lzOp, c.lzA, c.lzB = lzSub|2, a, b
 				if !(int32(a) < int32(b)) {
-					x = 1
+					goto taken
 				}
 				break body
 			case opCmp32rrJ14:
-				a = uint64(uint32(r[op.dst&31]))
-				b = uint64(uint32(r[op.src&31]))
+				a = uint64(uint32(c.R[op.dst&31]))
+				b = uint64(uint32(c.R[op.src&31]))
 				c.lzOp, c.lzA, c.lzB = lzSub|2, a, b
 				if int32(a) <= int32(b) {
-					x = 1
+					goto taken
 				}
 				break body
 			case opCmp32rrJ15:
-				a = uint64(uint32(r[op.dst&31]))
-				b = uint64(uint32(r[op.src&31]))
+				a = uint64(uint32(c.R[op.dst&31]))
+				b = uint64(uint32(c.R[op.src&31]))
 				c.lzOp, c.lzA, c.lzB = lzSub|2, a, b
 				if !(int32(a) <= int32(b)) {
-					x = 1
+					goto taken
 				}
 				break body
 			case opCmp32riJ2:
-				a = uint64(uint32(r[op.dst&31]))
+				a = uint64(uint32(c.R[op.dst&31]))
 				b = uint64(uint32(uint64(int64(op.imm))))
 				c.lzOp, c.lzA, c.lzB = lzSub|2, a, b
 				if a < b {
-					x = 1
+					goto taken
 				}
 				break body
 			case opCmp32riJ3:
-				a = uint64(uint32(r[op.dst&31]))
+				a = uint64(uint32(c.R[op.dst&31]))
 				b = uint64(uint32(uint64(int64(op.imm))))
 				c.lzOp, c.lzA, c.lzB = lzSub|2, a, b
 				if !(a < b) {
-					x = 1
+					goto taken
 				}
 				break body
 			case opCmp32riJ4:
-				a = uint64(uint32(r[op.dst&31]))
+				a = uint64(uint32(c.R[op.dst&31]))
 				b = uint64(uint32(uint64(int64(op.imm))))
 				c.lzOp, c.lzA, c.lzB = lzSub|2, a, b
 				if a == b {
-					x = 1
+					goto taken
 				}
 				break body
 			case opCmp32riJ5:
-				a = uint64(uint32(r[op.dst&31]))
+				a = uint64(uint32(c.R[op.dst&31]))
 				b = uint64(uint32(uint64(int64(op.imm))))
 				c.lzOp, c.lzA, c.lzB = lzSub|2, a, b
 				if !(a == b) {
-					x = 1
+					goto taken
 				}
 				break body
 			case opCmp32riJ6:
-				a = uint64(uint32(r[op.dst&31]))
+				a = uint64(uint32(c.R[op.dst&31]))
 				b = uint64(uint32(uint64(int64(op.imm))))
 				c.lzOp, c.lzA, c.lzB = lzSub|2, a, b
 				if a <= b {
-					x = 1
+					goto taken
 				}
 				break body
 			case opCmp32riJ7:
-				a = uint64(uint32(r[op.dst&31]))
+				a = uint64(uint32(c.R[op.dst&31]))
 				b = uint64(uint32(uint64(int64(op.imm))))
 				c.lzOp, c.lzA, c.lzB = lzSub|2, a, b
 				if !(a <= b) {
-					x = 1
+					goto taken
 				}
 				break body
 			case opCmp32riJ8:
-				a = uint64(uint32(r[op.dst&31]))
+				a = uint64(uint32(c.R[op.dst&31]))
 				b = uint64(uint32(uint64(int64(op.imm))))
 				c.lzOp, c.lzA, c.lzB = lzSub|2, a, b
 				if int32(a-b) < 0 {
-					x = 1
+					goto taken
 				}
 				break body
 			case opCmp32riJ9:
-				a = uint64(uint32(r[op.dst&31]))
+				a = uint64(uint32(c.R[op.dst&31]))
 				b = uint64(uint32(uint64(int64(op.imm))))
 				c.lzOp, c.lzA, c.lzB = lzSub|2, a, b
 				if !(int32(a-b) < 0) {
-					x = 1
+					goto taken
 				}
 				break body
 			case opCmp32riJ12:
-				a = uint64(uint32(r[op.dst&31]))
+				a = uint64(uint32(c.R[op.dst&31]))
 				b = uint64(uint32(uint64(int64(op.imm))))
 				c.lzOp, c.lzA, c.lzB = lzSub|2, a, b
 				if int32(a) < int32(b) {
-					x = 1
+					goto taken
 				}
 				break body
 			case opCmp32riJ13:
-				a = uint64(uint32(r[op.dst&31]))
+				a = uint64(uint32(c.R[op.dst&31]))
 				b = uint64(uint32(uint64(int64(op.imm))))
 				c.lzOp, c.lzA, c.lzB = lzSub|2, a, b
 				if !(int32(a) < int32(b)) {
-					x = 1
+					goto taken
 				}
 				break body
 			case opCmp32riJ14:
-				a = uint64(uint32(r[op.dst&31]))
+				a = uint64(uint32(c.R[op.dst&31]))
 				b = uint64(uint32(uint64(int64(op.imm))))
 				c.lzOp, c.lzA, c.lzB = lzSub|2, a, b
 				if int32(a) <= int32(b) {
-					x = 1
+					goto taken
 				}
 				break body
 			case opCmp32riJ15:
-				a = uint64(uint32(r[op.dst&31]))
+				a = uint64(uint32(c.R[op.dst&31]))
 				b = uint64(uint32(uint64(int64(op.imm))))
 				c.lzOp, c.lzA, c.lzB = lzSub|2, a, b
 				if !(int32(a) <= int32(b)) {
-					x = 1
+					goto taken
 				}
 				break body
 			case opCmp32rmJ2:
-				ea = r[op.base&31] + r[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12)&tmask&(tlbMax-1)]
+				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
+				e := &t.e[(ea>>12)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-4 {
-					b = uint64(mem.Load32(ram, e.add+d))
+					b = uint64(mem.Load32(c.ram, e.add+d))
 				} else if b, ok = c.readSlow(ea, 4, c.mmu); !ok {
 					goto leave
 				}
-				a = uint64(uint32(r[op.dst&31]))
+				a = uint64(uint32(c.R[op.dst&31]))
 				c.lzOp, c.lzA, c.lzB = lzSub|2, a, b
 				if a < b {
-					x = 1
+					goto taken
 				}
 				break body
 			case opCmp32rmJ3:
-				ea = r[op.base&31] + r[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12)&tmask&(tlbMax-1)]
+				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
+				e := &t.e[(ea>>12)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-4 {
-					b = uint64(mem.Load32(ram, e.add+d))
+					b = uint64(mem.Load32(c.ram, e.add+d))
 				} else if b, ok = c.readSlow(ea, 4, c.mmu); !ok {
 					goto leave
 				}
-				a = uint64(uint32(r[op.dst&31]))
+				a = uint64(uint32(c.R[op.dst&31]))
 				c.lzOp, c.lzA, c.lzB = lzSub|2, a, b
 				if !(a < b) {
-					x = 1
+					goto taken
 				}
 				break body
 			case opCmp32rmJ4:
-				ea = r[op.base&31] + r[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12)&tmask&(tlbMax-1)]
+				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
+				e := &t.e[(ea>>12)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-4 {
-					b = uint64(mem.Load32(ram, e.add+d))
+					b = uint64(mem.Load32(c.ram, e.add+d))
 				} else if b, ok = c.readSlow(ea, 4, c.mmu); !ok {
 					goto leave
 				}
-				a = uint64(uint32(r[op.dst&31]))
+				a = uint64(uint32(c.R[op.dst&31]))
 				c.lzOp, c.lzA, c.lzB = lzSub|2, a, b
 				if a == b {
-					x = 1
+					goto taken
 				}
 				break body
 			case opCmp32rmJ5:
-				ea = r[op.base&31] + r[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12)&tmask&(tlbMax-1)]
+				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
+				e := &t.e[(ea>>12)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-4 {
-					b = uint64(mem.Load32(ram, e.add+d))
+					b = uint64(mem.Load32(c.ram, e.add+d))
 				} else if b, ok = c.readSlow(ea, 4, c.mmu); !ok {
 					goto leave
 				}
-				a = uint64(uint32(r[op.dst&31]))
+				a = uint64(uint32(c.R[op.dst&31]))
 				c.lzOp, c.lzA, c.lzB = lzSub|2, a, b
 				if !(a == b) {
-					x = 1
+					goto taken
 				}
 				break body
 			case opCmp32rmJ6:
-				ea = r[op.base&31] + r[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12)&tmask&(tlbMax-1)]
+				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
+				e := &t.e[(ea>>12)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-4 {
-					b = uint64(mem.Load32(ram, e.add+d))
+					b = uint64(mem.Load32(c.ram, e.add+d))
 				} else if b, ok = c.readSlow(ea, 4, c.mmu); !ok {
 					goto leave
 				}
-				a = uint64(uint32(r[op.dst&31]))
+				a = uint64(uint32(c.R[op.dst&31]))
 				c.lzOp, c.lzA, c.lzB = lzSub|2, a, b
 				if a <= b {
-					x = 1
+					goto taken
 				}
 				break body
 			case opCmp32rmJ7:
-				ea = r[op.base&31] + r[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12)&tmask&(tlbMax-1)]
+				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
+				e := &t.e[(ea>>12)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-4 {
-					b = uint64(mem.Load32(ram, e.add+d))
+					b = uint64(mem.Load32(c.ram, e.add+d))
 				} else if b, ok = c.readSlow(ea, 4, c.mmu); !ok {
 					goto leave
 				}
-				a = uint64(uint32(r[op.dst&31]))
+				a = uint64(uint32(c.R[op.dst&31]))
 				c.lzOp, c.lzA, c.lzB = lzSub|2, a, b
 				if !(a <= b) {
-					x = 1
+					goto taken
 				}
 				break body
 			case opCmp32rmJ8:
-				ea = r[op.base&31] + r[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12)&tmask&(tlbMax-1)]
+				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
+				e := &t.e[(ea>>12)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-4 {
-					b = uint64(mem.Load32(ram, e.add+d))
+					b = uint64(mem.Load32(c.ram, e.add+d))
 				} else if b, ok = c.readSlow(ea, 4, c.mmu); !ok {
 					goto leave
 				}
-				a = uint64(uint32(r[op.dst&31]))
+				a = uint64(uint32(c.R[op.dst&31]))
 				c.lzOp, c.lzA, c.lzB = lzSub|2, a, b
 				if int32(a-b) < 0 {
-					x = 1
+					goto taken
 				}
 				break body
 			case opCmp32rmJ9:
-				ea = r[op.base&31] + r[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12)&tmask&(tlbMax-1)]
+				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
+				e := &t.e[(ea>>12)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-4 {
-					b = uint64(mem.Load32(ram, e.add+d))
+					b = uint64(mem.Load32(c.ram, e.add+d))
 				} else if b, ok = c.readSlow(ea, 4, c.mmu); !ok {
 					goto leave
 				}
-				a = uint64(uint32(r[op.dst&31]))
+				a = uint64(uint32(c.R[op.dst&31]))
 				c.lzOp, c.lzA, c.lzB = lzSub|2, a, b
 				if !(int32(a-b) < 0) {
-					x = 1
+					goto taken
 				}
 				break body
 			case opCmp32rmJ12:
-				ea = r[op.base&31] + r[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12)&tmask&(tlbMax-1)]
+				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
+				e := &t.e[(ea>>12)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-4 {
-					b = uint64(mem.Load32(ram, e.add+d))
+					b = uint64(mem.Load32(c.ram, e.add+d))
 				} else if b, ok = c.readSlow(ea, 4, c.mmu); !ok {
 					goto leave
 				}
-				a = uint64(uint32(r[op.dst&31]))
+				a = uint64(uint32(c.R[op.dst&31]))
 				c.lzOp, c.lzA, c.lzB = lzSub|2, a, b
 				if int32(a) < int32(b) {
-					x = 1
+					goto taken
 				}
 				break body
 			case opCmp32rmJ13:
-				ea = r[op.base&31] + r[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12)&tmask&(tlbMax-1)]
+				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
+				e := &t.e[(ea>>12)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-4 {
-					b = uint64(mem.Load32(ram, e.add+d))
+					b = uint64(mem.Load32(c.ram, e.add+d))
 				} else if b, ok = c.readSlow(ea, 4, c.mmu); !ok {
 					goto leave
 				}
-				a = uint64(uint32(r[op.dst&31]))
+				a = uint64(uint32(c.R[op.dst&31]))
 				c.lzOp, c.lzA, c.lzB = lzSub|2, a, b
 				if !(int32(a) < int32(b)) {
-					x = 1
+					goto taken
 				}
 				break body
 			case opCmp32rmJ14:
-				ea = r[op.base&31] + r[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12)&tmask&(tlbMax-1)]
+				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
+				e := &t.e[(ea>>12)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-4 {
-					b = uint64(mem.Load32(ram, e.add+d))
+					b = uint64(mem.Load32(c.ram, e.add+d))
 				} else if b, ok = c.readSlow(ea, 4, c.mmu); !ok {
 					goto leave
 				}
-				a = uint64(uint32(r[op.dst&31]))
+				a = uint64(uint32(c.R[op.dst&31]))
 				c.lzOp, c.lzA, c.lzB = lzSub|2, a, b
 				if int32(a) <= int32(b) {
-					x = 1
+					goto taken
 				}
 				break body
 			case opCmp32rmJ15:
-				ea = r[op.base&31] + r[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12)&tmask&(tlbMax-1)]
+				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
+				e := &t.e[(ea>>12)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-4 {
-					b = uint64(mem.Load32(ram, e.add+d))
+					b = uint64(mem.Load32(c.ram, e.add+d))
 				} else if b, ok = c.readSlow(ea, 4, c.mmu); !ok {
 					goto leave
 				}
-				a = uint64(uint32(r[op.dst&31]))
+				a = uint64(uint32(c.R[op.dst&31]))
 				c.lzOp, c.lzA, c.lzB = lzSub|2, a, b
 				if !(int32(a) <= int32(b)) {
-					x = 1
+					goto taken
 				}
 				break body
 			case opCmp32mrJ2:
-				ea = r[op.base&31] + r[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12)&tmask&(tlbMax-1)]
+				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
+				e := &t.e[(ea>>12)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-4 {
-					a = uint64(mem.Load32(ram, e.add+d))
+					a = uint64(mem.Load32(c.ram, e.add+d))
 				} else if a, ok = c.readSlow(ea, 4, c.mmu); !ok {
 					goto leave
 				}
-				b = uint64(uint32(r[op.src&31]))
+				b = uint64(uint32(c.R[op.src&31]))
 				c.lzOp, c.lzA, c.lzB = lzSub|2, a, b
 				if a < b {
-					x = 1
+					goto taken
 				}
 				break body
 			case opCmp32mrJ3:
-				ea = r[op.base&31] + r[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12)&tmask&(tlbMax-1)]
+				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
+				e := &t.e[(ea>>12)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-4 {
-					a = uint64(mem.Load32(ram, e.add+d))
+					a = uint64(mem.Load32(c.ram, e.add+d))
 				} else if a, ok = c.readSlow(ea, 4, c.mmu); !ok {
 					goto leave
 				}
-				b = uint64(uint32(r[op.src&31]))
+				b = uint64(uint32(c.R[op.src&31]))
 				c.lzOp, c.lzA, c.lzB = lzSub|2, a, b
 				if !(a < b) {
-					x = 1
+					goto taken
 				}
 				break body
 			case opCmp32mrJ4:
-				ea = r[op.base&31] + r[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12)&tmask&(tlbMax-1)]
+				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
+				e := &t.e[(ea>>12)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-4 {
-					a = uint64(mem.Load32(ram, e.add+d))
+					a = uint64(mem.Load32(c.ram, e.add+d))
 				} else if a, ok = c.readSlow(ea, 4, c.mmu); !ok {
 					goto leave
 				}
-				b = uint64(uint32(r[op.src&31]))
+				b = uint64(uint32(c.R[op.src&31]))
 				c.lzOp, c.lzA, c.lzB = lzSub|2, a, b
 				if a == b {
-					x = 1
+					goto taken
 				}
 				break body
 			case opCmp32mrJ5:
-				ea = r[op.base&31] + r[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12)&tmask&(tlbMax-1)]
+				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
+				e := &t.e[(ea>>12)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-4 {
-					a = uint64(mem.Load32(ram, e.add+d))
+					a = uint64(mem.Load32(c.ram, e.add+d))
 				} else if a, ok = c.readSlow(ea, 4, c.mmu); !ok {
 					goto leave
 				}
-				b = uint64(uint32(r[op.src&31]))
+				b = uint64(uint32(c.R[op.src&31]))
 				c.lzOp, c.lzA, c.lzB = lzSub|2, a, b
 				if !(a == b) {
-					x = 1
+					goto taken
 				}
 				break body
 			case opCmp32mrJ6:
-				ea = r[op.base&31] + r[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12)&tmask&(tlbMax-1)]
+				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
+				e := &t.e[(ea>>12)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-4 {
-					a = uint64(mem.Load32(ram, e.add+d))
+					a = uint64(mem.Load32(c.ram, e.add+d))
 				} else if a, ok = c.readSlow(ea, 4, c.mmu); !ok {
 					goto leave
 				}
-				b = uint64(uint32(r[op.src&31]))
+				b = uint64(uint32(c.R[op.src&31]))
 				c.lzOp, c.lzA, c.lzB = lzSub|2, a, b
 				if a <= b {
-					x = 1
+					goto taken
 				}
 				break body
 			case opCmp32mrJ7:
-				ea = r[op.base&31] + r[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12)&tmask&(tlbMax-1)]
+				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
+				e := &t.e[(ea>>12)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-4 {
-					a = uint64(mem.Load32(ram, e.add+d))
+					a = uint64(mem.Load32(c.ram, e.add+d))
 				} else if a, ok = c.readSlow(ea, 4, c.mmu); !ok {
 					goto leave
 				}
-				b = uint64(uint32(r[op.src&31]))
+				b = uint64(uint32(c.R[op.src&31]))
 				c.lzOp, c.lzA, c.lzB = lzSub|2, a, b
 				if !(a <= b) {
-					x = 1
+					goto taken
 				}
 				break body
 			case opCmp32mrJ8:
-				ea = r[op.base&31] + r[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12)&tmask&(tlbMax-1)]
+				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
+				e := &t.e[(ea>>12)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-4 {
-					a = uint64(mem.Load32(ram, e.add+d))
+					a = uint64(mem.Load32(c.ram, e.add+d))
 				} else if a, ok = c.readSlow(ea, 4, c.mmu); !ok {
 					goto leave
 				}
-				b = uint64(uint32(r[op.src&31]))
+				b = uint64(uint32(c.R[op.src&31]))
 				c.lzOp, c.lzA, c.lzB = lzSub|2, a, b
 				if int32(a-b) < 0 {
-					x = 1
+					goto taken
 				}
 				break body
 			case opCmp32mrJ9:
-				ea = r[op.base&31] + r[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12)&tmask&(tlbMax-1)]
+				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
+				e := &t.e[(ea>>12)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-4 {
-					a = uint64(mem.Load32(ram, e.add+d))
+					a = uint64(mem.Load32(c.ram, e.add+d))
 				} else if a, ok = c.readSlow(ea, 4, c.mmu); !ok {
 					goto leave
 				}
-				b = uint64(uint32(r[op.src&31]))
+				b = uint64(uint32(c.R[op.src&31]))
 				c.lzOp, c.lzA, c.lzB = lzSub|2, a, b
 				if !(int32(a-b) < 0) {
-					x = 1
+					goto taken
 				}
 				break body
 			case opCmp32mrJ12:
-				ea = r[op.base&31] + r[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12)&tmask&(tlbMax-1)]
+				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
+				e := &t.e[(ea>>12)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-4 {
-					a = uint64(mem.Load32(ram, e.add+d))
+					a = uint64(mem.Load32(c.ram, e.add+d))
 				} else if a, ok = c.readSlow(ea, 4, c.mmu); !ok {
 					goto leave
 				}
-				b = uint64(uint32(r[op.src&31]))
+				b = uint64(uint32(c.R[op.src&31]))
 				c.lzOp, c.lzA, c.lzB = lzSub|2, a, b
 				if int32(a) < int32(b) {
-					x = 1
+					goto taken
 				}
 				break body
 			case opCmp32mrJ13:
-				ea = r[op.base&31] + r[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12)&tmask&(tlbMax-1)]
+				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
+				e := &t.e[(ea>>12)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-4 {
-					a = uint64(mem.Load32(ram, e.add+d))
+					a = uint64(mem.Load32(c.ram, e.add+d))
 				} else if a, ok = c.readSlow(ea, 4, c.mmu); !ok {
 					goto leave
 				}
-				b = uint64(uint32(r[op.src&31]))
+				b = uint64(uint32(c.R[op.src&31]))
 				c.lzOp, c.lzA, c.lzB = lzSub|2, a, b
 				if !(int32(a) < int32(b)) {
-					x = 1
+					goto taken
 				}
 				break body
 			case opCmp32mrJ14:
-				ea = r[op.base&31] + r[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12)&tmask&(tlbMax-1)]
+				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
+				e := &t.e[(ea>>12)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-4 {
-					a = uint64(mem.Load32(ram, e.add+d))
+					a = uint64(mem.Load32(c.ram, e.add+d))
 				} else if a, ok = c.readSlow(ea, 4, c.mmu); !ok {
 					goto leave
 				}
-				b = uint64(uint32(r[op.src&31]))
+				b = uint64(uint32(c.R[op.src&31]))
 				c.lzOp, c.lzA, c.lzB = lzSub|2, a, b
 				if int32(a) <= int32(b) {
-					x = 1
+					goto taken
 				}
 				break body
 			case opCmp32mrJ15:
-				ea = r[op.base&31] + r[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12)&tmask&(tlbMax-1)]
+				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
+				e := &t.e[(ea>>12)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-4 {
-					a = uint64(mem.Load32(ram, e.add+d))
+					a = uint64(mem.Load32(c.ram, e.add+d))
 				} else if a, ok = c.readSlow(ea, 4, c.mmu); !ok {
 					goto leave
 				}
-				b = uint64(uint32(r[op.src&31]))
+				b = uint64(uint32(c.R[op.src&31]))
 				c.lzOp, c.lzA, c.lzB = lzSub|2, a, b
 				if !(int32(a) <= int32(b)) {
-					x = 1
+					goto taken
 				}
 				break body
 			case opCmp32miJ2:
-				ea = r[op.base&31] + r[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12)&tmask&(tlbMax-1)]
+				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
+				e := &t.e[(ea>>12)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-4 {
-					a = uint64(mem.Load32(ram, e.add+d))
+					a = uint64(mem.Load32(c.ram, e.add+d))
 				} else if a, ok = c.readSlow(ea, 4, c.mmu); !ok {
 					goto leave
 				}
 				b = uint64(uint32(uint64(int64(op.imm))))
 				c.lzOp, c.lzA, c.lzB = lzSub|2, a, b
 				if a < b {
-					x = 1
+					goto taken
 				}
 				break body
 			case opCmp32miJ3:
-				ea = r[op.base&31] + r[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12)&tmask&(tlbMax-1)]
+				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
+				e := &t.e[(ea>>12)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-4 {
-					a = uint64(mem.Load32(ram, e.add+d))
+					a = uint64(mem.Load32(c.ram, e.add+d))
 				} else if a, ok = c.readSlow(ea, 4, c.mmu); !ok {
 					goto leave
 				}
 				b = uint64(uint32(uint64(int64(op.imm))))
 				c.lzOp, c.lzA, c.lzB = lzSub|2, a, b
 				if !(a < b) {
-					x = 1
+					goto taken
 				}
 				break body
 			case opCmp32miJ4:
-				ea = r[op.base&31] + r[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12)&tmask&(tlbMax-1)]
+				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
+				e := &t.e[(ea>>12)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-4 {
-					a = uint64(mem.Load32(ram, e.add+d))
+					a = uint64(mem.Load32(c.ram, e.add+d))
 				} else if a, ok = c.readSlow(ea, 4, c.mmu); !ok {
 					goto leave
 				}
 				b = uint64(uint32(uint64(int64(op.imm))))
 				c.lzOp, c.lzA, c.lzB = lzSub|2, a, b
 				if a == b {
-					x = 1
+					goto taken
 				}
 				break body
 			case opCmp32miJ5:
-				ea = r[op.base&31] + r[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12)&tmask&(tlbMax-1)]
+				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
+				e := &t.e[(ea>>12)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-4 {
-					a = uint64(mem.Load32(ram, e.add+d))
+					a = uint64(mem.Load32(c.ram, e.add+d))
 				} else if a, ok = c.readSlow(ea, 4, c.mmu); !ok {
 					goto leave
 				}
 				b = uint64(uint32(uint64(int64(op.imm))))
 				c.lzOp, c.lzA, c.lzB = lzSub|2, a, b
 				if !(a == b) {
-					x = 1
+					goto taken
 				}
 				break body
 			case opCmp32miJ6:
-				ea = r[op.base&31] + r[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12)&tmask&(tlbMax-1)]
+				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
+				e := &t.e[(ea>>12)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-4 {
-					a = uint64(mem.Load32(ram, e.add+d))
+					a = uint64(mem.Load32(c.ram, e.add+d))
 				} else if a, ok = c.readSlow(ea, 4, c.mmu); !ok {
 					goto leave
 				}
 				b = uint64(uint32(uint64(int64(op.imm))))
 				c.lzOp, c.lzA, c.lzB = lzSub|2, a, b
 				if a <= b {
-					x = 1
+					goto taken
 				}
 				break body
 			case opCmp32miJ7:
-				ea = r[op.base&31] + r[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12)&tmask&(tlbMax-1)]
+				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
+				e := &t.e[(ea>>12)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-4 {
-					a = uint64(mem.Load32(ram, e.add+d))
+					a = uint64(mem.Load32(c.ram, e.add+d))
 				} else if a, ok = c.readSlow(ea, 4, c.mmu); !ok {
 					goto leave
 				}
 				b = uint64(uint32(uint64(int64(op.imm))))
 				c.lzOp, c.lzA, c.lzB = lzSub|2, a, b
 				if !(a <= b) {
-					x = 1
+					goto taken
 				}
 				break body
 			case opCmp32miJ8:
-				ea = r[op.base&31] + r[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12)&tmask&(tlbMax-1)]
+				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
+				e := &t.e[(ea>>12)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-4 {
-					a = uint64(mem.Load32(ram, e.add+d))
+					a = uint64(mem.Load32(c.ram, e.add+d))
 				} else if a, ok = c.readSlow(ea, 4, c.mmu); !ok {
 					goto leave
 				}
 				b = uint64(uint32(uint64(int64(op.imm))))
 				c.lzOp, c.lzA, c.lzB = lzSub|2, a, b
 				if int32(a-b) < 0 {
-					x = 1
+					goto taken
 				}
 				break body
 			case opCmp32miJ9:
-				ea = r[op.base&31] + r[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12)&tmask&(tlbMax-1)]
+				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
+				e := &t.e[(ea>>12)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-4 {
-					a = uint64(mem.Load32(ram, e.add+d))
+					a = uint64(mem.Load32(c.ram, e.add+d))
 				} else if a, ok = c.readSlow(ea, 4, c.mmu); !ok {
 					goto leave
 				}
 				b = uint64(uint32(uint64(int64(op.imm))))
 				c.lzOp, c.lzA, c.lzB = lzSub|2, a, b
 				if !(int32(a-b) < 0) {
-					x = 1
+					goto taken
 				}
 				break body
 			case opCmp32miJ12:
-				ea = r[op.base&31] + r[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12)&tmask&(tlbMax-1)]
+				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
+				e := &t.e[(ea>>12)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-4 {
-					a = uint64(mem.Load32(ram, e.add+d))
+					a = uint64(mem.Load32(c.ram, e.add+d))
 				} else if a, ok = c.readSlow(ea, 4, c.mmu); !ok {
 					goto leave
 				}
 				b = uint64(uint32(uint64(int64(op.imm))))
 				c.lzOp, c.lzA, c.lzB = lzSub|2, a, b
 				if int32(a) < int32(b) {
-					x = 1
+					goto taken
 				}
 				break body
 			case opCmp32miJ13:
-				ea = r[op.base&31] + r[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12)&tmask&(tlbMax-1)]
+				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
+				e := &t.e[(ea>>12)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-4 {
-					a = uint64(mem.Load32(ram, e.add+d))
+					a = uint64(mem.Load32(c.ram, e.add+d))
 				} else if a, ok = c.readSlow(ea, 4, c.mmu); !ok {
 					goto leave
 				}
 				b = uint64(uint32(uint64(int64(op.imm))))
 				c.lzOp, c.lzA, c.lzB = lzSub|2, a, b
 				if !(int32(a) < int32(b)) {
-					x = 1
+					goto taken
 				}
 				break body
 			case opCmp32miJ14:
-				ea = r[op.base&31] + r[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12)&tmask&(tlbMax-1)]
+				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
+				e := &t.e[(ea>>12)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-4 {
-					a = uint64(mem.Load32(ram, e.add+d))
+					a = uint64(mem.Load32(c.ram, e.add+d))
 				} else if a, ok = c.readSlow(ea, 4, c.mmu); !ok {
 					goto leave
 				}
 				b = uint64(uint32(uint64(int64(op.imm))))
 				c.lzOp, c.lzA, c.lzB = lzSub|2, a, b
 				if int32(a) <= int32(b) {
-					x = 1
+					goto taken
 				}
 				break body
 			case opCmp32miJ15:
-				ea = r[op.base&31] + r[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12)&tmask&(tlbMax-1)]
+				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
+				e := &t.e[(ea>>12)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-4 {
-					a = uint64(mem.Load32(ram, e.add+d))
+					a = uint64(mem.Load32(c.ram, e.add+d))
 				} else if a, ok = c.readSlow(ea, 4, c.mmu); !ok {
 					goto leave
 				}
 				b = uint64(uint32(uint64(int64(op.imm))))
 				c.lzOp, c.lzA, c.lzB = lzSub|2, a, b
 				if !(int32(a) <= int32(b)) {
-					x = 1
+					goto taken
 				}
 				break body
 			case opCmp64rrJ2:
-				a = r[op.dst&31]
-				b = r[op.src&31]
+				a = c.R[op.dst&31]
+				b = c.R[op.src&31]
 				c.lzOp, c.lzA, c.lzB = lzSub|3, a, b
 				if a < b {
-					x = 1
+					goto taken
 				}
 				break body
 			case opCmp64rrJ3:
-				a = r[op.dst&31]
-				b = r[op.src&31]
+				a = c.R[op.dst&31]
+				b = c.R[op.src&31]
 				c.lzOp, c.lzA, c.lzB = lzSub|3, a, b
 				if !(a < b) {
-					x = 1
+					goto taken
 				}
 				break body
 			case opCmp64rrJ4:
-				a = r[op.dst&31]
-				b = r[op.src&31]
+				a = c.R[op.dst&31]
+				b = c.R[op.src&31]
 				c.lzOp, c.lzA, c.lzB = lzSub|3, a, b
 				if a == b {
-					x = 1
+					goto taken
 				}
 				break body
 			case opCmp64rrJ5:
-				a = r[op.dst&31]
-				b = r[op.src&31]
+				a = c.R[op.dst&31]
+				b = c.R[op.src&31]
 				c.lzOp, c.lzA, c.lzB = lzSub|3, a, b
 				if !(a == b) {
-					x = 1
+					goto taken
 				}
 				break body
 			case opCmp64rrJ6:
-				a = r[op.dst&31]
-				b = r[op.src&31]
+				a = c.R[op.dst&31]
+				b = c.R[op.src&31]
 				c.lzOp, c.lzA, c.lzB = lzSub|3, a, b
 				if a <= b {
-					x = 1
+					goto taken
 				}
 				break body
 			case opCmp64rrJ7:
-				a = r[op.dst&31]
-				b = r[op.src&31]
+				a = c.R[op.dst&31]
+				b = c.R[op.src&31]
 				c.lzOp, c.lzA, c.lzB = lzSub|3, a, b
 				if !(a <= b) {
-					x = 1
+					goto taken
 				}
 				break body
 			case opCmp64rrJ8:
-				a = r[op.dst&31]
-				b = r[op.src&31]
+				a = c.R[op.dst&31]
+				b = c.R[op.src&31]
 				c.lzOp, c.lzA, c.lzB = lzSub|3, a, b
 				if int64(a-b) < 0 {
-					x = 1
+					goto taken
 				}
 				break body
 			case opCmp64rrJ9:
-				a = r[op.dst&31]
-				b = r[op.src&31]
+				a = c.R[op.dst&31]
+				b = c.R[op.src&31]
 				c.lzOp, c.lzA, c.lzB = lzSub|3, a, b
 				if !(int64(a-b) < 0) {
-					x = 1
+					goto taken
 				}
 				break body
 			case opCmp64rrJ12:
-				a = r[op.dst&31]
-				b = r[op.src&31]
+				a = c.R[op.dst&31]
+				b = c.R[op.src&31]
 				c.lzOp, c.lzA, c.lzB = lzSub|3, a, b
 				if int64(a) < int64(b) {
-					x = 1
+					goto taken
 				}
 				break body
 			case opCmp64rrJ13:
-				a = r[op.dst&31]
-				b = r[op.src&31]
+				a = c.R[op.dst&31]
+				b = c.R[op.src&31]
 				c.lzOp, c.lzA, c.lzB = lzSub|3, a, b
 				if !(int64(a) < int64(b)) {
-					x = 1
+					goto taken
 				}
 				break body
 			case opCmp64rrJ14:
-				a = r[op.dst&31]
-				b = r[op.src&31]
+				a = c.R[op.dst&31]
+				b = c.R[op.src&31]
 				c.lzOp, c.lzA, c.lzB = lzSub|3, a, b
 				if int64(a) <= int64(b) {
-					x = 1
+					goto taken
 				}
 				break body
 			case opCmp64rrJ15:
-				a = r[op.dst&31]
-				b = r[op.src&31]
+				a = c.R[op.dst&31]
+				b = c.R[op.src&31]
 				c.lzOp, c.lzA, c.lzB = lzSub|3, a, b
 				if !(int64(a) <= int64(b)) {
-					x = 1
+					goto taken
 				}
 				break body
 			case opCmp64riJ2:
-				a = r[op.dst&31]
+				a = c.R[op.dst&31]
 				b = uint64(int64(op.imm))
 				c.lzOp, c.lzA, c.lzB = lzSub|3, a, b
 				if a < b {
-					x = 1
+					goto taken
 				}
 				break body
 			case opCmp64riJ3:
-				a = r[op.dst&31]
+				a = c.R[op.dst&31]
 				b = uint64(int64(op.imm))
 				c.lzOp, c.lzA, c.lzB = lzSub|3, a, b
 				if !(a < b) {
-					x = 1
+					goto taken
 				}
 				break body
 			case opCmp64riJ4:
-				a = r[op.dst&31]
+				a = c.R[op.dst&31]
 				b = uint64(int64(op.imm))
 				c.lzOp, c.lzA, c.lzB = lzSub|3, a, b
 				if a == b {
-					x = 1
+					goto taken
 				}
 				break body
 			case opCmp64riJ5:
-				a = r[op.dst&31]
+				a = c.R[op.dst&31]
 				b = uint64(int64(op.imm))
 				c.lzOp, c.lzA, c.lzB = lzSub|3, a, b
 				if !(a == b) {
-					x = 1
+					goto taken
 				}
 				break body
 			case opCmp64riJ6:
-				a = r[op.dst&31]
+				a = c.R[op.dst&31]
 				b = uint64(int64(op.imm))
 				c.lzOp, c.lzA, c.lzB = lzSub|3, a, b
 				if a <= b {
-					x = 1
+					goto taken
 				}
 				break body
 			case opCmp64riJ7:
-				a = r[op.dst&31]
+				a = c.R[op.dst&31]
 				b = uint64(int64(op.imm))
 				c.lzOp, c.lzA, c.lzB = lzSub|3, a, b
 				if !(a <= b) {
-					x = 1
+					goto taken
 				}
 				break body
 			case opCmp64riJ8:
-				a = r[op.dst&31]
+				a = c.R[op.dst&31]
 				b = uint64(int64(op.imm))
 				c.lzOp, c.lzA, c.lzB = lzSub|3, a, b
 				if int64(a-b) < 0 {
-					x = 1
+					goto taken
 				}
 				break body
 			case opCmp64riJ9:
-				a = r[op.dst&31]
+				a = c.R[op.dst&31]
 				b = uint64(int64(op.imm))
 				c.lzOp, c.lzA, c.lzB = lzSub|3, a, b
 				if !(int64(a-b) < 0) {
-					x = 1
+					goto taken
 				}
 				break body
 			case opCmp64riJ12:
-				a = r[op.dst&31]
+				a = c.R[op.dst&31]
 				b = uint64(int64(op.imm))
 				c.lzOp, c.lzA, c.lzB = lzSub|3, a, b
 				if int64(a) < int64(b) {
-					x = 1
+					goto taken
 				}
 				break body
 			case opCmp64riJ13:
-				a = r[op.dst&31]
+				a = c.R[op.dst&31]
 				b = uint64(int64(op.imm))
 				c.lzOp, c.lzA, c.lzB = lzSub|3, a, b
 				if !(int64(a) < int64(b)) {
-					x = 1
+					goto taken
 				}
 				break body
 			case opCmp64riJ14:
-				a = r[op.dst&31]
+				a = c.R[op.dst&31]
 				b = uint64(int64(op.imm))
 				c.lzOp, c.lzA, c.lzB = lzSub|3, a, b
 				if int64(a) <= int64(b) {
-					x = 1
+					goto taken
 				}
 				break body
 			case opCmp64riJ15:
-				a = r[op.dst&31]
+				a = c.R[op.dst&31]
 				b = uint64(int64(op.imm))
 				c.lzOp, c.lzA, c.lzB = lzSub|3, a, b
 				if !(int64(a) <= int64(b)) {
-					x = 1
+					goto taken
 				}
 				break body
 			case opCmp64rmJ2:
-				ea = r[op.base&31] + r[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12)&tmask&(tlbMax-1)]
+				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
+				e := &t.e[(ea>>12)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-8 {
-					b = uint64(mem.Load64(ram, e.add+d))
+					b = uint64(mem.Load64(c.ram, e.add+d))
 				} else if b, ok = c.readSlow(ea, 8, c.mmu); !ok {
 					goto leave
 				}
-				a = r[op.dst&31]
+				a = c.R[op.dst&31]
 				c.lzOp, c.lzA, c.lzB = lzSub|3, a, b
 				if a < b {
-					x = 1
+					goto taken
 				}
 				break body
 			case opCmp64rmJ3:
-				ea = r[op.base&31] + r[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12)&tmask&(tlbMax-1)]
+				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
+				e := &t.e[(ea>>12)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-8 {
-					b = uint64(mem.Load64(ram, e.add+d))
+					b = uint64(mem.Load64(c.ram, e.add+d))
 				} else if b, ok = c.readSlow(ea, 8, c.mmu); !ok {
 					goto leave
 				}
-				a = r[op.dst&31]
+				a = c.R[op.dst&31]
 				c.lzOp, c.lzA, c.lzB = lzSub|3, a, b
 				if !(a < b) {
-					x = 1
+					goto taken
 				}
 				break body
 			case opCmp64rmJ4:
-				ea = r[op.base&31] + r[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12)&tmask&(tlbMax-1)]
+				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
+				e := &t.e[(ea>>12)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-8 {
-					b = uint64(mem.Load64(ram, e.add+d))
+					b = uint64(mem.Load64(c.ram, e.add+d))
 				} else if b, ok = c.readSlow(ea, 8, c.mmu); !ok {
 					goto leave
 				}
-				a = r[op.dst&31]
+				a = c.R[op.dst&31]
 				c.lzOp, c.lzA, c.lzB = lzSub|3, a, b
 				if a == b {
-					x = 1
+					goto taken
 				}
 				break body
 			case opCmp64rmJ5:
-				ea = r[op.base&31] + r[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12)&tmask&(tlbMax-1)]
+				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
+				e := &t.e[(ea>>12)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-8 {
-					b = uint64(mem.Load64(ram, e.add+d))
+					b = uint64(mem.Load64(c.ram, e.add+d))
 				} else if b, ok = c.readSlow(ea, 8, c.mmu); !ok {
 					goto leave
 				}
-				a = r[op.dst&31]
+				a = c.R[op.dst&31]
 				c.lzOp, c.lzA, c.lzB = lzSub|3, a, b
 				if !(a == b) {
-					x = 1
+					goto taken
 				}
 				break body
 			case opCmp64rmJ6:
-				ea = r[op.base&31] + r[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12)&tmask&(tlbMax-1)]
+				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
+				e := &t.e[(ea>>12)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-8 {
-					b = uint64(mem.Load64(ram, e.add+d))
+					b = uint64(mem.Load64(c.ram, e.add+d))
 				} else if b, ok = c.readSlow(ea, 8, c.mmu); !ok {
 					goto leave
 				}
-				a = r[op.dst&31]
+				a = c.R[op.dst&31]
 				c.lzOp, c.lzA, c.lzB = lzSub|3, a, b
 				if a <= b {
-					x = 1
+					goto taken
 				}
 				break body
 			case opCmp64rmJ7:
-				ea = r[op.base&31] + r[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12)&tmask&(tlbMax-1)]
+				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
+				e := &t.e[(ea>>12)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-8 {
-					b = uint64(mem.Load64(ram, e.add+d))
+					b = uint64(mem.Load64(c.ram, e.add+d))
 				} else if b, ok = c.readSlow(ea, 8, c.mmu); !ok {
 					goto leave
 				}
-				a = r[op.dst&31]
+				a = c.R[op.dst&31]
 				c.lzOp, c.lzA, c.lzB = lzSub|3, a, b
 				if !(a <= b) {
-					x = 1
+					goto taken
 				}
 				break body
 			case opCmp64rmJ8:
-				ea = r[op.base&31] + r[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12)&tmask&(tlbMax-1)]
+				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
+				e := &t.e[(ea>>12)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-8 {
-					b = uint64(mem.Load64(ram, e.add+d))
+					b = uint64(mem.Load64(c.ram, e.add+d))
 				} else if b, ok = c.readSlow(ea, 8, c.mmu); !ok {
 					goto leave
 				}
-				a = r[op.dst&31]
+				a = c.R[op.dst&31]
 				c.lzOp, c.lzA, c.lzB = lzSub|3, a, b
 				if int64(a-b) < 0 {
-					x = 1
+					goto taken
 				}
 				break body
 			case opCmp64rmJ9:
-				ea = r[op.base&31] + r[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12)&tmask&(tlbMax-1)]
+				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
+				e := &t.e[(ea>>12)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-8 {
-					b = uint64(mem.Load64(ram, e.add+d))
+					b = uint64(mem.Load64(c.ram, e.add+d))
 				} else if b, ok = c.readSlow(ea, 8, c.mmu); !ok {
 					goto leave
 				}
-				a = r[op.dst&31]
+				a = c.R[op.dst&31]
 				c.lzOp, c.lzA, c.lzB = lzSub|3, a, b
 				if !(int64(a-b) < 0) {
-					x = 1
+					goto taken
 				}
 				break body
 			case opCmp64rmJ12:
-				ea = r[op.base&31] + r[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12)&tmask&(tlbMax-1)]
+				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
+				e := &t.e[(ea>>12)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-8 {
-					b = uint64(mem.Load64(ram, e.add+d))
+					b = uint64(mem.Load64(c.ram, e.add+d))
 				} else if b, ok = c.readSlow(ea, 8, c.mmu); !ok {
 					goto leave
 				}
-				a = r[op.dst&31]
+				a = c.R[op.dst&31]
 				c.lzOp, c.lzA, c.lzB = lzSub|3, a, b
 				if int64(a) < int64(b) {
-					x = 1
+					goto taken
 				}
 				break body
 			case opCmp64rmJ13:
-				ea = r[op.base&31] + r[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12)&tmask&(tlbMax-1)]
+				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
+				e := &t.e[(ea>>12)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-8 {
-					b = uint64(mem.Load64(ram, e.add+d))
+					b = uint64(mem.Load64(c.ram, e.add+d))
 				} else if b, ok = c.readSlow(ea, 8, c.mmu); !ok {
 					goto leave
 				}
-				a = r[op.dst&31]
+				a = c.R[op.dst&31]
 				c.lzOp, c.lzA, c.lzB = lzSub|3, a, b
 				if !(int64(a) < int64(b)) {
-					x = 1
+					goto taken
 				}
 				break body
 			case opCmp64rmJ14:
-				ea = r[op.base&31] + r[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12)&tmask&(tlbMax-1)]
+				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
+				e := &t.e[(ea>>12)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-8 {
-					b = uint64(mem.Load64(ram, e.add+d))
+					b = uint64(mem.Load64(c.ram, e.add+d))
 				} else if b, ok = c.readSlow(ea, 8, c.mmu); !ok {
 					goto leave
 				}
-				a = r[op.dst&31]
+				a = c.R[op.dst&31]
 				c.lzOp, c.lzA, c.lzB = lzSub|3, a, b
 				if int64(a) <= int64(b) {
-					x = 1
+					goto taken
 				}
 				break body
 			case opCmp64rmJ15:
-				ea = r[op.base&31] + r[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12)&tmask&(tlbMax-1)]
+				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
+				e := &t.e[(ea>>12)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-8 {
-					b = uint64(mem.Load64(ram, e.add+d))
+					b = uint64(mem.Load64(c.ram, e.add+d))
 				} else if b, ok = c.readSlow(ea, 8, c.mmu); !ok {
 					goto leave
 				}
-				a = r[op.dst&31]
+				a = c.R[op.dst&31]
 				c.lzOp, c.lzA, c.lzB = lzSub|3, a, b
 				if !(int64(a) <= int64(b)) {
-					x = 1
+					goto taken
 				}
 				break body
 			case opCmp64mrJ2:
-				ea = r[op.base&31] + r[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12)&tmask&(tlbMax-1)]
+				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
+				e := &t.e[(ea>>12)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-8 {
-					a = uint64(mem.Load64(ram, e.add+d))
+					a = uint64(mem.Load64(c.ram, e.add+d))
 				} else if a, ok = c.readSlow(ea, 8, c.mmu); !ok {
 					goto leave
 				}
-				b = r[op.src&31]
+				b = c.R[op.src&31]
 				c.lzOp, c.lzA, c.lzB = lzSub|3, a, b
 				if a < b {
-					x = 1
+					goto taken
 				}
 				break body
 			case opCmp64mrJ3:
-				ea = r[op.base&31] + r[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12)&tmask&(tlbMax-1)]
+				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
+				e := &t.e[(ea>>12)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-8 {
-					a = uint64(mem.Load64(ram, e.add+d))
+					a = uint64(mem.Load64(c.ram, e.add+d))
 				} else if a, ok = c.readSlow(ea, 8, c.mmu); !ok {
 					goto leave
 				}
-				b = r[op.src&31]
+				b = c.R[op.src&31]
 				c.lzOp, c.lzA, c.lzB = lzSub|3, a, b
 				if !(a < b) {
-					x = 1
+					goto taken
 				}
 				break body
 			case opCmp64mrJ4:
-				ea = r[op.base&31] + r[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12)&tmask&(tlbMax-1)]
+				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
+				e := &t.e[(ea>>12)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-8 {
-					a = uint64(mem.Load64(ram, e.add+d))
+					a = uint64(mem.Load64(c.ram, e.add+d))
 				} else if a, ok = c.readSlow(ea, 8, c.mmu); !ok {
 					goto leave
 				}
-				b = r[op.src&31]
+				b = c.R[op.src&31]
 				c.lzOp, c.lzA, c.lzB = lzSub|3, a, b
 				if a == b {
-					x = 1
+					goto taken
 				}
 				break body
 			case opCmp64mrJ5:
-				ea = r[op.base&31] + r[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12)&tmask&(tlbMax-1)]
+				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
+				e := &t.e[(ea>>12)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-8 {
-					a = uint64(mem.Load64(ram, e.add+d))
+					a = uint64(mem.Load64(c.ram, e.add+d))
 				} else if a, ok = c.readSlow(ea, 8, c.mmu); !ok {
 					goto leave
 				}
-				b = r[op.src&31]
+				b = c.R[op.src&31]
 				c.lzOp, c.lzA, c.lzB = lzSub|3, a, b
 				if !(a == b) {
-					x = 1
+					goto taken
 				}
 				break body
 			case opCmp64mrJ6:
-				ea = r[op.base&31] + r[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12)&tmask&(tlbMax-1)]
+				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
+				e := &t.e[(ea>>12)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-8 {
-					a = uint64(mem.Load64(ram, e.add+d))
+					a = uint64(mem.Load64(c.ram, e.add+d))
 				} else if a, ok = c.readSlow(ea, 8, c.mmu); !ok {
 					goto leave
 				}
-				b = r[op.src&31]
+				b = c.R[op.src&31]
 				c.lzOp, c.lzA, c.lzB = lzSub|3, a, b
 				if a <= b {
-					x = 1
+					goto taken
 				}
 				break body
 			case opCmp64mrJ7:
-				ea = r[op.base&31] + r[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12)&tmask&(tlbMax-1)]
+				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
+				e := &t.e[(ea>>12)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-8 {
-					a = uint64(mem.Load64(ram, e.add+d))
+					a = uint64(mem.Load64(c.ram, e.add+d))
 				} else if a, ok = c.readSlow(ea, 8, c.mmu); !ok {
 					goto leave
 				}
-				b = r[op.src&31]
+				b = c.R[op.src&31]
 				c.lzOp, c.lzA, c.lzB = lzSub|3, a, b
 				if !(a <= b) {
-					x = 1
+					goto taken
 				}
 				break body
 			case opCmp64mrJ8:
-				ea = r[op.base&31] + r[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12)&tmask&(tlbMax-1)]
+				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
+				e := &t.e[(ea>>12)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-8 {
-					a = uint64(mem.Load64(ram, e.add+d))
+					a = uint64(mem.Load64(c.ram, e.add+d))
 				} else if a, ok = c.readSlow(ea, 8, c.mmu); !ok {
 					goto leave
 				}
-				b = r[op.src&31]
+				b = c.R[op.src&31]
 				c.lzOp, c.lzA, c.lzB = lzSub|3, a, b
 				if int64(a-b) < 0 {
-					x = 1
+					goto taken
 				}
 				break body
 			case opCmp64mrJ9:
-				ea = r[op.base&31] + r[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12)&tmask&(tlbMax-1)]
+				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
+				e := &t.e[(ea>>12)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-8 {
-					a = uint64(mem.Load64(ram, e.add+d))
+					a = uint64(mem.Load64(c.ram, e.add+d))
 				} else if a, ok = c.readSlow(ea, 8, c.mmu); !ok {
 					goto leave
 				}
-				b = r[op.src&31]
+				b = c.R[op.src&31]
 				c.lzOp, c.lzA, c.lzB = lzSub|3, a, b
 				if !(int64(a-b) < 0) {
-					x = 1
+					goto taken
 				}
 				break body
 			case opCmp64mrJ12:
-				ea = r[op.base&31] + r[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12)&tmask&(tlbMax-1)]
+				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
+				e := &t.e[(ea>>12)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-8 {
-					a = uint64(mem.Load64(ram, e.add+d))
+					a = uint64(mem.Load64(c.ram, e.add+d))
 				} else if a, ok = c.readSlow(ea, 8, c.mmu); !ok {
 					goto leave
 				}
-				b = r[op.src&31]
+				b = c.R[op.src&31]
 				c.lzOp, c.lzA, c.lzB = lzSub|3, a, b
 				if int64(a) < int64(b) {
-					x = 1
+					goto taken
 				}
 				break body
 			case opCmp64mrJ13:
-				ea = r[op.base&31] + r[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12)&tmask&(tlbMax-1)]
+				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
+				e := &t.e[(ea>>12)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-8 {
-					a = uint64(mem.Load64(ram, e.add+d))
+					a = uint64(mem.Load64(c.ram, e.add+d))
 				} else if a, ok = c.readSlow(ea, 8, c.mmu); !ok {
 					goto leave
 				}
-				b = r[op.src&31]
+				b = c.R[op.src&31]
 				c.lzOp, c.lzA, c.lzB = lzSub|3, a, b
 				if !(int64(a) < int64(b)) {
-					x = 1
+					goto taken
 				}
 				break body
 			case opCmp64mrJ14:
-				ea = r[op.base&31] + r[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12)&tmask&(tlbMax-1)]
+				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
+				e := &t.e[(ea>>12)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-8 {
-					a = uint64(mem.Load64(ram, e.add+d))
+					a = uint64(mem.Load64(c.ram, e.add+d))
 				} else if a, ok = c.readSlow(ea, 8, c.mmu); !ok {
 					goto leave
 				}
-				b = r[op.src&31]
+				b = c.R[op.src&31]
 				c.lzOp, c.lzA, c.lzB = lzSub|3, a, b
 				if int64(a) <= int64(b) {
-					x = 1
+					goto taken
 				}
 				break body
 			case opCmp64mrJ15:
-				ea = r[op.base&31] + r[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12)&tmask&(tlbMax-1)]
+				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
+				e := &t.e[(ea>>12)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-8 {
-					a = uint64(mem.Load64(ram, e.add+d))
+					a = uint64(mem.Load64(c.ram, e.add+d))
 				} else if a, ok = c.readSlow(ea, 8, c.mmu); !ok {
 					goto leave
 				}
-				b = r[op.src&31]
+				b = c.R[op.src&31]
 				c.lzOp, c.lzA, c.lzB = lzSub|3, a, b
 				if !(int64(a) <= int64(b)) {
-					x = 1
+					goto taken
 				}
 				break body
 			case opCmp64miJ2:
-				ea = r[op.base&31] + r[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12)&tmask&(tlbMax-1)]
+				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
+				e := &t.e[(ea>>12)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-8 {
-					a = uint64(mem.Load64(ram, e.add+d))
+					a = uint64(mem.Load64(c.ram, e.add+d))
 				} else if a, ok = c.readSlow(ea, 8, c.mmu); !ok {
 					goto leave
 				}
 				b = uint64(int64(op.imm))
 				c.lzOp, c.lzA, c.lzB = lzSub|3, a, b
 				if a < b {
-					x = 1
+					goto taken
 				}
 				break body
 			case opCmp64miJ3:
-				ea = r[op.base&31] + r[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12)&tmask&(tlbMax-1)]
+				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
+				e := &t.e[(ea>>12)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-8 {
-					a = uint64(mem.Load64(ram, e.add+d))
+					a = uint64(mem.Load64(c.ram, e.add+d))
 				} else if a, ok = c.readSlow(ea, 8, c.mmu); !ok {
 					goto leave
 				}
 				b = uint64(int64(op.imm))
 				c.lzOp, c.lzA, c.lzB = lzSub|3, a, b
 				if !(a < b) {
-					x = 1
+					goto taken
 				}
 				break body
 			case opCmp64miJ4:
-				ea = r[op.base&31] + r[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12)&tmask&(tlbMax-1)]
+				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
+				e := &t.e[(ea>>12)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-8 {
-					a = uint64(mem.Load64(ram, e.add+d))
+					a = uint64(mem.Load64(c.ram, e.add+d))
 				} else if a, ok = c.readSlow(ea, 8, c.mmu); !ok {
 					goto leave
 				}
 				b = uint64(int64(op.imm))
 				c.lzOp, c.lzA, c.lzB = lzSub|3, a, b
 				if a == b {
-					x = 1
+					goto taken
 				}
 				break body
 			case opCmp64miJ5:
-				ea = r[op.base&31] + r[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12)&tmask&(tlbMax-1)]
+				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
+				e := &t.e[(ea>>12)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-8 {
-					a = uint64(mem.Load64(ram, e.add+d))
+					a = uint64(mem.Load64(c.ram, e.add+d))
 				} else if a, ok = c.readSlow(ea, 8, c.mmu); !ok {
 					goto leave
 				}
 				b = uint64(int64(op.imm))
 				c.lzOp, c.lzA, c.lzB = lzSub|3, a, b
 				if !(a == b) {
-					x = 1
+					goto taken
 				}
 				break body
 			case opCmp64miJ6:
-				ea = r[op.base&31] + r[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12)&tmask&(tlbMax-1)]
+				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
+				e := &t.e[(ea>>12)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-8 {
-					a = uint64(mem.Load64(ram, e.add+d))
+					a = uint64(mem.Load64(c.ram, e.add+d))
 				} else if a, ok = c.readSlow(ea, 8, c.mmu); !ok {
 					goto leave
 				}
 				b = uint64(int64(op.imm))
 				c.lzOp, c.lzA, c.lzB = lzSub|3, a, b
 				if a <= b {
-					x = 1
+					goto taken
 				}
 				break body
 			case opCmp64miJ7:
-				ea = r[op.base&31] + r[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12)&tmask&(tlbMax-1)]
+				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
+				e := &t.e[(ea>>12)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-8 {
-					a = uint64(mem.Load64(ram, e.add+d))
+					a = uint64(mem.Load64(c.ram, e.add+d))
 				} else if a, ok = c.readSlow(ea, 8, c.mmu); !ok {
 					goto leave
 				}
 				b = uint64(int64(op.imm))
 				c.lzOp, c.lzA, c.lzB = lzSub|3, a, b
 				if !(a <= b) {
-					x = 1
+					goto taken
 				}
 				break body
 			case opCmp64miJ8:
-				ea = r[op.base&31] + r[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12)&tmask&(tlbMax-1)]
+				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
+				e := &t.e[(ea>>12)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-8 {
-					a = uint64(mem.Load64(ram, e.add+d))
+					a = uint64(mem.Load64(c.ram, e.add+d))
 				} else if a, ok = c.readSlow(ea, 8, c.mmu); !ok {
 					goto leave
 				}
 				b = uint64(int64(op.imm))
 				c.lzOp, c.lzA, c.lzB = lzSub|3, a, b
 				if int64(a-b) < 0 {
-					x = 1
+					goto taken
 				}
 				break body
 			case opCmp64miJ9:
-				ea = r[op.base&31] + r[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12)&tmask&(tlbMax-1)]
+				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
+				e := &t.e[(ea>>12)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-8 {
-					a = uint64(mem.Load64(ram, e.add+d))
+					a = uint64(mem.Load64(c.ram, e.add+d))
 				} else if a, ok = c.readSlow(ea, 8, c.mmu); !ok {
 					goto leave
 				}
 				b = uint64(int64(op.imm))
 				c.lzOp, c.lzA, c.lzB = lzSub|3, a, b
 				if !(int64(a-b) < 0) {
-					x = 1
+					goto taken
 				}
 				break body
 			case opCmp64miJ12:
-				ea = r[op.base&31] + r[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12)&tmask&(tlbMax-1)]
+				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
+				e := &t.e[(ea>>12)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-8 {
-					a = uint64(mem.Load64(ram, e.add+d))
+					a = uint64(mem.Load64(c.ram, e.add+d))
 				} else if a, ok = c.readSlow(ea, 8, c.mmu); !ok {
 					goto leave
 				}
 				b = uint64(int64(op.imm))
 				c.lzOp, c.lzA, c.lzB = lzSub|3, a, b
 				if int64(a) < int64(b) {
-					x = 1
+					goto taken
 				}
 				break body
 			case opCmp64miJ13:
-				ea = r[op.base&31] + r[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12)&tmask&(tlbMax-1)]
+				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
+				e := &t.e[(ea>>12)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-8 {
-					a = uint64(mem.Load64(ram, e.add+d))
+					a = uint64(mem.Load64(c.ram, e.add+d))
 				} else if a, ok = c.readSlow(ea, 8, c.mmu); !ok {
 					goto leave
 				}
 				b = uint64(int64(op.imm))
 				c.lzOp, c.lzA, c.lzB = lzSub|3, a, b
 				if !(int64(a) < int64(b)) {
-					x = 1
+					goto taken
 				}
 				break body
 			case opCmp64miJ14:
-				ea = r[op.base&31] + r[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12)&tmask&(tlbMax-1)]
+				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
+				e := &t.e[(ea>>12)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-8 {
-					a = uint64(mem.Load64(ram, e.add+d))
+					a = uint64(mem.Load64(c.ram, e.add+d))
 				} else if a, ok = c.readSlow(ea, 8, c.mmu); !ok {
 					goto leave
 				}
 				b = uint64(int64(op.imm))
 				c.lzOp, c.lzA, c.lzB = lzSub|3, a, b
 				if int64(a) <= int64(b) {
-					x = 1
+					goto taken
 				}
 				break body
 			case opCmp64miJ15:
-				ea = r[op.base&31] + r[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12)&tmask&(tlbMax-1)]
+				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
+				e := &t.e[(ea>>12)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-8 {
-					a = uint64(mem.Load64(ram, e.add+d))
+					a = uint64(mem.Load64(c.ram, e.add+d))
 				} else if a, ok = c.readSlow(ea, 8, c.mmu); !ok {
 					goto leave
 				}
 				b = uint64(int64(op.imm))
 				c.lzOp, c.lzA, c.lzB = lzSub|3, a, b
 				if !(int64(a) <= int64(b)) {
-					x = 1
+					goto taken
 				}
 				break body
 			case opTest8rrJ2:
-				a = r[op.dst&31] & 0xff
-				b = r[op.src&31] & 0xff
+				a = c.R[op.dst&31] & 0xff
+				b = c.R[op.src&31] & 0xff
 				v = a & b
 				c.lzOp, c.lzA, c.lzB = lzLogic|0, v, 0
 				if false {
-					x = 1
+					goto taken
 				}
 				break body
 			case opTest8rrJ3:
-				a = r[op.dst&31] & 0xff
-				b = r[op.src&31] & 0xff
+				a = c.R[op.dst&31] & 0xff
+				b = c.R[op.src&31] & 0xff
 				v = a & b
 				c.lzOp, c.lzA, c.lzB = lzLogic|0, v, 0
 				if !(false) {
-					x = 1
+					goto taken
 				}
 				break body
 			case opTest8rrJ4:
-				a = r[op.dst&31] & 0xff
-				b = r[op.src&31] & 0xff
+				a = c.R[op.dst&31] & 0xff
+				b = c.R[op.src&31] & 0xff
 				v = a & b
 				c.lzOp, c.lzA, c.lzB = lzLogic|0, v, 0
 				if v == 0 {
-					x = 1
+					goto taken
 				}
 				break body
 			case opTest8rrJ5:
-				a = r[op.dst&31] & 0xff
-				b = r[op.src&31] & 0xff
+				a = c.R[op.dst&31] & 0xff
+				b = c.R[op.src&31] & 0xff
 				v = a & b
 				c.lzOp, c.lzA, c.lzB = lzLogic|0, v, 0
 				if !(v == 0) {
-					x = 1
+					goto taken
 				}
 				break body
 			case opTest8rrJ6:
-				a = r[op.dst&31] & 0xff
-				b = r[op.src&31] & 0xff
+				a = c.R[op.dst&31] & 0xff
+				b = c.R[op.src&31] & 0xff
 				v = a & b
 				c.lzOp, c.lzA, c.lzB = lzLogic|0, v, 0
 				if v == 0 {
-					x = 1
+					goto taken
 				}
 				break body
 			case opTest8rrJ7:
-				a = r[op.dst&31] & 0xff
-				b = r[op.src&31] & 0xff
+				a = c.R[op.dst&31] & 0xff
+				b = c.R[op.src&31] & 0xff
 				v = a & b
 				c.lzOp, c.lzA, c.lzB = lzLogic|0, v, 0
 				if !(v == 0) {
-					x = 1
+					goto taken
 				}
 				break body
 			case opTest8rrJ8:
-				a = r[op.dst&31] & 0xff
-				b = r[op.src&31] & 0xff
+				a = c.R[op.dst&31] & 0xff
+				b = c.R[op.src&31] & 0xff
 				v = a & b
 				c.lzOp, c.lzA, c.lzB = lzLogic|0, v, 0
 				if int8(v) < 0 {
-					x = 1
+					goto taken
 				}
 				break body
 			case opTest8rrJ9:
-				a = r[op.dst&31] & 0xff
-				b = r[op.src&31] & 0xff
+				a = c.R[op.dst&31] & 0xff
+				b = c.R[op.src&31] & 0xff
 				v = a & b
 				c.lzOp, c.lzA, c.lzB = lzLogic|0, v, 0
 				if !(int8(v) < 0) {
-					x = 1
+					goto taken
 				}
 				break body
 			case opTest8rrJ12:
-				a = r[op.dst&31] & 0xff
-				b = r[op.src&31] & 0xff
+				a = c.R[op.dst&31] & 0xff
+				b = c.R[op.src&31] & 0xff
 				v = a & b
 				c.lzOp, c.lzA, c.lzB = lzLogic|0, v, 0
 				if int8(v) < 0 {
-					x = 1
+					goto taken
 				}
 				break body
 			case opTest8rrJ13:
-				a = r[op.dst&31] & 0xff
-				b = r[op.src&31] & 0xff
+				a = c.R[op.dst&31] & 0xff
+				b = c.R[op.src&31] & 0xff
 				v = a & b
 				c.lzOp, c.lzA, c.lzB = lzLogic|0, v, 0
 				if !(int8(v) < 0) {
-					x = 1
+					goto taken
 				}
 				break body
 			case opTest8rrJ14:
-				a = r[op.dst&31] & 0xff
-				b = r[op.src&31] & 0xff
+				a = c.R[op.dst&31] & 0xff
+				b = c.R[op.src&31] & 0xff
 				v = a & b
 				c.lzOp, c.lzA, c.lzB = lzLogic|0, v, 0
 				if int8(v) <= 0 {
-					x = 1
+					goto taken
 				}
 				break body
 			case opTest8rrJ15:
-				a = r[op.dst&31] & 0xff
-				b = r[op.src&31] & 0xff
+				a = c.R[op.dst&31] & 0xff
+				b = c.R[op.src&31] & 0xff
 				v = a & b
 				c.lzOp, c.lzA, c.lzB = lzLogic|0, v, 0
 				if !(int8(v) <= 0) {
-					x = 1
+					goto taken
 				}
 				break body
 			case opTest8riJ2:
-				a = r[op.dst&31] & 0xff
+				a = c.R[op.dst&31] & 0xff
 				b = (uint64(int64(op.imm))) & 0xff
 				v = a & b
 				c.lzOp, c.lzA, c.lzB = lzLogic|0, v, 0
 				if false {
-					x = 1
+					goto taken
 				}
 				break body
 			case opTest8riJ3:
-				a = r[op.dst&31] & 0xff
+				a = c.R[op.dst&31] & 0xff
 				b = (uint64(int64(op.imm))) & 0xff
 				v = a & b
 				c.lzOp, c.lzA, c.lzB = lzLogic|0, v, 0
 				if !(false) {
-					x = 1
+					goto taken
 				}
 				break body
 			case opTest8riJ4:
-				a = r[op.dst&31] & 0xff
+				a = c.R[op.dst&31] & 0xff
 				b = (uint64(int64(op.imm))) & 0xff
 				v = a & b
 				c.lzOp, c.lzA, c.lzB = lzLogic|0, v, 0
 				if v == 0 {
-					x = 1
+					goto taken
 				}
 				break body
 			case opTest8riJ5:
-				a = r[op.dst&31] & 0xff
+				a = c.R[op.dst&31] & 0xff
 				b = (uint64(int64(op.imm))) & 0xff
 				v = a & b
 				c.lzOp, c.lzA, c.lzB = lzLogic|0, v, 0
 				if !(v == 0) {
-					x = 1
+					goto taken
 				}
 				break body
 			case opTest8riJ6:
-				a = r[op.dst&31] & 0xff
+				a = c.R[op.dst&31] & 0xff
 				b = (uint64(int64(op.imm))) & 0xff
 				v = a & b
 				c.lzOp, c.lzA, c.lzB = lzLogic|0, v, 0
 				if v == 0 {
-					x = 1
+					goto taken
 				}
 				break body
 			case opTest8riJ7:
-				a = r[op.dst&31] & 0xff
+				a = c.R[op.dst&31] & 0xff
 				b = (uint64(int64(op.imm))) & 0xff
 				v = a & b
 				c.lzOp, c.lzA, c.lzB = lzLogic|0, v, 0
 				if !(v == 0) {
-					x = 1
+					goto taken
 				}
 				break body
 			case opTest8riJ8:
-				a = r[op.dst&31] & 0xff
+				a = c.R[op.dst&31] & 0xff
 				b = (uint64(int64(op.imm))) & 0xff
 				v = a & b
 				c.lzOp, c.lzA, c.lzB = lzLogic|0, v, 0
 				if int8(v) < 0 {
-					x = 1
+					goto taken
 				}
 				break body
 			case opTest8riJ9:
-				a = r[op.dst&31] & 0xff
+				a = c.R[op.dst&31] & 0xff
 				b = (uint64(int64(op.imm))) & 0xff
 				v = a & b
 				c.lzOp, c.lzA, c.lzB = lzLogic|0, v, 0
 				if !(int8(v) < 0) {
-					x = 1
+					goto taken
 				}
 				break body
 			case opTest8riJ12:
-				a = r[op.dst&31] & 0xff
+				a = c.R[op.dst&31] & 0xff
 				b = (uint64(int64(op.imm))) & 0xff
 				v = a & b
 				c.lzOp, c.lzA, c.lzB = lzLogic|0, v, 0
 				if int8(v) < 0 {
-					x = 1
+					goto taken
 				}
 				break body
 			case opTest8riJ13:
-				a = r[op.dst&31] & 0xff
+				a = c.R[op.dst&31] & 0xff
 				b = (uint64(int64(op.imm))) & 0xff
 				v = a & b
 				c.lzOp, c.lzA, c.lzB = lzLogic|0, v, 0
 				if !(int8(v) < 0) {
-					x = 1
+					goto taken
 				}
 				break body
 			case opTest8riJ14:
-				a = r[op.dst&31] & 0xff
+				a = c.R[op.dst&31] & 0xff
 				b = (uint64(int64(op.imm))) & 0xff
 				v = a & b
 				c.lzOp, c.lzA, c.lzB = lzLogic|0, v, 0
 				if int8(v) <= 0 {
-					x = 1
+					goto taken
 				}
 				break body
 			case opTest8riJ15:
-				a = r[op.dst&31] & 0xff
+				a = c.R[op.dst&31] & 0xff
 				b = (uint64(int64(op.imm))) & 0xff
 				v = a & b
 				c.lzOp, c.lzA, c.lzB = lzLogic|0, v, 0
 				if !(int8(v) <= 0) {
-					x = 1
+					goto taken
 				}
 				break body
 			case opTest8miJ2:
-				ea = r[op.base&31] + r[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12)&tmask&(tlbMax-1)]
+				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
+				e := &t.e[(ea>>12)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-1 {
-					a = uint64(ram[e.add+d])
+					a = uint64(c.ram[e.add+d])
 				} else if a, ok = c.readSlow(ea, 1, c.mmu); !ok {
 					goto leave
 				}
@@ -6082,14 +6075,14 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 				v = a & b
 				c.lzOp, c.lzA, c.lzB = lzLogic|0, v, 0
 				if false {
-					x = 1
+					goto taken
 				}
 				break body
 			case opTest8miJ3:
-				ea = r[op.base&31] + r[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12)&tmask&(tlbMax-1)]
+				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
+				e := &t.e[(ea>>12)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-1 {
-					a = uint64(ram[e.add+d])
+					a = uint64(c.ram[e.add+d])
 				} else if a, ok = c.readSlow(ea, 1, c.mmu); !ok {
 					goto leave
 				}
@@ -6097,14 +6090,14 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 				v = a & b
 				c.lzOp, c.lzA, c.lzB = lzLogic|0, v, 0
 				if !(false) {
-					x = 1
+					goto taken
 				}
 				break body
 			case opTest8miJ4:
-				ea = r[op.base&31] + r[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12)&tmask&(tlbMax-1)]
+				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
+				e := &t.e[(ea>>12)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-1 {
-					a = uint64(ram[e.add+d])
+					a = uint64(c.ram[e.add+d])
 				} else if a, ok = c.readSlow(ea, 1, c.mmu); !ok {
 					goto leave
 				}
@@ -6112,14 +6105,14 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 				v = a & b
 				c.lzOp, c.lzA, c.lzB = lzLogic|0, v, 0
 				if v == 0 {
-					x = 1
+					goto taken
 				}
 				break body
 			case opTest8miJ5:
-				ea = r[op.base&31] + r[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12)&tmask&(tlbMax-1)]
+				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
+				e := &t.e[(ea>>12)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-1 {
-					a = uint64(ram[e.add+d])
+					a = uint64(c.ram[e.add+d])
 				} else if a, ok = c.readSlow(ea, 1, c.mmu); !ok {
 					goto leave
 				}
@@ -6127,14 +6120,14 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 				v = a & b
 				c.lzOp, c.lzA, c.lzB = lzLogic|0, v, 0
 				if !(v == 0) {
-					x = 1
+					goto taken
 				}
 				break body
 			case opTest8miJ6:
-				ea = r[op.base&31] + r[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12)&tmask&(tlbMax-1)]
+				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
+				e := &t.e[(ea>>12)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-1 {
-					a = uint64(ram[e.add+d])
+					a = uint64(c.ram[e.add+d])
 				} else if a, ok = c.readSlow(ea, 1, c.mmu); !ok {
 					goto leave
 				}
@@ -6142,14 +6135,14 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 				v = a & b
 				c.lzOp, c.lzA, c.lzB = lzLogic|0, v, 0
 				if v == 0 {
-					x = 1
+					goto taken
 				}
 				break body
 			case opTest8miJ7:
-				ea = r[op.base&31] + r[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12)&tmask&(tlbMax-1)]
+				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
+				e := &t.e[(ea>>12)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-1 {
-					a = uint64(ram[e.add+d])
+					a = uint64(c.ram[e.add+d])
 				} else if a, ok = c.readSlow(ea, 1, c.mmu); !ok {
 					goto leave
 				}
@@ -6157,14 +6150,14 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 				v = a & b
 				c.lzOp, c.lzA, c.lzB = lzLogic|0, v, 0
 				if !(v == 0) {
-					x = 1
+					goto taken
 				}
 				break body
 			case opTest8miJ8:
-				ea = r[op.base&31] + r[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12)&tmask&(tlbMax-1)]
+				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
+				e := &t.e[(ea>>12)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-1 {
-					a = uint64(ram[e.add+d])
+					a = uint64(c.ram[e.add+d])
 				} else if a, ok = c.readSlow(ea, 1, c.mmu); !ok {
 					goto leave
 				}
@@ -6172,14 +6165,14 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 				v = a & b
 				c.lzOp, c.lzA, c.lzB = lzLogic|0, v, 0
 				if int8(v) < 0 {
-					x = 1
+					goto taken
 				}
 				break body
 			case opTest8miJ9:
-				ea = r[op.base&31] + r[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12)&tmask&(tlbMax-1)]
+				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
+				e := &t.e[(ea>>12)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-1 {
-					a = uint64(ram[e.add+d])
+					a = uint64(c.ram[e.add+d])
 				} else if a, ok = c.readSlow(ea, 1, c.mmu); !ok {
 					goto leave
 				}
@@ -6187,14 +6180,14 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 				v = a & b
 				c.lzOp, c.lzA, c.lzB = lzLogic|0, v, 0
 				if !(int8(v) < 0) {
-					x = 1
+					goto taken
 				}
 				break body
 			case opTest8miJ12:
-				ea = r[op.base&31] + r[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12)&tmask&(tlbMax-1)]
+				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
+				e := &t.e[(ea>>12)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-1 {
-					a = uint64(ram[e.add+d])
+					a = uint64(c.ram[e.add+d])
 				} else if a, ok = c.readSlow(ea, 1, c.mmu); !ok {
 					goto leave
 				}
@@ -6202,14 +6195,14 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 				v = a & b
 				c.lzOp, c.lzA, c.lzB = lzLogic|0, v, 0
 				if int8(v) < 0 {
-					x = 1
+					goto taken
 				}
 				break body
 			case opTest8miJ13:
-				ea = r[op.base&31] + r[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12)&tmask&(tlbMax-1)]
+				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
+				e := &t.e[(ea>>12)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-1 {
-					a = uint64(ram[e.add+d])
+					a = uint64(c.ram[e.add+d])
 				} else if a, ok = c.readSlow(ea, 1, c.mmu); !ok {
 					goto leave
 				}
@@ -6217,14 +6210,14 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 				v = a & b
 				c.lzOp, c.lzA, c.lzB = lzLogic|0, v, 0
 				if !(int8(v) < 0) {
-					x = 1
+					goto taken
 				}
 				break body
 			case opTest8miJ14:
-				ea = r[op.base&31] + r[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12)&tmask&(tlbMax-1)]
+				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
+				e := &t.e[(ea>>12)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-1 {
-					a = uint64(ram[e.add+d])
+					a = uint64(c.ram[e.add+d])
 				} else if a, ok = c.readSlow(ea, 1, c.mmu); !ok {
 					goto leave
 				}
@@ -6232,14 +6225,14 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 				v = a & b
 				c.lzOp, c.lzA, c.lzB = lzLogic|0, v, 0
 				if int8(v) <= 0 {
-					x = 1
+					goto taken
 				}
 				break body
 			case opTest8miJ15:
-				ea = r[op.base&31] + r[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12)&tmask&(tlbMax-1)]
+				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
+				e := &t.e[(ea>>12)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-1 {
-					a = uint64(ram[e.add+d])
+					a = uint64(c.ram[e.add+d])
 				} else if a, ok = c.readSlow(ea, 1, c.mmu); !ok {
 					goto leave
 				}
@@ -6247,230 +6240,230 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 				v = a & b
 				c.lzOp, c.lzA, c.lzB = lzLogic|0, v, 0
 				if !(int8(v) <= 0) {
-					x = 1
+					goto taken
 				}
 				break body
 			case opTest32rrJ2:
-				a = uint64(uint32(r[op.dst&31]))
-				b = uint64(uint32(r[op.src&31]))
+				a = uint64(uint32(c.R[op.dst&31]))
+				b = uint64(uint32(c.R[op.src&31]))
 				v = a & b
 				c.lzOp, c.lzA, c.lzB = lzLogic|2, v, 0
 				if false {
-					x = 1
+					goto taken
 				}
 				break body
 			case opTest32rrJ3:
-				a = uint64(uint32(r[op.dst&31]))
-				b = uint64(uint32(r[op.src&31]))
+				a = uint64(uint32(c.R[op.dst&31]))
+				b = uint64(uint32(c.R[op.src&31]))
 				v = a & b
 				c.lzOp, c.lzA, c.lzB = lzLogic|2, v, 0
 				if !(false) {
-					x = 1
+					goto taken
 				}
 				break body
 			case opTest32rrJ4:
-				a = uint64(uint32(r[op.dst&31]))
-				b = uint64(uint32(r[op.src&31]))
+				a = uint64(uint32(c.R[op.dst&31]))
+				b = uint64(uint32(c.R[op.src&31]))
 				v = a & b
 				c.lzOp, c.lzA, c.lzB = lzLogic|2, v, 0
 				if v == 0 {
-					x = 1
+					goto taken
 				}
 				break body
 			case opTest32rrJ5:
-				a = uint64(uint32(r[op.dst&31]))
-				b = uint64(uint32(r[op.src&31]))
+				a = uint64(uint32(c.R[op.dst&31]))
+				b = uint64(uint32(c.R[op.src&31]))
 				v = a & b
 				c.lzOp, c.lzA, c.lzB = lzLogic|2, v, 0
 				if !(v == 0) {
-					x = 1
+					goto taken
 				}
 				break body
 			case opTest32rrJ6:
-				a = uint64(uint32(r[op.dst&31]))
-				b = uint64(uint32(r[op.src&31]))
+				a = uint64(uint32(c.R[op.dst&31]))
+				b = uint64(uint32(c.R[op.src&31]))
 				v = a & b
 				c.lzOp, c.lzA, c.lzB = lzLogic|2, v, 0
 				if v == 0 {
-					x = 1
+					goto taken
 				}
 				break body
 			case opTest32rrJ7:
-				a = uint64(uint32(r[op.dst&31]))
-				b = uint64(uint32(r[op.src&31]))
+				a = uint64(uint32(c.R[op.dst&31]))
+				b = uint64(uint32(c.R[op.src&31]))
 				v = a & b
 				c.lzOp, c.lzA, c.lzB = lzLogic|2, v, 0
 				if !(v == 0) {
-					x = 1
+					goto taken
 				}
 				break body
 			case opTest32rrJ8:
-				a = uint64(uint32(r[op.dst&31]))
-				b = uint64(uint32(r[op.src&31]))
+				a = uint64(uint32(c.R[op.dst&31]))
+				b = uint64(uint32(c.R[op.src&31]))
 				v = a & b
 				c.lzOp, c.lzA, c.lzB = lzLogic|2, v, 0
 				if int32(v) < 0 {
-					x = 1
+					goto taken
 				}
 				break body
 			case opTest32rrJ9:
-				a = uint64(uint32(r[op.dst&31]))
-				b = uint64(uint32(r[op.src&31]))
+				a = uint64(uint32(c.R[op.dst&31]))
+				b = uint64(uint32(c.R[op.src&31]))
 				v = a & b
 				c.lzOp, c.lzA, c.lzB = lzLogic|2, v, 0
 				if !(int32(v) < 0) {
-					x = 1
+					goto taken
 				}
 				break body
 			case opTest32rrJ12:
-				a = uint64(uint32(r[op.dst&31]))
-				b = uint64(uint32(r[op.src&31]))
+				a = uint64(uint32(c.R[op.dst&31]))
+				b = uint64(uint32(c.R[op.src&31]))
 				v = a & b
 				c.lzOp, c.lzA, c.lzB = lzLogic|2, v, 0
 				if int32(v) < 0 {
-					x = 1
+					goto taken
 				}
 				break body
 			case opTest32rrJ13:
-				a = uint64(uint32(r[op.dst&31]))
-				b = uint64(uint32(r[op.src&31]))
+				a = uint64(uint32(c.R[op.dst&31]))
+				b = uint64(uint32(c.R[op.src&31]))
 				v = a & b
 				c.lzOp, c.lzA, c.lzB = lzLogic|2, v, 0
 				if !(int32(v) < 0) {
-					x = 1
+					goto taken
 				}
 				break body
 			case opTest32rrJ14:
-				a = uint64(uint32(r[op.dst&31]))
-				b = uint64(uint32(r[op.src&31]))
+				a = uint64(uint32(c.R[op.dst&31]))
+				b = uint64(uint32(c.R[op.src&31]))
 				v = a & b
 				c.lzOp, c.lzA, c.lzB = lzLogic|2, v, 0
 				if int32(v) <= 0 {
-					x = 1
+					goto taken
 				}
 				break body
 			case opTest32rrJ15:
-				a = uint64(uint32(r[op.dst&31]))
-				b = uint64(uint32(r[op.src&31]))
+				a = uint64(uint32(c.R[op.dst&31]))
+				b = uint64(uint32(c.R[op.src&31]))
 				v = a & b
 				c.lzOp, c.lzA, c.lzB = lzLogic|2, v, 0
 				if !(int32(v) <= 0) {
-					x = 1
+					goto taken
 				}
 				break body
 			case opTest32riJ2:
-				a = uint64(uint32(r[op.dst&31]))
+				a = uint64(uint32(c.R[op.dst&31]))
 				b = uint64(uint32(uint64(int64(op.imm))))
 				v = a & b
 				c.lzOp, c.lzA, c.lzB = lzLogic|2, v, 0
 				if false {
-					x = 1
+					goto taken
 				}
 				break body
 			case opTest32riJ3:
-				a = uint64(uint32(r[op.dst&31]))
+				a = uint64(uint32(c.R[op.dst&31]))
 				b = uint64(uint32(uint64(int64(op.imm))))
 				v = a & b
 				c.lzOp, c.lzA, c.lzB = lzLogic|2, v, 0
 				if !(false) {
-					x = 1
+					goto taken
 				}
 				break body
 			case opTest32riJ4:
-				a = uint64(uint32(r[op.dst&31]))
+				a = uint64(uint32(c.R[op.dst&31]))
 				b = uint64(uint32(uint64(int64(op.imm))))
 				v = a & b
 				c.lzOp, c.lzA, c.lzB = lzLogic|2, v, 0
 				if v == 0 {
-					x = 1
+					goto taken
 				}
 				break body
 			case opTest32riJ5:
-				a = uint64(uint32(r[op.dst&31]))
+				a = uint64(uint32(c.R[op.dst&31]))
 				b = uint64(uint32(uint64(int64(op.imm))))
 				v = a & b
 				c.lzOp, c.lzA, c.lzB = lzLogic|2, v, 0
 				if !(v == 0) {
-					x = 1
+					goto taken
 				}
 				break body
 			case opTest32riJ6:
-				a = uint64(uint32(r[op.dst&31]))
+				a = uint64(uint32(c.R[op.dst&31]))
 				b = uint64(uint32(uint64(int64(op.imm))))
 				v = a & b
 				c.lzOp, c.lzA, c.lzB = lzLogic|2, v, 0
 				if v == 0 {
-					x = 1
+					goto taken
 				}
 				break body
 			case opTest32riJ7:
-				a = uint64(uint32(r[op.dst&31]))
+				a = uint64(uint32(c.R[op.dst&31]))
 				b = uint64(uint32(uint64(int64(op.imm))))
 				v = a & b
 				c.lzOp, c.lzA, c.lzB = lzLogic|2, v, 0
 				if !(v == 0) {
-					x = 1
+					goto taken
 				}
 				break body
 			case opTest32riJ8:
-				a = uint64(uint32(r[op.dst&31]))
+				a = uint64(uint32(c.R[op.dst&31]))
 				b = uint64(uint32(uint64(int64(op.imm))))
 				v = a & b
 				c.lzOp, c.lzA, c.lzB = lzLogic|2, v, 0
 				if int32(v) < 0 {
-					x = 1
+					goto taken
 				}
 				break body
 			case opTest32riJ9:
-				a = uint64(uint32(r[op.dst&31]))
+				a = uint64(uint32(c.R[op.dst&31]))
 				b = uint64(uint32(uint64(int64(op.imm))))
 				v = a & b
 				c.lzOp, c.lzA, c.lzB = lzLogic|2, v, 0
 				if !(int32(v) < 0) {
-					x = 1
+					goto taken
 				}
 				break body
 			case opTest32riJ12:
-				a = uint64(uint32(r[op.dst&31]))
+				a = uint64(uint32(c.R[op.dst&31]))
 				b = uint64(uint32(uint64(int64(op.imm))))
 				v = a & b
 				c.lzOp, c.lzA, c.lzB = lzLogic|2, v, 0
 				if int32(v) < 0 {
-					x = 1
+					goto taken
 				}
 				break body
 			case opTest32riJ13:
-				a = uint64(uint32(r[op.dst&31]))
+				a = uint64(uint32(c.R[op.dst&31]))
 				b = uint64(uint32(uint64(int64(op.imm))))
 				v = a & b
 				c.lzOp, c.lzA, c.lzB = lzLogic|2, v, 0
 				if !(int32(v) < 0) {
-					x = 1
+					goto taken
 				}
 				break body
 			case opTest32riJ14:
-				a = uint64(uint32(r[op.dst&31]))
+				a = uint64(uint32(c.R[op.dst&31]))
 				b = uint64(uint32(uint64(int64(op.imm))))
 				v = a & b
 				c.lzOp, c.lzA, c.lzB = lzLogic|2, v, 0
 				if int32(v) <= 0 {
-					x = 1
+					goto taken
 				}
 				break body
 			case opTest32riJ15:
-				a = uint64(uint32(r[op.dst&31]))
+				a = uint64(uint32(c.R[op.dst&31]))
 				b = uint64(uint32(uint64(int64(op.imm))))
 				v = a & b
 				c.lzOp, c.lzA, c.lzB = lzLogic|2, v, 0
 				if !(int32(v) <= 0) {
-					x = 1
+					goto taken
 				}
 				break body
 			case opTest32miJ2:
-				ea = r[op.base&31] + r[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12)&tmask&(tlbMax-1)]
+				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
+				e := &t.e[(ea>>12)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-4 {
-					a = uint64(mem.Load32(ram, e.add+d))
+					a = uint64(mem.Load32(c.ram, e.add+d))
 				} else if a, ok = c.readSlow(ea, 4, c.mmu); !ok {
 					goto leave
 				}
@@ -6478,14 +6471,14 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 				v = a & b
 				c.lzOp, c.lzA, c.lzB = lzLogic|2, v, 0
 				if false {
-					x = 1
+					goto taken
 				}
 				break body
 			case opTest32miJ3:
-				ea = r[op.base&31] + r[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12)&tmask&(tlbMax-1)]
+				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
+				e := &t.e[(ea>>12)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-4 {
-					a = uint64(mem.Load32(ram, e.add+d))
+					a = uint64(mem.Load32(c.ram, e.add+d))
 				} else if a, ok = c.readSlow(ea, 4, c.mmu); !ok {
 					goto leave
 				}
@@ -6493,14 +6486,14 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 				v = a & b
 				c.lzOp, c.lzA, c.lzB = lzLogic|2, v, 0
 				if !(false) {
-					x = 1
+					goto taken
 				}
 				break body
 			case opTest32miJ4:
-				ea = r[op.base&31] + r[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12)&tmask&(tlbMax-1)]
+				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
+				e := &t.e[(ea>>12)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-4 {
-					a = uint64(mem.Load32(ram, e.add+d))
+					a = uint64(mem.Load32(c.ram, e.add+d))
 				} else if a, ok = c.readSlow(ea, 4, c.mmu); !ok {
 					goto leave
 				}
@@ -6508,14 +6501,14 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 				v = a & b
 				c.lzOp, c.lzA, c.lzB = lzLogic|2, v, 0
 				if v == 0 {
-					x = 1
+					goto taken
 				}
 				break body
 			case opTest32miJ5:
-				ea = r[op.base&31] + r[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12)&tmask&(tlbMax-1)]
+				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
+				e := &t.e[(ea>>12)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-4 {
-					a = uint64(mem.Load32(ram, e.add+d))
+					a = uint64(mem.Load32(c.ram, e.add+d))
 				} else if a, ok = c.readSlow(ea, 4, c.mmu); !ok {
 					goto leave
 				}
@@ -6523,14 +6516,14 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 				v = a & b
 				c.lzOp, c.lzA, c.lzB = lzLogic|2, v, 0
 				if !(v == 0) {
-					x = 1
+					goto taken
 				}
 				break body
 			case opTest32miJ6:
-				ea = r[op.base&31] + r[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12)&tmask&(tlbMax-1)]
+				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
+				e := &t.e[(ea>>12)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-4 {
-					a = uint64(mem.Load32(ram, e.add+d))
+					a = uint64(mem.Load32(c.ram, e.add+d))
 				} else if a, ok = c.readSlow(ea, 4, c.mmu); !ok {
 					goto leave
 				}
@@ -6538,14 +6531,14 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 				v = a & b
 				c.lzOp, c.lzA, c.lzB = lzLogic|2, v, 0
 				if v == 0 {
-					x = 1
+					goto taken
 				}
 				break body
 			case opTest32miJ7:
-				ea = r[op.base&31] + r[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12)&tmask&(tlbMax-1)]
+				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
+				e := &t.e[(ea>>12)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-4 {
-					a = uint64(mem.Load32(ram, e.add+d))
+					a = uint64(mem.Load32(c.ram, e.add+d))
 				} else if a, ok = c.readSlow(ea, 4, c.mmu); !ok {
 					goto leave
 				}
@@ -6553,14 +6546,14 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 				v = a & b
 				c.lzOp, c.lzA, c.lzB = lzLogic|2, v, 0
 				if !(v == 0) {
-					x = 1
+					goto taken
 				}
 				break body
 			case opTest32miJ8:
-				ea = r[op.base&31] + r[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12)&tmask&(tlbMax-1)]
+				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
+				e := &t.e[(ea>>12)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-4 {
-					a = uint64(mem.Load32(ram, e.add+d))
+					a = uint64(mem.Load32(c.ram, e.add+d))
 				} else if a, ok = c.readSlow(ea, 4, c.mmu); !ok {
 					goto leave
 				}
@@ -6568,14 +6561,14 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 				v = a & b
 				c.lzOp, c.lzA, c.lzB = lzLogic|2, v, 0
 				if int32(v) < 0 {
-					x = 1
+					goto taken
 				}
 				break body
 			case opTest32miJ9:
-				ea = r[op.base&31] + r[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12)&tmask&(tlbMax-1)]
+				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
+				e := &t.e[(ea>>12)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-4 {
-					a = uint64(mem.Load32(ram, e.add+d))
+					a = uint64(mem.Load32(c.ram, e.add+d))
 				} else if a, ok = c.readSlow(ea, 4, c.mmu); !ok {
 					goto leave
 				}
@@ -6583,14 +6576,14 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 				v = a & b
 				c.lzOp, c.lzA, c.lzB = lzLogic|2, v, 0
 				if !(int32(v) < 0) {
-					x = 1
+					goto taken
 				}
 				break body
 			case opTest32miJ12:
-				ea = r[op.base&31] + r[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12)&tmask&(tlbMax-1)]
+				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
+				e := &t.e[(ea>>12)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-4 {
-					a = uint64(mem.Load32(ram, e.add+d))
+					a = uint64(mem.Load32(c.ram, e.add+d))
 				} else if a, ok = c.readSlow(ea, 4, c.mmu); !ok {
 					goto leave
 				}
@@ -6598,14 +6591,14 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 				v = a & b
 				c.lzOp, c.lzA, c.lzB = lzLogic|2, v, 0
 				if int32(v) < 0 {
-					x = 1
+					goto taken
 				}
 				break body
 			case opTest32miJ13:
-				ea = r[op.base&31] + r[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12)&tmask&(tlbMax-1)]
+				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
+				e := &t.e[(ea>>12)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-4 {
-					a = uint64(mem.Load32(ram, e.add+d))
+					a = uint64(mem.Load32(c.ram, e.add+d))
 				} else if a, ok = c.readSlow(ea, 4, c.mmu); !ok {
 					goto leave
 				}
@@ -6613,14 +6606,14 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 				v = a & b
 				c.lzOp, c.lzA, c.lzB = lzLogic|2, v, 0
 				if !(int32(v) < 0) {
-					x = 1
+					goto taken
 				}
 				break body
 			case opTest32miJ14:
-				ea = r[op.base&31] + r[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12)&tmask&(tlbMax-1)]
+				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
+				e := &t.e[(ea>>12)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-4 {
-					a = uint64(mem.Load32(ram, e.add+d))
+					a = uint64(mem.Load32(c.ram, e.add+d))
 				} else if a, ok = c.readSlow(ea, 4, c.mmu); !ok {
 					goto leave
 				}
@@ -6628,14 +6621,14 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 				v = a & b
 				c.lzOp, c.lzA, c.lzB = lzLogic|2, v, 0
 				if int32(v) <= 0 {
-					x = 1
+					goto taken
 				}
 				break body
 			case opTest32miJ15:
-				ea = r[op.base&31] + r[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12)&tmask&(tlbMax-1)]
+				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
+				e := &t.e[(ea>>12)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-4 {
-					a = uint64(mem.Load32(ram, e.add+d))
+					a = uint64(mem.Load32(c.ram, e.add+d))
 				} else if a, ok = c.readSlow(ea, 4, c.mmu); !ok {
 					goto leave
 				}
@@ -6643,230 +6636,230 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 				v = a & b
 				c.lzOp, c.lzA, c.lzB = lzLogic|2, v, 0
 				if !(int32(v) <= 0) {
-					x = 1
+					goto taken
 				}
 				break body
 			case opTest64rrJ2:
-				a = r[op.dst&31]
-				b = r[op.src&31]
+				a = c.R[op.dst&31]
+				b = c.R[op.src&31]
 				v = a & b
 				c.lzOp, c.lzA, c.lzB = lzLogic|3, v, 0
 				if false {
-					x = 1
+					goto taken
 				}
 				break body
 			case opTest64rrJ3:
-				a = r[op.dst&31]
-				b = r[op.src&31]
+				a = c.R[op.dst&31]
+				b = c.R[op.src&31]
 				v = a & b
 				c.lzOp, c.lzA, c.lzB = lzLogic|3, v, 0
 				if !(false) {
-					x = 1
+					goto taken
 				}
 				break body
 			case opTest64rrJ4:
-				a = r[op.dst&31]
-				b = r[op.src&31]
+				a = c.R[op.dst&31]
+				b = c.R[op.src&31]
 				v = a & b
 				c.lzOp, c.lzA, c.lzB = lzLogic|3, v, 0
 				if v == 0 {
-					x = 1
+					goto taken
 				}
 				break body
 			case opTest64rrJ5:
-				a = r[op.dst&31]
-				b = r[op.src&31]
+				a = c.R[op.dst&31]
+				b = c.R[op.src&31]
 				v = a & b
 				c.lzOp, c.lzA, c.lzB = lzLogic|3, v, 0
 				if !(v == 0) {
-					x = 1
+					goto taken
 				}
 				break body
 			case opTest64rrJ6:
-				a = r[op.dst&31]
-				b = r[op.src&31]
+				a = c.R[op.dst&31]
+				b = c.R[op.src&31]
 				v = a & b
 				c.lzOp, c.lzA, c.lzB = lzLogic|3, v, 0
 				if v == 0 {
-					x = 1
+					goto taken
 				}
 				break body
 			case opTest64rrJ7:
-				a = r[op.dst&31]
-				b = r[op.src&31]
+				a = c.R[op.dst&31]
+				b = c.R[op.src&31]
 				v = a & b
 				c.lzOp, c.lzA, c.lzB = lzLogic|3, v, 0
 				if !(v == 0) {
-					x = 1
+					goto taken
 				}
 				break body
 			case opTest64rrJ8:
-				a = r[op.dst&31]
-				b = r[op.src&31]
+				a = c.R[op.dst&31]
+				b = c.R[op.src&31]
 				v = a & b
 				c.lzOp, c.lzA, c.lzB = lzLogic|3, v, 0
 				if int64(v) < 0 {
-					x = 1
+					goto taken
 				}
 				break body
 			case opTest64rrJ9:
-				a = r[op.dst&31]
-				b = r[op.src&31]
+				a = c.R[op.dst&31]
+				b = c.R[op.src&31]
 				v = a & b
 				c.lzOp, c.lzA, c.lzB = lzLogic|3, v, 0
 				if !(int64(v) < 0) {
-					x = 1
+					goto taken
 				}
 				break body
 			case opTest64rrJ12:
-				a = r[op.dst&31]
-				b = r[op.src&31]
+				a = c.R[op.dst&31]
+				b = c.R[op.src&31]
 				v = a & b
 				c.lzOp, c.lzA, c.lzB = lzLogic|3, v, 0
 				if int64(v) < 0 {
-					x = 1
+					goto taken
 				}
 				break body
 			case opTest64rrJ13:
-				a = r[op.dst&31]
-				b = r[op.src&31]
+				a = c.R[op.dst&31]
+				b = c.R[op.src&31]
 				v = a & b
 				c.lzOp, c.lzA, c.lzB = lzLogic|3, v, 0
 				if !(int64(v) < 0) {
-					x = 1
+					goto taken
 				}
 				break body
 			case opTest64rrJ14:
-				a = r[op.dst&31]
-				b = r[op.src&31]
+				a = c.R[op.dst&31]
+				b = c.R[op.src&31]
 				v = a & b
 				c.lzOp, c.lzA, c.lzB = lzLogic|3, v, 0
 				if int64(v) <= 0 {
-					x = 1
+					goto taken
 				}
 				break body
 			case opTest64rrJ15:
-				a = r[op.dst&31]
-				b = r[op.src&31]
+				a = c.R[op.dst&31]
+				b = c.R[op.src&31]
 				v = a & b
 				c.lzOp, c.lzA, c.lzB = lzLogic|3, v, 0
 				if !(int64(v) <= 0) {
-					x = 1
+					goto taken
 				}
 				break body
 			case opTest64riJ2:
-				a = r[op.dst&31]
+				a = c.R[op.dst&31]
 				b = uint64(int64(op.imm))
 				v = a & b
 				c.lzOp, c.lzA, c.lzB = lzLogic|3, v, 0
 				if false {
-					x = 1
+					goto taken
 				}
 				break body
 			case opTest64riJ3:
-				a = r[op.dst&31]
+				a = c.R[op.dst&31]
 				b = uint64(int64(op.imm))
 				v = a & b
 				c.lzOp, c.lzA, c.lzB = lzLogic|3, v, 0
 				if !(false) {
-					x = 1
+					goto taken
 				}
 				break body
 			case opTest64riJ4:
-				a = r[op.dst&31]
+				a = c.R[op.dst&31]
 				b = uint64(int64(op.imm))
 				v = a & b
 				c.lzOp, c.lzA, c.lzB = lzLogic|3, v, 0
 				if v == 0 {
-					x = 1
+					goto taken
 				}
 				break body
 			case opTest64riJ5:
-				a = r[op.dst&31]
+				a = c.R[op.dst&31]
 				b = uint64(int64(op.imm))
 				v = a & b
 				c.lzOp, c.lzA, c.lzB = lzLogic|3, v, 0
 				if !(v == 0) {
-					x = 1
+					goto taken
 				}
 				break body
 			case opTest64riJ6:
-				a = r[op.dst&31]
+				a = c.R[op.dst&31]
 				b = uint64(int64(op.imm))
 				v = a & b
 				c.lzOp, c.lzA, c.lzB = lzLogic|3, v, 0
 				if v == 0 {
-					x = 1
+					goto taken
 				}
 				break body
 			case opTest64riJ7:
-				a = r[op.dst&31]
+				a = c.R[op.dst&31]
 				b = uint64(int64(op.imm))
 				v = a & b
 				c.lzOp, c.lzA, c.lzB = lzLogic|3, v, 0
 				if !(v == 0) {
-					x = 1
+					goto taken
 				}
 				break body
 			case opTest64riJ8:
-				a = r[op.dst&31]
+				a = c.R[op.dst&31]
 				b = uint64(int64(op.imm))
 				v = a & b
 				c.lzOp, c.lzA, c.lzB = lzLogic|3, v, 0
 				if int64(v) < 0 {
-					x = 1
+					goto taken
 				}
 				break body
 			case opTest64riJ9:
-				a = r[op.dst&31]
+				a = c.R[op.dst&31]
 				b = uint64(int64(op.imm))
 				v = a & b
 				c.lzOp, c.lzA, c.lzB = lzLogic|3, v, 0
 				if !(int64(v) < 0) {
-					x = 1
+					goto taken
 				}
 				break body
 			case opTest64riJ12:
-				a = r[op.dst&31]
+				a = c.R[op.dst&31]
 				b = uint64(int64(op.imm))
 				v = a & b
 				c.lzOp, c.lzA, c.lzB = lzLogic|3, v, 0
 				if int64(v) < 0 {
-					x = 1
+					goto taken
 				}
 				break body
 			case opTest64riJ13:
-				a = r[op.dst&31]
+				a = c.R[op.dst&31]
 				b = uint64(int64(op.imm))
 				v = a & b
 				c.lzOp, c.lzA, c.lzB = lzLogic|3, v, 0
 				if !(int64(v) < 0) {
-					x = 1
+					goto taken
 				}
 				break body
 			case opTest64riJ14:
-				a = r[op.dst&31]
+				a = c.R[op.dst&31]
 				b = uint64(int64(op.imm))
 				v = a & b
 				c.lzOp, c.lzA, c.lzB = lzLogic|3, v, 0
 				if int64(v) <= 0 {
-					x = 1
+					goto taken
 				}
 				break body
 			case opTest64riJ15:
-				a = r[op.dst&31]
+				a = c.R[op.dst&31]
 				b = uint64(int64(op.imm))
 				v = a & b
 				c.lzOp, c.lzA, c.lzB = lzLogic|3, v, 0
 				if !(int64(v) <= 0) {
-					x = 1
+					goto taken
 				}
 				break body
 			case opTest64miJ2:
-				ea = r[op.base&31] + r[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12)&tmask&(tlbMax-1)]
+				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
+				e := &t.e[(ea>>12)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-8 {
-					a = uint64(mem.Load64(ram, e.add+d))
+					a = uint64(mem.Load64(c.ram, e.add+d))
 				} else if a, ok = c.readSlow(ea, 8, c.mmu); !ok {
 					goto leave
 				}
@@ -6874,14 +6867,14 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 				v = a & b
 				c.lzOp, c.lzA, c.lzB = lzLogic|3, v, 0
 				if false {
-					x = 1
+					goto taken
 				}
 				break body
 			case opTest64miJ3:
-				ea = r[op.base&31] + r[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12)&tmask&(tlbMax-1)]
+				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
+				e := &t.e[(ea>>12)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-8 {
-					a = uint64(mem.Load64(ram, e.add+d))
+					a = uint64(mem.Load64(c.ram, e.add+d))
 				} else if a, ok = c.readSlow(ea, 8, c.mmu); !ok {
 					goto leave
 				}
@@ -6889,14 +6882,14 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 				v = a & b
 				c.lzOp, c.lzA, c.lzB = lzLogic|3, v, 0
 				if !(false) {
-					x = 1
+					goto taken
 				}
 				break body
 			case opTest64miJ4:
-				ea = r[op.base&31] + r[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12)&tmask&(tlbMax-1)]
+				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
+				e := &t.e[(ea>>12)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-8 {
-					a = uint64(mem.Load64(ram, e.add+d))
+					a = uint64(mem.Load64(c.ram, e.add+d))
 				} else if a, ok = c.readSlow(ea, 8, c.mmu); !ok {
 					goto leave
 				}
@@ -6904,14 +6897,14 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 				v = a & b
 				c.lzOp, c.lzA, c.lzB = lzLogic|3, v, 0
 				if v == 0 {
-					x = 1
+					goto taken
 				}
 				break body
 			case opTest64miJ5:
-				ea = r[op.base&31] + r[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12)&tmask&(tlbMax-1)]
+				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
+				e := &t.e[(ea>>12)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-8 {
-					a = uint64(mem.Load64(ram, e.add+d))
+					a = uint64(mem.Load64(c.ram, e.add+d))
 				} else if a, ok = c.readSlow(ea, 8, c.mmu); !ok {
 					goto leave
 				}
@@ -6919,14 +6912,14 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 				v = a & b
 				c.lzOp, c.lzA, c.lzB = lzLogic|3, v, 0
 				if !(v == 0) {
-					x = 1
+					goto taken
 				}
 				break body
 			case opTest64miJ6:
-				ea = r[op.base&31] + r[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12)&tmask&(tlbMax-1)]
+				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
+				e := &t.e[(ea>>12)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-8 {
-					a = uint64(mem.Load64(ram, e.add+d))
+					a = uint64(mem.Load64(c.ram, e.add+d))
 				} else if a, ok = c.readSlow(ea, 8, c.mmu); !ok {
 					goto leave
 				}
@@ -6934,14 +6927,14 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 				v = a & b
 				c.lzOp, c.lzA, c.lzB = lzLogic|3, v, 0
 				if v == 0 {
-					x = 1
+					goto taken
 				}
 				break body
 			case opTest64miJ7:
-				ea = r[op.base&31] + r[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12)&tmask&(tlbMax-1)]
+				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
+				e := &t.e[(ea>>12)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-8 {
-					a = uint64(mem.Load64(ram, e.add+d))
+					a = uint64(mem.Load64(c.ram, e.add+d))
 				} else if a, ok = c.readSlow(ea, 8, c.mmu); !ok {
 					goto leave
 				}
@@ -6949,14 +6942,14 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 				v = a & b
 				c.lzOp, c.lzA, c.lzB = lzLogic|3, v, 0
 				if !(v == 0) {
-					x = 1
+					goto taken
 				}
 				break body
 			case opTest64miJ8:
-				ea = r[op.base&31] + r[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12)&tmask&(tlbMax-1)]
+				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
+				e := &t.e[(ea>>12)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-8 {
-					a = uint64(mem.Load64(ram, e.add+d))
+					a = uint64(mem.Load64(c.ram, e.add+d))
 				} else if a, ok = c.readSlow(ea, 8, c.mmu); !ok {
 					goto leave
 				}
@@ -6964,14 +6957,14 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 				v = a & b
 				c.lzOp, c.lzA, c.lzB = lzLogic|3, v, 0
 				if int64(v) < 0 {
-					x = 1
+					goto taken
 				}
 				break body
 			case opTest64miJ9:
-				ea = r[op.base&31] + r[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12)&tmask&(tlbMax-1)]
+				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
+				e := &t.e[(ea>>12)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-8 {
-					a = uint64(mem.Load64(ram, e.add+d))
+					a = uint64(mem.Load64(c.ram, e.add+d))
 				} else if a, ok = c.readSlow(ea, 8, c.mmu); !ok {
 					goto leave
 				}
@@ -6979,14 +6972,14 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 				v = a & b
 				c.lzOp, c.lzA, c.lzB = lzLogic|3, v, 0
 				if !(int64(v) < 0) {
-					x = 1
+					goto taken
 				}
 				break body
 			case opTest64miJ12:
-				ea = r[op.base&31] + r[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12)&tmask&(tlbMax-1)]
+				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
+				e := &t.e[(ea>>12)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-8 {
-					a = uint64(mem.Load64(ram, e.add+d))
+					a = uint64(mem.Load64(c.ram, e.add+d))
 				} else if a, ok = c.readSlow(ea, 8, c.mmu); !ok {
 					goto leave
 				}
@@ -6994,14 +6987,14 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 				v = a & b
 				c.lzOp, c.lzA, c.lzB = lzLogic|3, v, 0
 				if int64(v) < 0 {
-					x = 1
+					goto taken
 				}
 				break body
 			case opTest64miJ13:
-				ea = r[op.base&31] + r[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12)&tmask&(tlbMax-1)]
+				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
+				e := &t.e[(ea>>12)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-8 {
-					a = uint64(mem.Load64(ram, e.add+d))
+					a = uint64(mem.Load64(c.ram, e.add+d))
 				} else if a, ok = c.readSlow(ea, 8, c.mmu); !ok {
 					goto leave
 				}
@@ -7009,14 +7002,14 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 				v = a & b
 				c.lzOp, c.lzA, c.lzB = lzLogic|3, v, 0
 				if !(int64(v) < 0) {
-					x = 1
+					goto taken
 				}
 				break body
 			case opTest64miJ14:
-				ea = r[op.base&31] + r[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12)&tmask&(tlbMax-1)]
+				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
+				e := &t.e[(ea>>12)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-8 {
-					a = uint64(mem.Load64(ram, e.add+d))
+					a = uint64(mem.Load64(c.ram, e.add+d))
 				} else if a, ok = c.readSlow(ea, 8, c.mmu); !ok {
 					goto leave
 				}
@@ -7024,14 +7017,14 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 				v = a & b
 				c.lzOp, c.lzA, c.lzB = lzLogic|3, v, 0
 				if int64(v) <= 0 {
-					x = 1
+					goto taken
 				}
 				break body
 			case opTest64miJ15:
-				ea = r[op.base&31] + r[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12)&tmask&(tlbMax-1)]
+				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
+				e := &t.e[(ea>>12)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-8 {
-					a = uint64(mem.Load64(ram, e.add+d))
+					a = uint64(mem.Load64(c.ram, e.add+d))
 				} else if a, ok = c.readSlow(ea, 8, c.mmu); !ok {
 					goto leave
 				}
@@ -7039,38 +7032,38 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 				v = a & b
 				c.lzOp, c.lzA, c.lzB = lzLogic|3, v, 0
 				if !(int64(v) <= 0) {
-					x = 1
+					goto taken
 				}
 				break body
 			case opInc8r:
-				a = r[op.dst&31] & 0xff
+				a = c.R[op.dst&31] & 0xff
 				v = c.carry()
-				r[op.dst&31] = r[op.dst&31]&^0xff | (a+1)&0xff
+				c.R[op.dst&31] = c.R[op.dst&31]&^0xff | (a+1)&0xff
 				c.lzOp, c.lzA, c.lzB = lzInc|0, a, v
 			case opInc8rN:
-				a = r[op.dst&31] & 0xff
-				r[op.dst&31] = r[op.dst&31]&^0xff | (a+1)&0xff
+				a = c.R[op.dst&31] & 0xff
+				c.R[op.dst&31] = c.R[op.dst&31]&^0xff | (a+1)&0xff
 			case opDec8r:
-				a = r[op.dst&31] & 0xff
+				a = c.R[op.dst&31] & 0xff
 				v = c.carry()
-				r[op.dst&31] = r[op.dst&31]&^0xff | (a-1)&0xff
+				c.R[op.dst&31] = c.R[op.dst&31]&^0xff | (a-1)&0xff
 				c.lzOp, c.lzA, c.lzB = lzDec|0, a, v
 			case opDec8rN:
-				a = r[op.dst&31] & 0xff
-				r[op.dst&31] = r[op.dst&31]&^0xff | (a-1)&0xff
+				a = c.R[op.dst&31] & 0xff
+				c.R[op.dst&31] = c.R[op.dst&31]&^0xff | (a-1)&0xff
 			case opNeg8r:
-				a = r[op.dst&31] & 0xff
-				r[op.dst&31] = r[op.dst&31]&^0xff | (-a)&0xff
+				a = c.R[op.dst&31] & 0xff
+				c.R[op.dst&31] = c.R[op.dst&31]&^0xff | (-a)&0xff
 				c.lzOp, c.lzA, c.lzB = lzSub|0, 0, a
 			case opNeg8rN:
-				a = r[op.dst&31] & 0xff
-				r[op.dst&31] = r[op.dst&31]&^0xff | (-a)&0xff
+				a = c.R[op.dst&31] & 0xff
+				c.R[op.dst&31] = c.R[op.dst&31]&^0xff | (-a)&0xff
 			case opNot8r:
-				a = r[op.dst&31] & 0xff
-				r[op.dst&31] = r[op.dst&31]&^0xff | (^a)&0xff
+				a = c.R[op.dst&31] & 0xff
+				c.R[op.dst&31] = c.R[op.dst&31]&^0xff | (^a)&0xff
 			case opInc8m:
-				ea = r[op.base&31] + r[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12)&tmask&(tlbMax-1)]
+				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
+				e := &t.e[(ea>>12)&t.mask&(tlbMax-1)]
 				at := ea - e.w
 				if at > 4096-1 {
 					if !c.ready(ea, 1) {
@@ -7079,13 +7072,13 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 					at = ea - e.w
 				}
 				at += e.add
-				a = uint64(ram[at])
+				a = uint64(c.ram[at])
 				v = c.carry()
-				ram[at] = byte(a + 1)
+				c.ram[at] = byte(a + 1)
 				c.lzOp, c.lzA, c.lzB = lzInc|0, a, v
 			case opInc8mN:
-				ea = r[op.base&31] + r[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12)&tmask&(tlbMax-1)]
+				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
+				e := &t.e[(ea>>12)&t.mask&(tlbMax-1)]
 				at := ea - e.w
 				if at > 4096-1 {
 					if !c.ready(ea, 1) {
@@ -7094,11 +7087,11 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 					at = ea - e.w
 				}
 				at += e.add
-				a = uint64(ram[at])
-				ram[at] = byte(a + 1)
+				a = uint64(c.ram[at])
+				c.ram[at] = byte(a + 1)
 			case opDec8m:
-				ea = r[op.base&31] + r[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12)&tmask&(tlbMax-1)]
+				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
+				e := &t.e[(ea>>12)&t.mask&(tlbMax-1)]
 				at := ea - e.w
 				if at > 4096-1 {
 					if !c.ready(ea, 1) {
@@ -7107,13 +7100,13 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 					at = ea - e.w
 				}
 				at += e.add
-				a = uint64(ram[at])
+				a = uint64(c.ram[at])
 				v = c.carry()
-				ram[at] = byte(a - 1)
+				c.ram[at] = byte(a - 1)
 				c.lzOp, c.lzA, c.lzB = lzDec|0, a, v
 			case opDec8mN:
-				ea = r[op.base&31] + r[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12)&tmask&(tlbMax-1)]
+				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
+				e := &t.e[(ea>>12)&t.mask&(tlbMax-1)]
 				at := ea - e.w
 				if at > 4096-1 {
 					if !c.ready(ea, 1) {
@@ -7122,11 +7115,11 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 					at = ea - e.w
 				}
 				at += e.add
-				a = uint64(ram[at])
-				ram[at] = byte(a - 1)
+				a = uint64(c.ram[at])
+				c.ram[at] = byte(a - 1)
 			case opNeg8m:
-				ea = r[op.base&31] + r[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12)&tmask&(tlbMax-1)]
+				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
+				e := &t.e[(ea>>12)&t.mask&(tlbMax-1)]
 				at := ea - e.w
 				if at > 4096-1 {
 					if !c.ready(ea, 1) {
@@ -7135,12 +7128,12 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 					at = ea - e.w
 				}
 				at += e.add
-				a = uint64(ram[at])
-				ram[at] = byte(-a)
+				a = uint64(c.ram[at])
+				c.ram[at] = byte(-a)
 				c.lzOp, c.lzA, c.lzB = lzSub|0, 0, a
 			case opNeg8mN:
-				ea = r[op.base&31] + r[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12)&tmask&(tlbMax-1)]
+				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
+				e := &t.e[(ea>>12)&t.mask&(tlbMax-1)]
 				at := ea - e.w
 				if at > 4096-1 {
 					if !c.ready(ea, 1) {
@@ -7149,11 +7142,11 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 					at = ea - e.w
 				}
 				at += e.add
-				a = uint64(ram[at])
-				ram[at] = byte(-a)
+				a = uint64(c.ram[at])
+				c.ram[at] = byte(-a)
 			case opNot8m:
-				ea = r[op.base&31] + r[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12)&tmask&(tlbMax-1)]
+				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
+				e := &t.e[(ea>>12)&t.mask&(tlbMax-1)]
 				at := ea - e.w
 				if at > 4096-1 {
 					if !c.ready(ea, 1) {
@@ -7162,37 +7155,37 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 					at = ea - e.w
 				}
 				at += e.add
-				a = uint64(ram[at])
-				ram[at] = byte(^a)
+				a = uint64(c.ram[at])
+				c.ram[at] = byte(^a)
 			case opInc32r:
-				a = uint64(uint32(r[op.dst&31]))
+				a = uint64(uint32(c.R[op.dst&31]))
 				v = c.carry()
-				r[op.dst&31] = uint64(uint32(a + 1))
+				c.R[op.dst&31] = uint64(uint32(a + 1))
 				c.lzOp, c.lzA, c.lzB = lzInc|2, a, v
 			case opInc32rN:
-				a = uint64(uint32(r[op.dst&31]))
-				r[op.dst&31] = uint64(uint32(a + 1))
+				a = uint64(uint32(c.R[op.dst&31]))
+				c.R[op.dst&31] = uint64(uint32(a + 1))
 			case opDec32r:
-				a = uint64(uint32(r[op.dst&31]))
+				a = uint64(uint32(c.R[op.dst&31]))
 				v = c.carry()
-				r[op.dst&31] = uint64(uint32(a - 1))
+				c.R[op.dst&31] = uint64(uint32(a - 1))
 				c.lzOp, c.lzA, c.lzB = lzDec|2, a, v
 			case opDec32rN:
-				a = uint64(uint32(r[op.dst&31]))
-				r[op.dst&31] = uint64(uint32(a - 1))
+				a = uint64(uint32(c.R[op.dst&31]))
+				c.R[op.dst&31] = uint64(uint32(a - 1))
 			case opNeg32r:
-				a = uint64(uint32(r[op.dst&31]))
-				r[op.dst&31] = uint64(uint32(-a))
+				a = uint64(uint32(c.R[op.dst&31]))
+				c.R[op.dst&31] = uint64(uint32(-a))
 				c.lzOp, c.lzA, c.lzB = lzSub|2, 0, a
 			case opNeg32rN:
-				a = uint64(uint32(r[op.dst&31]))
-				r[op.dst&31] = uint64(uint32(-a))
+				a = uint64(uint32(c.R[op.dst&31]))
+				c.R[op.dst&31] = uint64(uint32(-a))
 			case opNot32r:
-				a = uint64(uint32(r[op.dst&31]))
-				r[op.dst&31] = uint64(uint32(^a))
+				a = uint64(uint32(c.R[op.dst&31]))
+				c.R[op.dst&31] = uint64(uint32(^a))
 			case opInc32m:
-				ea = r[op.base&31] + r[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12)&tmask&(tlbMax-1)]
+				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
+				e := &t.e[(ea>>12)&t.mask&(tlbMax-1)]
 				at := ea - e.w
 				if at > 4096-4 {
 					if !c.ready(ea, 4) {
@@ -7201,13 +7194,13 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 					at = ea - e.w
 				}
 				at += e.add
-				a = uint64(mem.Load32(ram, at))
+				a = uint64(mem.Load32(c.ram, at))
 				v = c.carry()
-				mem.Store32(ram, at, uint32(a+1))
+				mem.Store32(c.ram, at, uint32(a+1))
 				c.lzOp, c.lzA, c.lzB = lzInc|2, a, v
 			case opInc32mN:
-				ea = r[op.base&31] + r[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12)&tmask&(tlbMax-1)]
+				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
+				e := &t.e[(ea>>12)&t.mask&(tlbMax-1)]
 				at := ea - e.w
 				if at > 4096-4 {
 					if !c.ready(ea, 4) {
@@ -7216,11 +7209,11 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 					at = ea - e.w
 				}
 				at += e.add
-				a = uint64(mem.Load32(ram, at))
-				mem.Store32(ram, at, uint32(a+1))
+				a = uint64(mem.Load32(c.ram, at))
+				mem.Store32(c.ram, at, uint32(a+1))
 			case opDec32m:
-				ea = r[op.base&31] + r[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12)&tmask&(tlbMax-1)]
+				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
+				e := &t.e[(ea>>12)&t.mask&(tlbMax-1)]
 				at := ea - e.w
 				if at > 4096-4 {
 					if !c.ready(ea, 4) {
@@ -7229,13 +7222,13 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 					at = ea - e.w
 				}
 				at += e.add
-				a = uint64(mem.Load32(ram, at))
+				a = uint64(mem.Load32(c.ram, at))
 				v = c.carry()
-				mem.Store32(ram, at, uint32(a-1))
+				mem.Store32(c.ram, at, uint32(a-1))
 				c.lzOp, c.lzA, c.lzB = lzDec|2, a, v
 			case opDec32mN:
-				ea = r[op.base&31] + r[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12)&tmask&(tlbMax-1)]
+				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
+				e := &t.e[(ea>>12)&t.mask&(tlbMax-1)]
 				at := ea - e.w
 				if at > 4096-4 {
 					if !c.ready(ea, 4) {
@@ -7244,11 +7237,11 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 					at = ea - e.w
 				}
 				at += e.add
-				a = uint64(mem.Load32(ram, at))
-				mem.Store32(ram, at, uint32(a-1))
+				a = uint64(mem.Load32(c.ram, at))
+				mem.Store32(c.ram, at, uint32(a-1))
 			case opNeg32m:
-				ea = r[op.base&31] + r[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12)&tmask&(tlbMax-1)]
+				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
+				e := &t.e[(ea>>12)&t.mask&(tlbMax-1)]
 				at := ea - e.w
 				if at > 4096-4 {
 					if !c.ready(ea, 4) {
@@ -7257,12 +7250,12 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 					at = ea - e.w
 				}
 				at += e.add
-				a = uint64(mem.Load32(ram, at))
-				mem.Store32(ram, at, uint32(-a))
+				a = uint64(mem.Load32(c.ram, at))
+				mem.Store32(c.ram, at, uint32(-a))
 				c.lzOp, c.lzA, c.lzB = lzSub|2, 0, a
 			case opNeg32mN:
-				ea = r[op.base&31] + r[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12)&tmask&(tlbMax-1)]
+				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
+				e := &t.e[(ea>>12)&t.mask&(tlbMax-1)]
 				at := ea - e.w
 				if at > 4096-4 {
 					if !c.ready(ea, 4) {
@@ -7271,11 +7264,11 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 					at = ea - e.w
 				}
 				at += e.add
-				a = uint64(mem.Load32(ram, at))
-				mem.Store32(ram, at, uint32(-a))
+				a = uint64(mem.Load32(c.ram, at))
+				mem.Store32(c.ram, at, uint32(-a))
 			case opNot32m:
-				ea = r[op.base&31] + r[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12)&tmask&(tlbMax-1)]
+				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
+				e := &t.e[(ea>>12)&t.mask&(tlbMax-1)]
 				at := ea - e.w
 				if at > 4096-4 {
 					if !c.ready(ea, 4) {
@@ -7284,37 +7277,37 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 					at = ea - e.w
 				}
 				at += e.add
-				a = uint64(mem.Load32(ram, at))
-				mem.Store32(ram, at, uint32(^a))
+				a = uint64(mem.Load32(c.ram, at))
+				mem.Store32(c.ram, at, uint32(^a))
 			case opInc64r:
-				a = r[op.dst&31]
+				a = c.R[op.dst&31]
 				v = c.carry()
-				r[op.dst&31] = a + 1
+				c.R[op.dst&31] = a + 1
 				c.lzOp, c.lzA, c.lzB = lzInc|3, a, v
 			case opInc64rN:
-				a = r[op.dst&31]
-				r[op.dst&31] = a + 1
+				a = c.R[op.dst&31]
+				c.R[op.dst&31] = a + 1
 			case opDec64r:
-				a = r[op.dst&31]
+				a = c.R[op.dst&31]
 				v = c.carry()
-				r[op.dst&31] = a - 1
+				c.R[op.dst&31] = a - 1
 				c.lzOp, c.lzA, c.lzB = lzDec|3, a, v
 			case opDec64rN:
-				a = r[op.dst&31]
-				r[op.dst&31] = a - 1
+				a = c.R[op.dst&31]
+				c.R[op.dst&31] = a - 1
 			case opNeg64r:
-				a = r[op.dst&31]
-				r[op.dst&31] = -a
+				a = c.R[op.dst&31]
+				c.R[op.dst&31] = -a
 				c.lzOp, c.lzA, c.lzB = lzSub|3, 0, a
 			case opNeg64rN:
-				a = r[op.dst&31]
-				r[op.dst&31] = -a
+				a = c.R[op.dst&31]
+				c.R[op.dst&31] = -a
 			case opNot64r:
-				a = r[op.dst&31]
-				r[op.dst&31] = ^a
+				a = c.R[op.dst&31]
+				c.R[op.dst&31] = ^a
 			case opInc64m:
-				ea = r[op.base&31] + r[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12)&tmask&(tlbMax-1)]
+				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
+				e := &t.e[(ea>>12)&t.mask&(tlbMax-1)]
 				at := ea - e.w
 				if at > 4096-8 {
 					if !c.ready(ea, 8) {
@@ -7323,13 +7316,13 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 					at = ea - e.w
 				}
 				at += e.add
-				a = uint64(mem.Load64(ram, at))
+				a = uint64(mem.Load64(c.ram, at))
 				v = c.carry()
-				mem.Store64(ram, at, uint64(a+1))
+				mem.Store64(c.ram, at, uint64(a+1))
 				c.lzOp, c.lzA, c.lzB = lzInc|3, a, v
 			case opInc64mN:
-				ea = r[op.base&31] + r[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12)&tmask&(tlbMax-1)]
+				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
+				e := &t.e[(ea>>12)&t.mask&(tlbMax-1)]
 				at := ea - e.w
 				if at > 4096-8 {
 					if !c.ready(ea, 8) {
@@ -7338,11 +7331,11 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 					at = ea - e.w
 				}
 				at += e.add
-				a = uint64(mem.Load64(ram, at))
-				mem.Store64(ram, at, uint64(a+1))
+				a = uint64(mem.Load64(c.ram, at))
+				mem.Store64(c.ram, at, uint64(a+1))
 			case opDec64m:
-				ea = r[op.base&31] + r[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12)&tmask&(tlbMax-1)]
+				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
+				e := &t.e[(ea>>12)&t.mask&(tlbMax-1)]
 				at := ea - e.w
 				if at > 4096-8 {
 					if !c.ready(ea, 8) {
@@ -7351,13 +7344,13 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 					at = ea - e.w
 				}
 				at += e.add
-				a = uint64(mem.Load64(ram, at))
+				a = uint64(mem.Load64(c.ram, at))
 				v = c.carry()
-				mem.Store64(ram, at, uint64(a-1))
+				mem.Store64(c.ram, at, uint64(a-1))
 				c.lzOp, c.lzA, c.lzB = lzDec|3, a, v
 			case opDec64mN:
-				ea = r[op.base&31] + r[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12)&tmask&(tlbMax-1)]
+				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
+				e := &t.e[(ea>>12)&t.mask&(tlbMax-1)]
 				at := ea - e.w
 				if at > 4096-8 {
 					if !c.ready(ea, 8) {
@@ -7366,11 +7359,11 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 					at = ea - e.w
 				}
 				at += e.add
-				a = uint64(mem.Load64(ram, at))
-				mem.Store64(ram, at, uint64(a-1))
+				a = uint64(mem.Load64(c.ram, at))
+				mem.Store64(c.ram, at, uint64(a-1))
 			case opNeg64m:
-				ea = r[op.base&31] + r[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12)&tmask&(tlbMax-1)]
+				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
+				e := &t.e[(ea>>12)&t.mask&(tlbMax-1)]
 				at := ea - e.w
 				if at > 4096-8 {
 					if !c.ready(ea, 8) {
@@ -7379,12 +7372,12 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 					at = ea - e.w
 				}
 				at += e.add
-				a = uint64(mem.Load64(ram, at))
-				mem.Store64(ram, at, uint64(-a))
+				a = uint64(mem.Load64(c.ram, at))
+				mem.Store64(c.ram, at, uint64(-a))
 				c.lzOp, c.lzA, c.lzB = lzSub|3, 0, a
 			case opNeg64mN:
-				ea = r[op.base&31] + r[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12)&tmask&(tlbMax-1)]
+				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
+				e := &t.e[(ea>>12)&t.mask&(tlbMax-1)]
 				at := ea - e.w
 				if at > 4096-8 {
 					if !c.ready(ea, 8) {
@@ -7393,11 +7386,11 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 					at = ea - e.w
 				}
 				at += e.add
-				a = uint64(mem.Load64(ram, at))
-				mem.Store64(ram, at, uint64(-a))
+				a = uint64(mem.Load64(c.ram, at))
+				mem.Store64(c.ram, at, uint64(-a))
 			case opNot64m:
-				ea = r[op.base&31] + r[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12)&tmask&(tlbMax-1)]
+				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
+				e := &t.e[(ea>>12)&t.mask&(tlbMax-1)]
 				at := ea - e.w
 				if at > 4096-8 {
 					if !c.ready(ea, 8) {
@@ -7406,401 +7399,401 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 					at = ea - e.w
 				}
 				at += e.add
-				a = uint64(mem.Load64(ram, at))
-				mem.Store64(ram, at, uint64(^a))
+				a = uint64(mem.Load64(c.ram, at))
+				mem.Store64(c.ram, at, uint64(^a))
 			case opShl32ri:
-				a = uint64(uint32(r[op.dst&31]))
+				a = uint64(uint32(c.R[op.dst&31]))
 				b = uint64(op.imm) & 63
-				r[op.dst&31] = uint64(uint32(a << b))
+				c.R[op.dst&31] = uint64(uint32(a << b))
 				c.lzOp, c.lzA, c.lzB = lzShl|2, a, b
 			case opShl32riN:
-				a = uint64(uint32(r[op.dst&31]))
+				a = uint64(uint32(c.R[op.dst&31]))
 				b = uint64(op.imm) & 63
-				r[op.dst&31] = uint64(uint32(a << b))
+				c.R[op.dst&31] = uint64(uint32(a << b))
 			case opShl32rc:
-				a = uint64(uint32(r[op.dst&31]))
-				b = r[RCX] & 31
-				r[op.dst&31] = uint64(uint32(a << b))
+				a = uint64(uint32(c.R[op.dst&31]))
+				b = c.R[RCX] & 31
+				c.R[op.dst&31] = uint64(uint32(a << b))
 				if b != 0 {
 					c.lzOp, c.lzA, c.lzB = lzShl|2, a, b
 				}
 			case opShl32rcN:
-				a = uint64(uint32(r[op.dst&31]))
-				b = r[RCX] & 31
-				r[op.dst&31] = uint64(uint32(a << b))
+				a = uint64(uint32(c.R[op.dst&31]))
+				b = c.R[RCX] & 31
+				c.R[op.dst&31] = uint64(uint32(a << b))
 			case opShr32ri:
-				a = uint64(uint32(r[op.dst&31]))
+				a = uint64(uint32(c.R[op.dst&31]))
 				b = uint64(op.imm) & 63
-				r[op.dst&31] = uint64(uint32(a >> b))
+				c.R[op.dst&31] = uint64(uint32(a >> b))
 				c.lzOp, c.lzA, c.lzB = lzShr|2, a, b
 			case opShr32riN:
-				a = uint64(uint32(r[op.dst&31]))
+				a = uint64(uint32(c.R[op.dst&31]))
 				b = uint64(op.imm) & 63
-				r[op.dst&31] = uint64(uint32(a >> b))
+				c.R[op.dst&31] = uint64(uint32(a >> b))
 			case opShr32rc:
-				a = uint64(uint32(r[op.dst&31]))
-				b = r[RCX] & 31
-				r[op.dst&31] = uint64(uint32(a >> b))
+				a = uint64(uint32(c.R[op.dst&31]))
+				b = c.R[RCX] & 31
+				c.R[op.dst&31] = uint64(uint32(a >> b))
 				if b != 0 {
 					c.lzOp, c.lzA, c.lzB = lzShr|2, a, b
 				}
 			case opShr32rcN:
-				a = uint64(uint32(r[op.dst&31]))
-				b = r[RCX] & 31
-				r[op.dst&31] = uint64(uint32(a >> b))
+				a = uint64(uint32(c.R[op.dst&31]))
+				b = c.R[RCX] & 31
+				c.R[op.dst&31] = uint64(uint32(a >> b))
 			case opSar32ri:
-				a = uint64(uint32(r[op.dst&31]))
+				a = uint64(uint32(c.R[op.dst&31]))
 				b = uint64(op.imm) & 63
-				r[op.dst&31] = uint64(uint32(uint64(int32(a) >> b)))
+				c.R[op.dst&31] = uint64(uint32(uint64(int32(a) >> b)))
 				c.lzOp, c.lzA, c.lzB = lzSar|2, a, b
 			case opSar32riN:
-				a = uint64(uint32(r[op.dst&31]))
+				a = uint64(uint32(c.R[op.dst&31]))
 				b = uint64(op.imm) & 63
-				r[op.dst&31] = uint64(uint32(uint64(int32(a) >> b)))
+				c.R[op.dst&31] = uint64(uint32(uint64(int32(a) >> b)))
 			case opSar32rc:
-				a = uint64(uint32(r[op.dst&31]))
-				b = r[RCX] & 31
-				r[op.dst&31] = uint64(uint32(uint64(int32(a) >> b)))
+				a = uint64(uint32(c.R[op.dst&31]))
+				b = c.R[RCX] & 31
+				c.R[op.dst&31] = uint64(uint32(uint64(int32(a) >> b)))
 				if b != 0 {
 					c.lzOp, c.lzA, c.lzB = lzSar|2, a, b
 				}
 			case opSar32rcN:
-				a = uint64(uint32(r[op.dst&31]))
-				b = r[RCX] & 31
-				r[op.dst&31] = uint64(uint32(uint64(int32(a) >> b)))
+				a = uint64(uint32(c.R[op.dst&31]))
+				b = c.R[RCX] & 31
+				c.R[op.dst&31] = uint64(uint32(uint64(int32(a) >> b)))
 			case opRol32ri:
-				a = uint64(uint32(r[op.dst&31]))
+				a = uint64(uint32(c.R[op.dst&31]))
 				b = uint64(op.imm) & 63
 				a = uint64(bits.RotateLeft32(uint32(a), int(b)))
-				r[op.dst&31] = uint64(uint32(a))
+				c.R[op.dst&31] = uint64(uint32(a))
 				c.rotFlags(a, a>>31^a)
 			case opRol32riN:
-				a = uint64(uint32(r[op.dst&31]))
+				a = uint64(uint32(c.R[op.dst&31]))
 				b = uint64(op.imm) & 63
-				r[op.dst&31] = uint64(uint32(uint64(bits.RotateLeft32(uint32(a), int(b)))))
+				c.R[op.dst&31] = uint64(uint32(uint64(bits.RotateLeft32(uint32(a), int(b)))))
 			case opRor32ri:
-				a = uint64(uint32(r[op.dst&31]))
+				a = uint64(uint32(c.R[op.dst&31]))
 				b = uint64(op.imm) & 63
 				a = uint64(bits.RotateLeft32(uint32(a), -int(b)))
-				r[op.dst&31] = uint64(uint32(a))
+				c.R[op.dst&31] = uint64(uint32(a))
 				c.rotFlags(a>>31, a>>31^a>>30)
 			case opRor32riN:
-				a = uint64(uint32(r[op.dst&31]))
+				a = uint64(uint32(c.R[op.dst&31]))
 				b = uint64(op.imm) & 63
-				r[op.dst&31] = uint64(uint32(uint64(bits.RotateLeft32(uint32(a), -int(b)))))
+				c.R[op.dst&31] = uint64(uint32(uint64(bits.RotateLeft32(uint32(a), -int(b)))))
 			case opShld32riN:
-				a = uint64(uint32(r[op.dst&31]))
+				a = uint64(uint32(c.R[op.dst&31]))
 				b = uint64(op.imm) & 63
-				v = uint64(uint32(r[op.src&31]))
-				r[op.dst&31] = uint64(uint32(a<<b | v>>(32-b)))
+				v = uint64(uint32(c.R[op.src&31]))
+				c.R[op.dst&31] = uint64(uint32(a<<b | v>>(32-b)))
 			case opShrd32riN:
-				a = uint64(uint32(r[op.dst&31]))
+				a = uint64(uint32(c.R[op.dst&31]))
 				b = uint64(op.imm) & 63
-				v = uint64(uint32(r[op.src&31]))
-				r[op.dst&31] = uint64(uint32(a>>b | v<<(32-b)))
+				v = uint64(uint32(c.R[op.src&31]))
+				c.R[op.dst&31] = uint64(uint32(a>>b | v<<(32-b)))
 			case opShl64ri:
-				a = r[op.dst&31]
+				a = c.R[op.dst&31]
 				b = uint64(op.imm) & 63
-				r[op.dst&31] = a << b
+				c.R[op.dst&31] = a << b
 				c.lzOp, c.lzA, c.lzB = lzShl|3, a, b
 			case opShl64riN:
-				a = r[op.dst&31]
+				a = c.R[op.dst&31]
 				b = uint64(op.imm) & 63
-				r[op.dst&31] = a << b
+				c.R[op.dst&31] = a << b
 			case opShl64rc:
-				a = r[op.dst&31]
-				b = r[RCX] & 63
-				r[op.dst&31] = a << b
+				a = c.R[op.dst&31]
+				b = c.R[RCX] & 63
+				c.R[op.dst&31] = a << b
 				if b != 0 {
 					c.lzOp, c.lzA, c.lzB = lzShl|3, a, b
 				}
 			case opShl64rcN:
-				a = r[op.dst&31]
-				b = r[RCX] & 63
-				r[op.dst&31] = a << b
+				a = c.R[op.dst&31]
+				b = c.R[RCX] & 63
+				c.R[op.dst&31] = a << b
 			case opShr64ri:
-				a = r[op.dst&31]
+				a = c.R[op.dst&31]
 				b = uint64(op.imm) & 63
-				r[op.dst&31] = a >> b
+				c.R[op.dst&31] = a >> b
 				c.lzOp, c.lzA, c.lzB = lzShr|3, a, b
 			case opShr64riN:
-				a = r[op.dst&31]
+				a = c.R[op.dst&31]
 				b = uint64(op.imm) & 63
-				r[op.dst&31] = a >> b
+				c.R[op.dst&31] = a >> b
 			case opShr64rc:
-				a = r[op.dst&31]
-				b = r[RCX] & 63
-				r[op.dst&31] = a >> b
+				a = c.R[op.dst&31]
+				b = c.R[RCX] & 63
+				c.R[op.dst&31] = a >> b
 				if b != 0 {
 					c.lzOp, c.lzA, c.lzB = lzShr|3, a, b
 				}
 			case opShr64rcN:
-				a = r[op.dst&31]
-				b = r[RCX] & 63
-				r[op.dst&31] = a >> b
+				a = c.R[op.dst&31]
+				b = c.R[RCX] & 63
+				c.R[op.dst&31] = a >> b
 			case opSar64ri:
-				a = r[op.dst&31]
+				a = c.R[op.dst&31]
 				b = uint64(op.imm) & 63
-				r[op.dst&31] = uint64(int64(a) >> b)
+				c.R[op.dst&31] = uint64(int64(a) >> b)
 				c.lzOp, c.lzA, c.lzB = lzSar|3, a, b
 			case opSar64riN:
-				a = r[op.dst&31]
+				a = c.R[op.dst&31]
 				b = uint64(op.imm) & 63
-				r[op.dst&31] = uint64(int64(a) >> b)
+				c.R[op.dst&31] = uint64(int64(a) >> b)
 			case opSar64rc:
-				a = r[op.dst&31]
-				b = r[RCX] & 63
-				r[op.dst&31] = uint64(int64(a) >> b)
+				a = c.R[op.dst&31]
+				b = c.R[RCX] & 63
+				c.R[op.dst&31] = uint64(int64(a) >> b)
 				if b != 0 {
 					c.lzOp, c.lzA, c.lzB = lzSar|3, a, b
 				}
 			case opSar64rcN:
-				a = r[op.dst&31]
-				b = r[RCX] & 63
-				r[op.dst&31] = uint64(int64(a) >> b)
+				a = c.R[op.dst&31]
+				b = c.R[RCX] & 63
+				c.R[op.dst&31] = uint64(int64(a) >> b)
 			case opRol64ri:
-				a = r[op.dst&31]
+				a = c.R[op.dst&31]
 				b = uint64(op.imm) & 63
 				a = uint64(bits.RotateLeft64(uint64(a), int(b)))
-				r[op.dst&31] = a
+				c.R[op.dst&31] = a
 				c.rotFlags(a, a>>63^a)
 			case opRol64riN:
-				a = r[op.dst&31]
+				a = c.R[op.dst&31]
 				b = uint64(op.imm) & 63
-				r[op.dst&31] = uint64(bits.RotateLeft64(uint64(a), int(b)))
+				c.R[op.dst&31] = uint64(bits.RotateLeft64(uint64(a), int(b)))
 			case opRor64ri:
-				a = r[op.dst&31]
+				a = c.R[op.dst&31]
 				b = uint64(op.imm) & 63
 				a = uint64(bits.RotateLeft64(uint64(a), -int(b)))
-				r[op.dst&31] = a
+				c.R[op.dst&31] = a
 				c.rotFlags(a>>63, a>>63^a>>62)
 			case opRor64riN:
-				a = r[op.dst&31]
+				a = c.R[op.dst&31]
 				b = uint64(op.imm) & 63
-				r[op.dst&31] = uint64(bits.RotateLeft64(uint64(a), -int(b)))
+				c.R[op.dst&31] = uint64(bits.RotateLeft64(uint64(a), -int(b)))
 			case opShld64riN:
-				a = r[op.dst&31]
+				a = c.R[op.dst&31]
 				b = uint64(op.imm) & 63
-				v = r[op.src&31]
-				r[op.dst&31] = a<<b | v>>(64-b)
+				v = c.R[op.src&31]
+				c.R[op.dst&31] = a<<b | v>>(64-b)
 			case opShrd64riN:
-				a = r[op.dst&31]
+				a = c.R[op.dst&31]
 				b = uint64(op.imm) & 63
-				v = r[op.src&31]
-				r[op.dst&31] = a>>b | v<<(64-b)
+				v = c.R[op.src&31]
+				c.R[op.dst&31] = a>>b | v<<(64-b)
 			case opMov8rr:
-				r[op.dst&31] = r[op.dst&31]&^0xff | (r[op.src&31]&0xff)&0xff
+				c.R[op.dst&31] = c.R[op.dst&31]&^0xff | (c.R[op.src&31]&0xff)&0xff
 			case opMov8rm:
-				ea = r[op.base&31] + r[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12)&tmask&(tlbMax-1)]
+				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
+				e := &t.e[(ea>>12)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-1 {
-					v = uint64(ram[e.add+d])
+					v = uint64(c.ram[e.add+d])
 				} else if v, ok = c.readSlow(ea, 1, c.mmu); !ok {
 					goto leave
 				}
-				r[op.dst&31] = r[op.dst&31]&^0xff | (v)&0xff
+				c.R[op.dst&31] = c.R[op.dst&31]&^0xff | (v)&0xff
 			case opMov8mr:
-				ea = r[op.base&31] + r[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				v = r[op.src&31] & 0xff
-				e := &t.e[(ea>>12)&tmask&(tlbMax-1)]
+				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
+				v = c.R[op.src&31] & 0xff
+				e := &t.e[(ea>>12)&t.mask&(tlbMax-1)]
 				if d := ea - e.w; d <= 4096-1 {
-					ram[e.add+d] = byte(v)
+					c.ram[e.add+d] = byte(v)
 				} else if !c.writeSlow(ea, 1, v, c.mmu) {
 					goto leave
 				}
 			case opMov8mi:
-				ea = r[op.base&31] + r[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
+				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
 				v = uint64(int64(op.imm))
-				e := &t.e[(ea>>12)&tmask&(tlbMax-1)]
+				e := &t.e[(ea>>12)&t.mask&(tlbMax-1)]
 				if d := ea - e.w; d <= 4096-1 {
-					ram[e.add+d] = byte(v)
+					c.ram[e.add+d] = byte(v)
 				} else if !c.writeSlow(ea, 1, v, c.mmu) {
 					goto leave
 				}
 			case opMov16rr:
-				r[op.dst&31] = r[op.dst&31]&^0xffff | (r[op.src&31]&0xffff)&0xffff
+				c.R[op.dst&31] = c.R[op.dst&31]&^0xffff | (c.R[op.src&31]&0xffff)&0xffff
 			case opMov16rm:
-				ea = r[op.base&31] + r[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12)&tmask&(tlbMax-1)]
+				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
+				e := &t.e[(ea>>12)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-2 {
-					v = uint64(mem.Load16(ram, e.add+d))
+					v = uint64(mem.Load16(c.ram, e.add+d))
 				} else if v, ok = c.readSlow(ea, 2, c.mmu); !ok {
 					goto leave
 				}
-				r[op.dst&31] = r[op.dst&31]&^0xffff | (v)&0xffff
+				c.R[op.dst&31] = c.R[op.dst&31]&^0xffff | (v)&0xffff
 			case opMov16mr:
-				ea = r[op.base&31] + r[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				v = r[op.src&31] & 0xffff
-				e := &t.e[(ea>>12)&tmask&(tlbMax-1)]
+				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
+				v = c.R[op.src&31] & 0xffff
+				e := &t.e[(ea>>12)&t.mask&(tlbMax-1)]
 				if d := ea - e.w; d <= 4096-2 {
-					mem.Store16(ram, e.add+d, uint16(v))
+					mem.Store16(c.ram, e.add+d, uint16(v))
 				} else if !c.writeSlow(ea, 2, v, c.mmu) {
 					goto leave
 				}
 			case opMov16mi:
-				ea = r[op.base&31] + r[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
+				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
 				v = uint64(int64(op.imm))
-				e := &t.e[(ea>>12)&tmask&(tlbMax-1)]
+				e := &t.e[(ea>>12)&t.mask&(tlbMax-1)]
 				if d := ea - e.w; d <= 4096-2 {
-					mem.Store16(ram, e.add+d, uint16(v))
+					mem.Store16(c.ram, e.add+d, uint16(v))
 				} else if !c.writeSlow(ea, 2, v, c.mmu) {
 					goto leave
 				}
 			case opMov32rr:
-				r[op.dst&31] = uint64(uint32(uint64(uint32(r[op.src&31]))))
+				c.R[op.dst&31] = uint64(uint32(uint64(uint32(c.R[op.src&31]))))
 			case opMov32rm:
-				ea = r[op.base&31] + r[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12)&tmask&(tlbMax-1)]
+				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
+				e := &t.e[(ea>>12)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-4 {
-					v = uint64(mem.Load32(ram, e.add+d))
+					v = uint64(mem.Load32(c.ram, e.add+d))
 				} else if v, ok = c.readSlow(ea, 4, c.mmu); !ok {
 					goto leave
 				}
-				r[op.dst&31] = uint64(uint32(v))
+				c.R[op.dst&31] = uint64(uint32(v))
 			case opMov32mr:
-				ea = r[op.base&31] + r[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				v = uint64(uint32(r[op.src&31]))
-				e := &t.e[(ea>>12)&tmask&(tlbMax-1)]
+				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
+				v = uint64(uint32(c.R[op.src&31]))
+				e := &t.e[(ea>>12)&t.mask&(tlbMax-1)]
 				if d := ea - e.w; d <= 4096-4 {
-					mem.Store32(ram, e.add+d, uint32(v))
+					mem.Store32(c.ram, e.add+d, uint32(v))
 				} else if !c.writeSlow(ea, 4, v, c.mmu) {
 					goto leave
 				}
 			case opMov32mi:
-				ea = r[op.base&31] + r[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
+				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
 				v = uint64(int64(op.imm))
-				e := &t.e[(ea>>12)&tmask&(tlbMax-1)]
+				e := &t.e[(ea>>12)&t.mask&(tlbMax-1)]
 				if d := ea - e.w; d <= 4096-4 {
-					mem.Store32(ram, e.add+d, uint32(v))
+					mem.Store32(c.ram, e.add+d, uint32(v))
 				} else if !c.writeSlow(ea, 4, v, c.mmu) {
 					goto leave
 				}
 			case opMov64rr:
-				r[op.dst&31] = r[op.src&31]
+				c.R[op.dst&31] = c.R[op.src&31]
 			case opMov64rm:
-				ea = r[op.base&31] + r[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12)&tmask&(tlbMax-1)]
+				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
+				e := &t.e[(ea>>12)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-8 {
-					v = uint64(mem.Load64(ram, e.add+d))
+					v = uint64(mem.Load64(c.ram, e.add+d))
 				} else if v, ok = c.readSlow(ea, 8, c.mmu); !ok {
 					goto leave
 				}
-				r[op.dst&31] = v
+				c.R[op.dst&31] = v
 			case opMov64mr:
-				ea = r[op.base&31] + r[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				v = r[op.src&31]
-				e := &t.e[(ea>>12)&tmask&(tlbMax-1)]
+				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
+				v = c.R[op.src&31]
+				e := &t.e[(ea>>12)&t.mask&(tlbMax-1)]
 				if d := ea - e.w; d <= 4096-8 {
-					mem.Store64(ram, e.add+d, uint64(v))
+					mem.Store64(c.ram, e.add+d, uint64(v))
 				} else if !c.writeSlow(ea, 8, v, c.mmu) {
 					goto leave
 				}
 			case opMov64mi:
-				ea = r[op.base&31] + r[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
+				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
 				v = uint64(int64(op.imm))
-				e := &t.e[(ea>>12)&tmask&(tlbMax-1)]
+				e := &t.e[(ea>>12)&t.mask&(tlbMax-1)]
 				if d := ea - e.w; d <= 4096-8 {
-					mem.Store64(ram, e.add+d, uint64(v))
+					mem.Store64(c.ram, e.add+d, uint64(v))
 				} else if !c.writeSlow(ea, 8, v, c.mmu) {
 					goto leave
 				}
 			case opMov8ri:
-				r[op.dst&31] = r[op.dst&31]&^0xff | (uint64(int64(op.imm)))&0xff
+				c.R[op.dst&31] = c.R[op.dst&31]&^0xff | (uint64(int64(op.imm)))&0xff
 			case opMov16ri:
-				r[op.dst&31] = r[op.dst&31]&^0xffff | (uint64(int64(op.imm)))&0xffff
+				c.R[op.dst&31] = c.R[op.dst&31]&^0xffff | (uint64(int64(op.imm)))&0xffff
 			case opMovri:
-				r[op.dst&31] = op.imm64()
+				c.R[op.dst&31] = op.imm64()
 			case opMovzx8rr:
-				r[op.dst&31] = r[op.src&31] & 0xff
+				c.R[op.dst&31] = c.R[op.src&31] & 0xff
 			case opMovzx8rm:
-				ea = r[op.base&31] + r[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12)&tmask&(tlbMax-1)]
+				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
+				e := &t.e[(ea>>12)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-1 {
-					v = uint64(ram[e.add+d])
+					v = uint64(c.ram[e.add+d])
 				} else if v, ok = c.readSlow(ea, 1, c.mmu); !ok {
 					goto leave
 				}
-				r[op.dst&31] = v
+				c.R[op.dst&31] = v
 			case opMovsx8to32rr:
-				r[op.dst&31] = uint64(uint32(uint64(int64(int8(r[op.src&31])))))
+				c.R[op.dst&31] = uint64(uint32(uint64(int64(int8(c.R[op.src&31])))))
 			case opMovsx8to32rm:
-				ea = r[op.base&31] + r[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12)&tmask&(tlbMax-1)]
+				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
+				e := &t.e[(ea>>12)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-1 {
-					v = uint64(ram[e.add+d])
+					v = uint64(c.ram[e.add+d])
 				} else if v, ok = c.readSlow(ea, 1, c.mmu); !ok {
 					goto leave
 				}
-				r[op.dst&31] = uint64(uint32(uint64(int64(int8(v)))))
+				c.R[op.dst&31] = uint64(uint32(uint64(int64(int8(v)))))
 			case opMovsx8to64rr:
-				r[op.dst&31] = uint64(int64(int8(r[op.src&31])))
+				c.R[op.dst&31] = uint64(int64(int8(c.R[op.src&31])))
 			case opMovsx8to64rm:
-				ea = r[op.base&31] + r[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12)&tmask&(tlbMax-1)]
+				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
+				e := &t.e[(ea>>12)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-1 {
-					v = uint64(ram[e.add+d])
+					v = uint64(c.ram[e.add+d])
 				} else if v, ok = c.readSlow(ea, 1, c.mmu); !ok {
 					goto leave
 				}
-				r[op.dst&31] = uint64(int64(int8(v)))
+				c.R[op.dst&31] = uint64(int64(int8(v)))
 			case opMovzx16rr:
-				r[op.dst&31] = r[op.src&31] & 0xffff
+				c.R[op.dst&31] = c.R[op.src&31] & 0xffff
 			case opMovzx16rm:
-				ea = r[op.base&31] + r[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12)&tmask&(tlbMax-1)]
+				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
+				e := &t.e[(ea>>12)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-2 {
-					v = uint64(mem.Load16(ram, e.add+d))
+					v = uint64(mem.Load16(c.ram, e.add+d))
 				} else if v, ok = c.readSlow(ea, 2, c.mmu); !ok {
 					goto leave
 				}
-				r[op.dst&31] = v
+				c.R[op.dst&31] = v
 			case opMovsx16to32rr:
-				r[op.dst&31] = uint64(uint32(uint64(int64(int16(r[op.src&31])))))
+				c.R[op.dst&31] = uint64(uint32(uint64(int64(int16(c.R[op.src&31])))))
 			case opMovsx16to32rm:
-				ea = r[op.base&31] + r[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12)&tmask&(tlbMax-1)]
+				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
+				e := &t.e[(ea>>12)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-2 {
-					v = uint64(mem.Load16(ram, e.add+d))
+					v = uint64(mem.Load16(c.ram, e.add+d))
 				} else if v, ok = c.readSlow(ea, 2, c.mmu); !ok {
 					goto leave
 				}
-				r[op.dst&31] = uint64(uint32(uint64(int64(int16(v)))))
+				c.R[op.dst&31] = uint64(uint32(uint64(int64(int16(v)))))
 			case opMovsx16to64rr:
-				r[op.dst&31] = uint64(int64(int16(r[op.src&31])))
+				c.R[op.dst&31] = uint64(int64(int16(c.R[op.src&31])))
 			case opMovsx16to64rm:
-				ea = r[op.base&31] + r[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12)&tmask&(tlbMax-1)]
+				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
+				e := &t.e[(ea>>12)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-2 {
-					v = uint64(mem.Load16(ram, e.add+d))
+					v = uint64(mem.Load16(c.ram, e.add+d))
 				} else if v, ok = c.readSlow(ea, 2, c.mmu); !ok {
 					goto leave
 				}
-				r[op.dst&31] = uint64(int64(int16(v)))
+				c.R[op.dst&31] = uint64(int64(int16(v)))
 			case opMovsx32to64rr:
-				r[op.dst&31] = uint64(int64(int32(r[op.src&31])))
+				c.R[op.dst&31] = uint64(int64(int32(c.R[op.src&31])))
 			case opMovsx32to64rm:
-				ea = r[op.base&31] + r[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12)&tmask&(tlbMax-1)]
+				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
+				e := &t.e[(ea>>12)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-4 {
-					v = uint64(mem.Load32(ram, e.add+d))
+					v = uint64(mem.Load32(c.ram, e.add+d))
 				} else if v, ok = c.readSlow(ea, 4, c.mmu); !ok {
 					goto leave
 				}
-				r[op.dst&31] = uint64(int64(int32(v)))
+				c.R[op.dst&31] = uint64(int64(int32(v)))
 			case opLea32:
-				ea = r[op.base&31] + r[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				r[op.dst&31] = uint64(uint32(ea))
+				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
+				c.R[op.dst&31] = uint64(uint32(ea))
 			case opLea64:
-				ea = r[op.base&31] + r[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				r[op.dst&31] = ea
+				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
+				c.R[op.dst&31] = ea
 			case opXchg32rr:
-				a = uint64(uint32(r[op.dst&31]))
-				b = uint64(uint32(r[op.src&31]))
-				r[op.dst&31] = uint64(uint32(b))
-				r[op.src&31] = uint64(uint32(a))
+				a = uint64(uint32(c.R[op.dst&31]))
+				b = uint64(uint32(c.R[op.src&31]))
+				c.R[op.dst&31] = uint64(uint32(b))
+				c.R[op.src&31] = uint64(uint32(a))
 			case opXchg32mr:
-				ea = r[op.base&31] + r[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12)&tmask&(tlbMax-1)]
+				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
+				e := &t.e[(ea>>12)&t.mask&(tlbMax-1)]
 				at := ea - e.w
 				if at > 4096-4 {
 					if !c.ready(ea, 4) {
@@ -7809,30 +7802,30 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 					at = ea - e.w
 				}
 				at += e.add
-				b = uint64(uint32(r[op.src&31]))
-				a = uint64(mem.Load32(ram, at))
-				mem.Store32(ram, at, uint32(b))
-				r[op.src&31] = uint64(uint32(a))
+				b = uint64(uint32(c.R[op.src&31]))
+				a = uint64(mem.Load32(c.ram, at))
+				mem.Store32(c.ram, at, uint32(b))
+				c.R[op.src&31] = uint64(uint32(a))
 			case opCmov32rr:
-				v = uint64(uint32(r[op.dst&31]))
+				v = uint64(uint32(c.R[op.dst&31]))
 				if c.cond(op.scale) {
-					v = uint64(uint32(r[op.src&31]))
+					v = uint64(uint32(c.R[op.src&31]))
 				}
-				r[op.dst&31] = uint64(uint32(v))
+				c.R[op.dst&31] = uint64(uint32(v))
 			case opCbw32:
-				r[op.dst&31] = uint64(uint32(uint64(int64(int16(r[RAX])))))
+				c.R[op.dst&31] = uint64(uint32(uint64(int64(int16(c.R[RAX])))))
 			case opCwd32:
-				r[op.dst&31] = uint64(uint32(uint64(int32(r[RAX]) >> 31)))
+				c.R[op.dst&31] = uint64(uint32(uint64(int32(c.R[RAX]) >> 31)))
 			case opBswap32:
-				r[op.dst&31] = uint64(uint32(uint64(bits.ReverseBytes32(uint32(r[op.dst&31])))))
+				c.R[op.dst&31] = uint64(uint32(uint64(bits.ReverseBytes32(uint32(c.R[op.dst&31])))))
 			case opXchg64rr:
-				a = r[op.dst&31]
-				b = r[op.src&31]
-				r[op.dst&31] = b
-				r[op.src&31] = a
+				a = c.R[op.dst&31]
+				b = c.R[op.src&31]
+				c.R[op.dst&31] = b
+				c.R[op.src&31] = a
 			case opXchg64mr:
-				ea = r[op.base&31] + r[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12)&tmask&(tlbMax-1)]
+				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
+				e := &t.e[(ea>>12)&t.mask&(tlbMax-1)]
 				at := ea - e.w
 				if at > 4096-8 {
 					if !c.ready(ea, 8) {
@@ -7841,153 +7834,153 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 					at = ea - e.w
 				}
 				at += e.add
-				b = r[op.src&31]
-				a = uint64(mem.Load64(ram, at))
-				mem.Store64(ram, at, uint64(b))
-				r[op.src&31] = a
+				b = c.R[op.src&31]
+				a = uint64(mem.Load64(c.ram, at))
+				mem.Store64(c.ram, at, uint64(b))
+				c.R[op.src&31] = a
 			case opCmov64rr:
-				v = r[op.dst&31]
+				v = c.R[op.dst&31]
 				if c.cond(op.scale) {
-					v = r[op.src&31]
+					v = c.R[op.src&31]
 				}
-				r[op.dst&31] = v
+				c.R[op.dst&31] = v
 			case opCbw64:
-				r[op.dst&31] = uint64(int64(int32(r[RAX])))
+				c.R[op.dst&31] = uint64(int64(int32(c.R[RAX])))
 			case opCwd64:
-				r[op.dst&31] = uint64(int64(r[RAX]) >> 63)
+				c.R[op.dst&31] = uint64(int64(c.R[RAX]) >> 63)
 			case opBswap64:
-				r[op.dst&31] = uint64(bits.ReverseBytes64(uint64(r[op.dst&31])))
+				c.R[op.dst&31] = uint64(bits.ReverseBytes64(uint64(c.R[op.dst&31])))
 			case opSetcc:
 				v = 0
 				if c.cond(op.scale) {
 					v = 1
 				}
-				r[op.dst&31] = r[op.dst&31]&^0xff | (v)&0xff
+				c.R[op.dst&31] = c.R[op.dst&31]&^0xff | (v)&0xff
 			case opImul32rr:
-				a = uint64(uint32(r[op.dst&31]))
-				b = uint64(uint32(r[op.src&31]))
+				a = uint64(uint32(c.R[op.dst&31]))
+				b = uint64(uint32(c.R[op.src&31]))
 				v = uint64(int64(int32(a)) * int64(int32(b)))
-				r[op.dst&31] = uint64(uint32(v))
+				c.R[op.dst&31] = uint64(uint32(v))
 				c.lzOp, c.lzA, c.lzB = lzMul|2, uint64(uint32(v)), b2u(int64(v) != int64(int32(v)))
 			case opImul32rrN:
-				a = uint64(uint32(r[op.dst&31]))
-				b = uint64(uint32(r[op.src&31]))
-				r[op.dst&31] = uint64(uint32(a * b))
+				a = uint64(uint32(c.R[op.dst&31]))
+				b = uint64(uint32(c.R[op.src&31]))
+				c.R[op.dst&31] = uint64(uint32(a * b))
 			case opImul32rm:
-				ea = r[op.base&31] + r[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12)&tmask&(tlbMax-1)]
+				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
+				e := &t.e[(ea>>12)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-4 {
-					b = uint64(mem.Load32(ram, e.add+d))
+					b = uint64(mem.Load32(c.ram, e.add+d))
 				} else if b, ok = c.readSlow(ea, 4, c.mmu); !ok {
 					goto leave
 				}
-				a = uint64(uint32(r[op.dst&31]))
+				a = uint64(uint32(c.R[op.dst&31]))
 				v = uint64(int64(int32(a)) * int64(int32(b)))
-				r[op.dst&31] = uint64(uint32(v))
+				c.R[op.dst&31] = uint64(uint32(v))
 				c.lzOp, c.lzA, c.lzB = lzMul|2, uint64(uint32(v)), b2u(int64(v) != int64(int32(v)))
 			case opImul32rmN:
-				ea = r[op.base&31] + r[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12)&tmask&(tlbMax-1)]
+				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
+				e := &t.e[(ea>>12)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-4 {
-					b = uint64(mem.Load32(ram, e.add+d))
+					b = uint64(mem.Load32(c.ram, e.add+d))
 				} else if b, ok = c.readSlow(ea, 4, c.mmu); !ok {
 					goto leave
 				}
-				a = uint64(uint32(r[op.dst&31]))
-				r[op.dst&31] = uint64(uint32(a * b))
+				a = uint64(uint32(c.R[op.dst&31]))
+				c.R[op.dst&31] = uint64(uint32(a * b))
 			case opImul32rri:
-				a = uint64(uint32(r[op.src&31]))
+				a = uint64(uint32(c.R[op.src&31]))
 				b = uint64(uint32(op.imm))
 				v = uint64(int64(int32(a)) * int64(int32(b)))
-				r[op.dst&31] = uint64(uint32(v))
+				c.R[op.dst&31] = uint64(uint32(v))
 				c.lzOp, c.lzA, c.lzB = lzMul|2, uint64(uint32(v)), b2u(int64(v) != int64(int32(v)))
 			case opImul32rriN:
-				a = uint64(uint32(r[op.src&31]))
+				a = uint64(uint32(c.R[op.src&31]))
 				b = uint64(uint32(op.imm))
-				r[op.dst&31] = uint64(uint32(a * b))
+				c.R[op.dst&31] = uint64(uint32(a * b))
 			case opMul32r:
-				hi, v = mulWide(uint64(uint32(r[op.src&31])), uint64(uint32(r[op.dst&31])), 4)
-				r[RAX] = uint64(uint32(v))
-				r[RDX] = uint64(uint32(hi))
+				hi, v = mulWide(uint64(uint32(c.R[op.src&31])), uint64(uint32(c.R[op.dst&31])), 4)
+				c.R[RAX] = uint64(uint32(v))
+				c.R[RDX] = uint64(uint32(hi))
 				c.lzOp, c.lzA, c.lzB = lzMul|2, v, b2u(hi != 0)
 			case opImul64rr:
-				a = r[op.dst&31]
-				b = r[op.src&31]
+				a = c.R[op.dst&31]
+				b = c.R[op.src&31]
 				hi, v = imulWide(a, b, 8)
-				r[op.dst&31] = v
+				c.R[op.dst&31] = v
 				c.lzOp, c.lzA, c.lzB = lzMul|3, v, b2u(hi != uint64(int64(v)>>63))
 			case opImul64rrN:
-				a = r[op.dst&31]
-				b = r[op.src&31]
-				r[op.dst&31] = a * b
+				a = c.R[op.dst&31]
+				b = c.R[op.src&31]
+				c.R[op.dst&31] = a * b
 			case opImul64rm:
-				ea = r[op.base&31] + r[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12)&tmask&(tlbMax-1)]
+				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
+				e := &t.e[(ea>>12)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-8 {
-					b = uint64(mem.Load64(ram, e.add+d))
+					b = uint64(mem.Load64(c.ram, e.add+d))
 				} else if b, ok = c.readSlow(ea, 8, c.mmu); !ok {
 					goto leave
 				}
-				a = r[op.dst&31]
+				a = c.R[op.dst&31]
 				hi, v = imulWide(a, b, 8)
-				r[op.dst&31] = v
+				c.R[op.dst&31] = v
 				c.lzOp, c.lzA, c.lzB = lzMul|3, v, b2u(hi != uint64(int64(v)>>63))
 			case opImul64rmN:
-				ea = r[op.base&31] + r[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12)&tmask&(tlbMax-1)]
+				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
+				e := &t.e[(ea>>12)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-8 {
-					b = uint64(mem.Load64(ram, e.add+d))
+					b = uint64(mem.Load64(c.ram, e.add+d))
 				} else if b, ok = c.readSlow(ea, 8, c.mmu); !ok {
 					goto leave
 				}
-				a = r[op.dst&31]
-				r[op.dst&31] = a * b
+				a = c.R[op.dst&31]
+				c.R[op.dst&31] = a * b
 			case opImul64rri:
-				a = r[op.src&31]
+				a = c.R[op.src&31]
 				b = uint64(int64(op.imm))
 				hi, v = imulWide(a, b, 8)
-				r[op.dst&31] = v
+				c.R[op.dst&31] = v
 				c.lzOp, c.lzA, c.lzB = lzMul|3, v, b2u(hi != uint64(int64(v)>>63))
 			case opImul64rriN:
-				a = r[op.src&31]
+				a = c.R[op.src&31]
 				b = uint64(int64(op.imm))
-				r[op.dst&31] = a * b
+				c.R[op.dst&31] = a * b
 			case opMul64r:
-				hi, v = mulWide(r[op.src&31], r[op.dst&31], 8)
-				r[RAX] = v
-				r[RDX] = hi
+				hi, v = mulWide(c.R[op.src&31], c.R[op.dst&31], 8)
+				c.R[RAX] = v
+				c.R[RDX] = hi
 				c.lzOp, c.lzA, c.lzB = lzMul|3, v, b2u(hi != 0)
 			case opBt32rr:
-				a = uint64(uint32(r[op.dst&31]))
-				b = r[op.src&31] & 31
+				a = uint64(uint32(c.R[op.dst&31]))
+				b = c.R[op.src&31] & 31
 				c.setFlags(flagCF, a>>b&1)
 			case opBt32ri:
-				a = uint64(uint32(r[op.dst&31]))
+				a = uint64(uint32(c.R[op.dst&31]))
 				b = uint64(op.imm) & 31
 				c.setFlags(flagCF, a>>b&1)
 			case opBt32mi:
-				ea = r[op.base&31] + r[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12)&tmask&(tlbMax-1)]
+				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
+				e := &t.e[(ea>>12)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-4 {
-					a = uint64(mem.Load32(ram, e.add+d))
+					a = uint64(mem.Load32(c.ram, e.add+d))
 				} else if a, ok = c.readSlow(ea, 4, c.mmu); !ok {
 					goto leave
 				}
 				b = uint64(op.imm) & 31
 				c.setFlags(flagCF, a>>b&1)
 			case opBt64rr:
-				a = r[op.dst&31]
-				b = r[op.src&31] & 63
+				a = c.R[op.dst&31]
+				b = c.R[op.src&31] & 63
 				c.setFlags(flagCF, a>>b&1)
 			case opBt64ri:
-				a = r[op.dst&31]
+				a = c.R[op.dst&31]
 				b = uint64(op.imm) & 63
 				c.setFlags(flagCF, a>>b&1)
 			case opBt64mi:
-				ea = r[op.base&31] + r[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12)&tmask&(tlbMax-1)]
+				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
+				e := &t.e[(ea>>12)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-8 {
-					a = uint64(mem.Load64(ram, e.add+d))
+					a = uint64(mem.Load64(c.ram, e.add+d))
 				} else if a, ok = c.readSlow(ea, 8, c.mmu); !ok {
 					goto leave
 				}
@@ -7995,122 +7988,120 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 				c.setFlags(flagCF, a>>b&1)
 			case opNop:
 			case opJmp:
-				x = 1
-				break body
+				goto taken
 			case opJcc:
 				if c.cond(op.scale) {
-					x = 1
+					goto taken
 				}
 				break body
 			case opJccZ:
 				if c.zero() {
-					x = 1
+					goto taken
 				}
 				break body
 			case opJccNZ:
 				if !c.zero() {
-					x = 1
+					goto taken
 				}
 				break body
 			case opPush:
-				ea = r[RSP] - 8
-				v = r[op.src&31]
-				e := &t.e[(ea>>12)&tmask&(tlbMax-1)]
+				ea = c.R[RSP] - 8
+				v = c.R[op.src&31]
+				e := &t.e[(ea>>12)&t.mask&(tlbMax-1)]
 				if d := ea - e.w; d <= 4096-8 {
-					mem.Store64(ram, e.add+d, uint64(v))
+					mem.Store64(c.ram, e.add+d, uint64(v))
 				} else if !c.writeSlow(ea, 8, v, c.mmu) {
 					goto leave
 				}
-				r[RSP] -= 8
+				c.R[RSP] -= 8
 			case opPushi:
-				ea = r[RSP] - 8
+				ea = c.R[RSP] - 8
 				v = uint64(int64(op.imm))
-				e := &t.e[(ea>>12)&tmask&(tlbMax-1)]
+				e := &t.e[(ea>>12)&t.mask&(tlbMax-1)]
 				if d := ea - e.w; d <= 4096-8 {
-					mem.Store64(ram, e.add+d, uint64(v))
+					mem.Store64(c.ram, e.add+d, uint64(v))
 				} else if !c.writeSlow(ea, 8, v, c.mmu) {
 					goto leave
 				}
-				r[RSP] -= 8
+				c.R[RSP] -= 8
 			case opPop:
-				ea = r[RSP]
-				e := &t.e[(ea>>12)&tmask&(tlbMax-1)]
+				ea = c.R[RSP]
+				e := &t.e[(ea>>12)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-8 {
-					v = uint64(mem.Load64(ram, e.add+d))
+					v = uint64(mem.Load64(c.ram, e.add+d))
 				} else if v, ok = c.readSlow(ea, 8, c.mmu); !ok {
 					goto leave
 				}
-				r[RSP] += 8
-				r[op.dst&31] = v
+				c.R[RSP] += 8
+				c.R[op.dst&31] = v
 			case opLeave:
-				ea = r[RBP]
-				e := &t.e[(ea>>12)&tmask&(tlbMax-1)]
+				ea = c.R[RBP]
+				e := &t.e[(ea>>12)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-8 {
-					v = uint64(mem.Load64(ram, e.add+d))
+					v = uint64(mem.Load64(c.ram, e.add+d))
 				} else if v, ok = c.readSlow(ea, 8, c.mmu); !ok {
 					goto leave
 				}
-				r[RSP] = ea + 8
-				r[RBP] = v
+				c.R[RSP] = ea + 8
+				c.R[RBP] = v
 			case opCall:
-				ea = r[RSP] - 8
-				v = r[isa.RegRIP] + uint64(int64(op.imm))
-				e := &t.e[(ea>>12)&tmask&(tlbMax-1)]
+				ea = c.R[RSP] - 8
+				v = c.R[isa.RegRIP] + uint64(int64(op.imm))
+				e := &t.e[(ea>>12)&t.mask&(tlbMax-1)]
 				if d := ea - e.w; d <= 4096-8 {
-					mem.Store64(ram, e.add+d, uint64(v))
+					mem.Store64(c.ram, e.add+d, uint64(v))
 				} else if !c.writeSlow(ea, 8, v, c.mmu) {
 					goto leave
 				}
-				r[RSP] -= 8
-				x = 1
-				break body
+				c.R[RSP] -= 8
+				goto taken
 			case opCallr:
-				rip = r[op.dst&31]
+				rip = c.R[op.dst&31]
 				if !c.canonical(rip) {
 					goto leave
 				}
-				ea = r[RSP] - 8
-				v = r[isa.RegRIP] + uint64(int64(op.imm))
-				e := &t.e[(ea>>12)&tmask&(tlbMax-1)]
+				ea = c.R[RSP] - 8
+				v = c.R[isa.RegRIP] + uint64(int64(op.imm))
+				e := &t.e[(ea>>12)&t.mask&(tlbMax-1)]
 				if d := ea - e.w; d <= 4096-8 {
-					mem.Store64(ram, e.add+d, uint64(v))
+					mem.Store64(c.ram, e.add+d, uint64(v))
 				} else if !c.writeSlow(ea, 8, v, c.mmu) {
 					goto leave
 				}
-				r[RSP] -= 8
+				c.R[RSP] -= 8
 				goto indirect
 			case opCallm:
-				ea = r[op.base&31] + r[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12)&tmask&(tlbMax-1)]
+				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
+				e := &t.e[(ea>>12)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-8 {
-					rip = uint64(mem.Load64(ram, e.add+d))
+					rip = uint64(mem.Load64(c.ram, e.add+d))
 				} else if rip, ok = c.readSlow(ea, 8, c.mmu); !ok {
 					goto leave
 				}
 				if !c.canonical(rip) {
 					goto leave
 				}
-				ea = r[RSP] - 8
-				v = r[isa.RegRIP] + uint64(int64(op.imm))
-				e = &t.e[(ea>>12)&tmask&(tlbMax-1)]
+				ea = c.R[RSP] - 8
+				v = c.R[isa.RegRIP] + uint64(int64(op.imm))
+				e = &t.e[(ea>>12)&t.mask&(tlbMax-1)]
 				if d := ea - e.w; d <= 4096-8 {
-					mem.Store64(ram, e.add+d, v)
+					mem.Store64(c.ram, e.add+d, v)
 				} else if !c.writeSlow(ea, 8, v, c.mmu) {
 					goto leave
 				}
-				r[RSP] -= 8
+				c.R[RSP] -= 8
 				goto indirect
 			case opJmpr:
-				rip = r[op.dst&31]
+				rip = c.R[op.dst&31]
 				if !c.canonical(rip) {
 					goto leave
 				}
 				goto indirect
 			case opJmpm:
-				ea = r[op.base&31] + r[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12)&tmask&(tlbMax-1)]
+				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
+				e := &t.e[(ea>>12)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-8 {
-					rip = uint64(mem.Load64(ram, e.add+d))
+					rip = uint64(mem.Load64(c.ram, e.add+d))
 				} else if rip, ok = c.readSlow(ea, 8, c.mmu); !ok {
 					goto leave
 				}
@@ -8119,65 +8110,71 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 				}
 				goto indirect
 			case opRet:
-				ea = r[RSP]
-				e := &t.e[(ea>>12)&tmask&(tlbMax-1)]
+				ea = c.R[RSP]
+				e := &t.e[(ea>>12)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-8 {
-					rip = uint64(mem.Load64(ram, e.add+d))
+					rip = uint64(mem.Load64(c.ram, e.add+d))
 				} else if rip, ok = c.readSlow(ea, 8, c.mmu); !ok {
 					goto leave
 				}
 				if !c.canonical(rip) {
 					goto leave
 				}
-				r[RSP] += 8 + uint64(uint32(op.imm))
+				c.R[RSP] += 8 + uint64(uint32(op.imm))
 				goto indirect
 			case opSlow:
 				if !c.slow(bk, i, budget) {
 					goto leave
 				}
 			case opEnd:
-				c.RIP = (r[isa.RegRIP] + uint64(cc.meta[int(bk.start)+i].off)) & rmask
-				c.Count = c.limit - uint64(budget)
-				if budget > 0 {
-					c.end(&cc.insts[op.imm])
-				}
+				c.end(bk, i, budget)
 				return false
 			}
 		}
-		rip = (r[isa.RegRIP] + uint64(int64(bk.exit[x]))) & rmask
-		r[isa.RegRIP] = rip
-		if l := &bk.next[x]; (l.gen == gen || l.gen == genAny) && cc.blocks[l.blk].n != deadBlock {
-			bi = l.blk
-			continue
+		rip = c.R[isa.RegRIP] + uint64(int64(bk.exit[0]))
+		if c.mode != isa.Mode64 {
+			rip &= c.ripMask()
 		}
-		if budget > 0 {
-			if bi = c.follow(bi, x, rip); bi != 0 {
+		c.R[isa.RegRIP] = rip
+		if l := &bk.next[0]; l.gen == c.curGen || l.gen == genAny {
+			if bi = l.blk; c.shared.code.blocks[bi].n != deadBlock {
 				continue
 			}
 		}
-		c.RIP = rip
-		c.Count = c.limit - uint64(budget)
-		return false
+		if bi = c.follow(bk, 0, rip, budget); bi != 0 {
+			continue
+		}
+		return c.leave(rip, budget)
+
+	taken: // only in 64-bit mode
+		rip = c.R[isa.RegRIP] + uint64(int64(bk.exit[1]))
+		c.R[isa.RegRIP] = rip
+		if l := &bk.next[1]; l.gen == c.curGen || l.gen == genAny {
+			if bi = l.blk; c.shared.code.blocks[bi].n != deadBlock {
+				continue
+			}
+		}
+		if bi = c.follow(bk, 1, rip, budget); bi != 0 {
+			continue
+		}
+		return c.leave(rip, budget)
 
 	indirect:
-		r[isa.RegRIP] = rip
-		if j := c.jump.at(rip); j.rip == rip && j.gen == gen && cc.blocks[j.blk].n != deadBlock {
-			bi = j.blk
-			continue
+		c.R[isa.RegRIP] = rip
+		if j := c.jump.at(rip); j.rip == rip && j.gen == c.curGen {
+			if bi = j.blk; c.shared.code.blocks[bi].n != deadBlock {
+				continue
+			}
 		}
 		if budget > 0 {
 			if bi = c.lookup(rip); bi != 0 {
 				continue
 			}
 		}
-		c.RIP = rip
-		c.Count = c.limit - uint64(budget)
-		return false
+		return c.leave(rip, budget)
 
-	leave: // before the instruction of ops[i]
-		m := cc.meta[int(bk.start)+i]
-		c.RIP = (r[isa.RegRIP] + uint64(m.off)) & rmask
-		c.Count = c.limit - uint64(budget+int64(bk.n)-int64(m.idx))
+	leave:
+		c.leaveAt(bk, i, budget)
 		return true
 	}
 }

@@ -35,17 +35,17 @@ func emit(name string, body string, props ...string) {
 func get(w int, f string) string {
 	switch w {
 	case 8:
-		return "r[op." + f + "&31] & 0xff"
+		return "c.R[op." + f + "&31] & 0xff"
 	case 16:
-		return "r[op." + f + "&31] & 0xffff"
+		return "c.R[op." + f + "&31] & 0xffff"
 	case 32:
-		return "uint64(uint32(r[op." + f + "&31]))"
+		return "uint64(uint32(c.R[op." + f + "&31]))"
 	}
-	return "r[op." + f + "&31]"
+	return "c.R[op." + f + "&31]"
 }
 
 func set(w int, f, v string) string {
-	r := "r[op." + f + "&31]"
+	r := "c.R[op." + f + "&31]"
 	switch w {
 	case 8:
 		return r + " = " + r + "&^0xff | (" + v + ")&0xff\n"
@@ -67,26 +67,26 @@ func mask(w int, v string) string {
 	return v
 }
 
-const ea = "ea = r[op.base&31] + r[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))\n"
+const ea = "ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))\n"
 
 func rawLoad(w int, at string) string {
 	switch w {
 	case 8:
-		return "uint64(ram[" + at + "])"
+		return "uint64(c.ram[" + at + "])"
 	}
-	return fmt.Sprintf("uint64(mem.Load%d(ram, %s))", w, at)
+	return fmt.Sprintf("uint64(mem.Load%d(c.ram, %s))", w, at)
 }
 
 func rawStore(w int, at, v string) string {
 	if w == 8 {
-		return "ram[" + at + "] = byte(" + v + ")\n"
+		return "c.ram[" + at + "] = byte(" + v + ")\n"
 	}
-	return fmt.Sprintf("mem.Store%d(ram, %s, uint%d(%s))\n", w, at, w, v)
+	return fmt.Sprintf("mem.Store%d(c.ram, %s, uint%d(%s))\n", w, at, w, v)
 }
 
 // load reads w bits at ea into v.
 func load(w int, v string) string {
-	return fmt.Sprintf(`e := &t.e[(ea>>12)&tmask&(tlbMax-1)]
+	return fmt.Sprintf(`e := &t.e[(ea>>12)&t.mask&(tlbMax-1)]
 	if d := ea - e.r; d <= 4096-%d {
 		%s = %s
 	} else if %s, ok = c.readSlow(ea, %d, c.mmu); !ok {
@@ -97,7 +97,7 @@ func load(w int, v string) string {
 
 // store writes w bits of v at ea.
 func store(w int, v string) string {
-	return fmt.Sprintf(`e := &t.e[(ea>>12)&tmask&(tlbMax-1)]
+	return fmt.Sprintf(`e := &t.e[(ea>>12)&t.mask&(tlbMax-1)]
 	if d := ea - e.w; d <= 4096-%d {
 		%s} else if !c.writeSlow(ea, %d, %s, c.mmu) {
 		goto leave
@@ -107,7 +107,7 @@ func store(w int, v string) string {
 
 // modify makes at the arena offset of w bits at ea that may be read and written.
 func modify(w int) string {
-	return fmt.Sprintf(`e := &t.e[(ea>>12)&tmask&(tlbMax-1)]
+	return fmt.Sprintf(`e := &t.e[(ea>>12)&t.mask&(tlbMax-1)]
 	at := ea - e.w
 	if at > 4096-%d {
 		if !c.ready(ea, %d) {
@@ -228,7 +228,7 @@ func testCond(w, n int) string {
 	return e
 }
 
-func branch(cond string) string { return "if " + cond + " {\nx = 1\n}\nbreak body\n" }
+func branch(cond string) string { return "if " + cond + " {\ngoto taken\n}\nbreak body\n" }
 
 func compares() {
 	for _, w := range widths {
@@ -287,7 +287,7 @@ func shifts() {
 			name := fmt.Sprintf("op%s%dri", o.name, w)
 			emit(name, a+set(w, "dst", o.expr)+lazy(w, o.kind, "a", "b"), writes, pair)
 			emit(name+"N", a+set(w, "dst", o.expr))
-			m := fmt.Sprintf("b = r[RCX] & %d\n", w-1)
+			m := fmt.Sprintf("b = c.R[RCX] & %d\n", w-1)
 			name = fmt.Sprintf("op%s%drc", o.name, w)
 			av := "a = " + get(w, "dst") + "\n" + m
 			emit(name, av+set(w, "dst", o.expr)+"if b != 0 {\n"+lazy(w, o.kind, "a", "b")+"}\n", reads, writes, pair)
@@ -316,19 +316,19 @@ func moves() {
 	}
 	emit("opMov8ri", set(8, "dst", "uint64(int64(op.imm))"))
 	emit("opMov16ri", set(16, "dst", "uint64(int64(op.imm))"))
-	emit("opMovri", "r[op.dst&31] = op.imm64()\n")
+	emit("opMovri", "c.R[op.dst&31] = op.imm64()\n")
 	for _, from := range []int{8, 16, 32} {
 		// Zero extension to 32 and 64 bits is the same; from 32 bits it is MOV.
 		if from < 32 {
-			emit(fmt.Sprintf("opMovzx%drr", from), "r[op.dst&31] = "+get(from, "src")+"\n")
-			emit(fmt.Sprintf("opMovzx%drm", from), ea+load(from, "v")+"r[op.dst&31] = v\n", barrier)
+			emit(fmt.Sprintf("opMovzx%drr", from), "c.R[op.dst&31] = "+get(from, "src")+"\n")
+			emit(fmt.Sprintf("opMovzx%drm", from), ea+load(from, "v")+"c.R[op.dst&31] = v\n", barrier)
 		}
 		for _, to := range []int{32, 64} {
 			if from >= to {
 				continue
 			}
 			sx := func(v string) string { return fmt.Sprintf("uint64(int64(int%d(%s)))", from, v) }
-			emit(fmt.Sprintf("opMovsx%dto%drr", from, to), set(to, "dst", sx("r[op.src&31]")))
+			emit(fmt.Sprintf("opMovsx%dto%drr", from, to), set(to, "dst", sx("c.R[op.src&31]")))
 			emit(fmt.Sprintf("opMovsx%dto%drm", from, to), ea+load(from, "v")+set(to, "dst", sx("v")), barrier)
 		}
 	}
@@ -338,9 +338,9 @@ func moves() {
 		emit(fmt.Sprintf("opXchg%drr", w), "a = "+get(w, "dst")+"\nb = "+get(w, "src")+"\n"+set(w, "dst", "b")+set(w, "src", "a"))
 		emit(fmt.Sprintf("opXchg%dmr", w), ea+modify(w)+"b = "+get(w, "src")+"\na = "+rawLoad(w, "at")+"\n"+rawStore(w, "at", "b")+set(w, "src", "a"), barrier)
 		emit(fmt.Sprintf("opCmov%drr", w), "v = "+get(w, "dst")+"\nif c.cond(op.scale) {\nv = "+get(w, "src")+"\n}\n"+set(w, "dst", "v"), reads)
-		emit(fmt.Sprintf("opCbw%d", w), set(w, "dst", fmt.Sprintf("uint64(int64(int%d(r[RAX])))", w/2)))
-		emit(fmt.Sprintf("opCwd%d", w), set(w, "dst", fmt.Sprintf("uint64(int%d(r[RAX]) >> %d)", w, w-1)))
-		emit(fmt.Sprintf("opBswap%d", w), set(w, "dst", fmt.Sprintf("uint64(bits.ReverseBytes%d(uint%d(r[op.dst&31])))", w, w)))
+		emit(fmt.Sprintf("opCbw%d", w), set(w, "dst", fmt.Sprintf("uint64(int64(int%d(c.R[RAX])))", w/2)))
+		emit(fmt.Sprintf("opCwd%d", w), set(w, "dst", fmt.Sprintf("uint64(int%d(c.R[RAX]) >> %d)", w, w-1)))
+		emit(fmt.Sprintf("opBswap%d", w), set(w, "dst", fmt.Sprintf("uint64(bits.ReverseBytes%d(uint%d(c.R[op.dst&31])))", w, w)))
 	}
 	emit("opSetcc", "v = 0\nif c.cond(op.scale) {\nv = 1\n}\n"+set(8, "dst", "v"), reads)
 }
@@ -372,16 +372,16 @@ func multiply() {
 
 func setName(w int, reg, v string) string {
 	if w == 32 {
-		return "r[" + reg + "] = uint64(uint32(" + v + "))\n"
+		return "c.R[" + reg + "] = uint64(uint32(" + v + "))\n"
 	}
-	return "r[" + reg + "] = " + v + "\n"
+	return "c.R[" + reg + "] = " + v + "\n"
 }
 
 func bitops() {
 	for _, w := range []int{32, 64} {
 		m := fmt.Sprintf("%d", w-1)
 		for _, s := range []string{"rr", "ri", "mi"} {
-			b := "b = r[op.src&31] & " + m + "\n"
+			b := "b = c.R[op.src&31] & " + m + "\n"
 			if s != "rr" {
 				b = "b = uint64(op.imm) & " + m + "\n"
 			}
@@ -396,22 +396,22 @@ func bitops() {
 
 func control() {
 	emit("opNop", "")
-	emit("opJmp", "x = 1\nbreak body\n")
-	emit("opJcc", "if c.cond(op.scale) {\nx = 1\n}\nbreak body\n", reads)
-	emit("opJccZ", "if c.zero() {\nx = 1\n}\nbreak body\n", reads)
-	emit("opJccNZ", "if !c.zero() {\nx = 1\n}\nbreak body\n", reads)
-	emit("opPush", "ea = r[RSP] - 8\nv = r[op.src&31]\n"+store(64, "v")+"r[RSP] -= 8\n", barrier)
-	emit("opPushi", "ea = r[RSP] - 8\nv = uint64(int64(op.imm))\n"+store(64, "v")+"r[RSP] -= 8\n", barrier)
-	emit("opPop", "ea = r[RSP]\n"+load(64, "v")+"r[RSP] += 8\nr[op.dst&31] = v\n", barrier)
-	emit("opLeave", "ea = r[RBP]\n"+load(64, "v")+"r[RSP] = ea + 8\nr[RBP] = v\n", barrier)
-	emit("opCall", "ea = r[RSP] - 8\nv = r[isa.RegRIP] + uint64(int64(op.imm))\n"+store(64, "v")+"r[RSP] -= 8\nx = 1\nbreak body\n", barrier)
-	emit("opCallr", "rip = r[op.dst&31]\nif !c.canonical(rip) {\ngoto leave\n}\nea = r[RSP] - 8\nv = r[isa.RegRIP] + uint64(int64(op.imm))\n"+store(64, "v")+"r[RSP] -= 8\ngoto indirect\n", barrier)
-	emit("opCallm", ea+load(64, "rip")+"if !c.canonical(rip) {\ngoto leave\n}\nea = r[RSP] - 8\nv = r[isa.RegRIP] + uint64(int64(op.imm))\ne = &t.e[(ea>>12)&tmask&(tlbMax-1)]\nif d := ea - e.w; d <= 4096-8 {\nmem.Store64(ram, e.add+d, v)\n} else if !c.writeSlow(ea, 8, v, c.mmu) {\ngoto leave\n}\nr[RSP] -= 8\ngoto indirect\n", barrier)
-	emit("opJmpr", "rip = r[op.dst&31]\nif !c.canonical(rip) {\ngoto leave\n}\ngoto indirect\n", barrier)
+	emit("opJmp", "goto taken\n")
+	emit("opJcc", "if c.cond(op.scale) {\ngoto taken\n}\nbreak body\n", reads)
+	emit("opJccZ", "if c.zero() {\ngoto taken\n}\nbreak body\n", reads)
+	emit("opJccNZ", "if !c.zero() {\ngoto taken\n}\nbreak body\n", reads)
+	emit("opPush", "ea = c.R[RSP] - 8\nv = c.R[op.src&31]\n"+store(64, "v")+"c.R[RSP] -= 8\n", barrier)
+	emit("opPushi", "ea = c.R[RSP] - 8\nv = uint64(int64(op.imm))\n"+store(64, "v")+"c.R[RSP] -= 8\n", barrier)
+	emit("opPop", "ea = c.R[RSP]\n"+load(64, "v")+"c.R[RSP] += 8\nc.R[op.dst&31] = v\n", barrier)
+	emit("opLeave", "ea = c.R[RBP]\n"+load(64, "v")+"c.R[RSP] = ea + 8\nc.R[RBP] = v\n", barrier)
+	emit("opCall", "ea = c.R[RSP] - 8\nv = c.R[isa.RegRIP] + uint64(int64(op.imm))\n"+store(64, "v")+"c.R[RSP] -= 8\ngoto taken\n", barrier)
+	emit("opCallr", "rip = c.R[op.dst&31]\nif !c.canonical(rip) {\ngoto leave\n}\nea = c.R[RSP] - 8\nv = c.R[isa.RegRIP] + uint64(int64(op.imm))\n"+store(64, "v")+"c.R[RSP] -= 8\ngoto indirect\n", barrier)
+	emit("opCallm", ea+load(64, "rip")+"if !c.canonical(rip) {\ngoto leave\n}\nea = c.R[RSP] - 8\nv = c.R[isa.RegRIP] + uint64(int64(op.imm))\ne = &t.e[(ea>>12)&t.mask&(tlbMax-1)]\nif d := ea - e.w; d <= 4096-8 {\nmem.Store64(c.ram, e.add+d, v)\n} else if !c.writeSlow(ea, 8, v, c.mmu) {\ngoto leave\n}\nc.R[RSP] -= 8\ngoto indirect\n", barrier)
+	emit("opJmpr", "rip = c.R[op.dst&31]\nif !c.canonical(rip) {\ngoto leave\n}\ngoto indirect\n", barrier)
 	emit("opJmpm", ea+load(64, "rip")+"if !c.canonical(rip) {\ngoto leave\n}\ngoto indirect\n", barrier)
-	emit("opRet", "ea = r[RSP]\n"+load(64, "rip")+"if !c.canonical(rip) {\ngoto leave\n}\nr[RSP] += 8 + uint64(uint32(op.imm))\ngoto indirect\n", barrier)
+	emit("opRet", "ea = c.R[RSP]\n"+load(64, "rip")+"if !c.canonical(rip) {\ngoto leave\n}\nc.R[RSP] += 8 + uint64(uint32(op.imm))\ngoto indirect\n", barrier)
 	emit("opSlow", "if !c.slow(bk, i, budget) {\ngoto leave\n}\n", reads, barrier)
-	emit("opEnd", "c.RIP = (r[isa.RegRIP] + uint64(cc.meta[int(bk.start)+i].off)) & rmask\nc.Count = c.limit - uint64(budget)\nif budget > 0 {\nc.end(&cc.insts[op.imm])\n}\nreturn false\n", reads, barrier)
+	emit("opEnd", "c.end(bk, i, budget)\nreturn false\n", reads, barrier)
 }
 
 func main() {
@@ -461,32 +461,25 @@ const head = `// interp runs block bi, whose first instruction is at R[RegRIP], 
 // that follow it, while they fit into the budget of counts. It leaves RIP at the
 // next instruction and Count exact; step tells that the reference must execute
 // that instruction.
+//
+// Few locals live across ops: more would not stay in registers.
 func (c *CPU) interp(bi int32, budget int64) (step bool) {
 	var (
-		r     = &c.R
-		ram   = c.ram
-		t     = &c.tlb[c.mmu]
-		tmask = t.mask
-		cc    = &c.shared.code
-		gen   = c.gen()
-		rmask = c.ripMask()
+		t   = &c.tlb[c.mmu]
+		bk  *block
+		ops []op
+		i   int
 
-		bk                  *block
-		ops                 []op
-		i, x                int
 		ea, a, b, v, hi, rip uint64
-		ok                  bool
+		ok                   bool
 	)
 	for {
-		bk = &cc.blocks[bi]
+		bk = &c.shared.code.blocks[bi]
 		budget -= int64(bk.n)
-		if budget < 0 || (rmask != ^uint64(0) && !c.holds(bk)) {
-			c.RIP = r[isa.RegRIP]
-			c.Count = c.limit - uint64(budget+int64(bk.n))
-			return false
+		if budget < 0 || (c.mode != isa.Mode64 && !c.holds(bk)) {
+			return c.leave(c.R[isa.RegRIP], budget+int64(bk.n))
 		}
-		ops = cc.ops[bk.start : bk.start+bk.ops]
-		x = 0
+		ops = c.shared.code.ops[bk.start : bk.start+bk.ops]
 	body:
 		for i = 0; i < len(ops); i++ {
 			op := &ops[i]
@@ -495,40 +488,50 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 
 const tail = `}
 		}
-		rip = (r[isa.RegRIP] + uint64(int64(bk.exit[x]))) & rmask
-		r[isa.RegRIP] = rip
-		if l := &bk.next[x]; (l.gen == gen || l.gen == genAny) && cc.blocks[l.blk].n != deadBlock {
-			bi = l.blk
-			continue
+		rip = c.R[isa.RegRIP] + uint64(int64(bk.exit[0]))
+		if c.mode != isa.Mode64 {
+			rip &= c.ripMask()
 		}
-		if budget > 0 {
-			if bi = c.follow(bi, x, rip); bi != 0 {
+		c.R[isa.RegRIP] = rip
+		if l := &bk.next[0]; l.gen == c.curGen || l.gen == genAny {
+			if bi = l.blk; c.shared.code.blocks[bi].n != deadBlock {
 				continue
 			}
 		}
-		c.RIP = rip
-		c.Count = c.limit - uint64(budget)
-		return false
+		if bi = c.follow(bk, 0, rip, budget); bi != 0 {
+			continue
+		}
+		return c.leave(rip, budget)
+
+	taken: // only in 64-bit mode
+		rip = c.R[isa.RegRIP] + uint64(int64(bk.exit[1]))
+		c.R[isa.RegRIP] = rip
+		if l := &bk.next[1]; l.gen == c.curGen || l.gen == genAny {
+			if bi = l.blk; c.shared.code.blocks[bi].n != deadBlock {
+				continue
+			}
+		}
+		if bi = c.follow(bk, 1, rip, budget); bi != 0 {
+			continue
+		}
+		return c.leave(rip, budget)
 
 	indirect:
-		r[isa.RegRIP] = rip
-		if j := c.jump.at(rip); j.rip == rip && j.gen == gen && cc.blocks[j.blk].n != deadBlock {
-			bi = j.blk
-			continue
+		c.R[isa.RegRIP] = rip
+		if j := c.jump.at(rip); j.rip == rip && j.gen == c.curGen {
+			if bi = j.blk; c.shared.code.blocks[bi].n != deadBlock {
+				continue
+			}
 		}
 		if budget > 0 {
 			if bi = c.lookup(rip); bi != 0 {
 				continue
 			}
 		}
-		c.RIP = rip
-		c.Count = c.limit - uint64(budget)
-		return false
+		return c.leave(rip, budget)
 
-	leave: // before the instruction of ops[i]
-		m := cc.meta[int(bk.start)+i]
-		c.RIP = (r[isa.RegRIP] + uint64(m.off)) & rmask
-		c.Count = c.limit - uint64(budget+int64(bk.n)-int64(m.idx))
+	leave:
+		c.leaveAt(bk, i, budget)
 		return true
 	}
 }
