@@ -131,6 +131,9 @@ func (b *batch) decode(payload []byte, pages uint32, u *snapshot.Unpacker) error
 }
 
 func (b *batch) decodeRuns(p []byte, runs int, count, pages uint32) ([]byte, error) {
+	if uint32(runs) > count {
+		return nil, fmt.Errorf("%d runs hold %d pages", runs, count)
+	}
 	next, total := uint64(0), uint64(0)
 	for range runs {
 		delta, n := binary.Uvarint(p)
