@@ -2,7 +2,7 @@
 // control blocks, the power management timer, a general-purpose event block, the
 // SMI command port that turns ACPI on, and the reset control register.
 //
-// Specifications: [ACPI 6.5 4.8]; the reset control register from [PIIX3 2.5.5].
+// Specifications: [ACPI 6.5 4.8]; the reset control register from [PIIX3 RC].
 // Modelled: SCI, the timer with its status, power button, sleep and soft-off,
 // reset. Not modelled: SMIs (turning ACPI on takes effect at once, GBL_RLS does
 // nothing), a sleep button, throttling.

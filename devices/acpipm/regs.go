@@ -130,7 +130,7 @@ func (h apm) Read(off uint64, size int) uint64 {
 }
 
 // Write takes an SMI command: what firmware's SMM code would do for the ACPI ones
-// happens at once [ACPI 6.5 4.8.3.2.1].
+// happens at once [ACPI 6.5 4.8.2.5].
 func (h apm) Write(off uint64, size int, v uint64) {
 	bus.WriteBytes(func(o uint64, b uint8) {
 		switch {
@@ -160,7 +160,7 @@ func (h rst) Read(off uint64, size int) uint64 {
 	return uint64(h.p.RST)
 }
 
-// Write resets the machine when RST_CPU goes from 0 to 1 [PIIX3 2.5.5].
+// Write resets the machine when RST_CPU goes from 0 to 1 [PIIX3 RC].
 func (h rst) Write(off uint64, size int, v uint64) {
 	if off != 0 || size != 1 {
 		return
@@ -179,9 +179,9 @@ var regs = []devices.Reg{
 	{Space: "pm1", Off: 8, Size: 4, Name: "PM_TMR", Acc: devices.RO, Bits: "23:0 TMR_VAL", Ref: "[ACPI 6.5 4.8.3.3]"},
 	{Space: "gpe", Off: 0, Size: 2, Name: "GPE0_STS", Acc: devices.W1C, Mask: 0xffff, Bits: "15:0 STS", Ref: "[ACPI 6.5 4.8.4.1]"},
 	{Space: "gpe", Off: 2, Size: 2, Name: "GPE0_EN", Mask: 0xffff, Bits: "15:0 EN", Ref: "[ACPI 6.5 4.8.4.1]"},
-	{Space: "apm", Off: 0, Size: 1, Name: "APMC", Mask: 0xff, Bits: "7:0 COMMAND", Ref: "[PIIX3 2.5.3]"},
-	{Space: "apm", Off: 1, Size: 1, Name: "APMS", Mask: 0xff, Bits: "7:0 STATUS", Ref: "[PIIX3 2.5.3]"},
-	{Space: "rst", Off: 0, Size: 1, Name: "RST_CNT", Mask: rstMask, Bits: "3 FULL_RST | 2 RST_CPU | 1 SYS_RST", Ref: "[PIIX3 2.5.5]"},
+	{Space: "apm", Off: 0, Size: 1, Name: "APMC", Mask: 0xff, Bits: "7:0 COMMAND", Ref: "[PIIX3 APM]"},
+	{Space: "apm", Off: 1, Size: 1, Name: "APMS", Mask: 0xff, Bits: "7:0 STATUS", Ref: "[PIIX3 APM]"},
+	{Space: "rst", Off: 0, Size: 1, Name: "RST_CNT", Mask: rstMask, Bits: "3 FULL_RST | 2 RST_CPU | 1 SYS_RST", Ref: "[PIIX3 RC]"},
 }
 
 // Regs describes the block's registers.

@@ -9,6 +9,7 @@ import (
 	"godwit/devices"
 	"godwit/devices/acpipm"
 	"godwit/devices/debugexit"
+	"godwit/devices/i8042"
 	"godwit/devices/ioapic"
 	"godwit/devices/lapic"
 	"godwit/devices/pic"
@@ -28,6 +29,7 @@ func TestConformance(t *testing.T) {
 		{Name: "debugexit", New: newDebugExit},
 		{Name: "acpipm", New: newPM},
 		{Name: "rtc", New: newRTC},
+		{Name: "i8042", New: newI8042},
 	})
 }
 
@@ -39,6 +41,7 @@ func (o outside) Exit(code uint32)            { o.w.Logf("exit %x", code) }
 func (o outside) PowerOff()                   { o.w.Logf("power off") }
 func (o outside) Sleep(typ uint8)             { o.w.Logf("sleep %d", typ) }
 func (o outside) Reset(full bool)             { o.w.Logf("reset %t", full) }
+func (o outside) A20(on bool)                 { o.w.Logf("a20 %t", on) }
 func (o outside) MSI(addr uint64, d uint32)   { o.w.Logf("msi %x %x", addr, d) }
 func (o outside) INTR(level bool)             { o.w.Line("intr").Set(level) }
 func (o outside) NMI()                        { o.w.Logf("nmi") }
@@ -182,3 +185,19 @@ func newRTC(w *testkit.World) testkit.Specimen {
 }
 
 func (o outside) alarm() { o.w.Logf("alarm") }
+
+func newI8042(w *testkit.World) testkit.Specimen {
+	c := i8042.New(i8042.Wiring{ID: "i8042", KeyIRQ: w.Line("irq1"), AuxIRQ: w.Line("irq12"), Chassis: outside{w}})
+	data, cmd := c.Windows()[0].Handler, c.Windows()[1].Handler
+	return testkit.Specimen{Dev: c, Windows: c.Windows(), Poke: func(r *rand.Rand) string {
+		// Bytes that mean something to the controller, the keyboard or the mouse.
+		b := []uint64{0xd4, 0x60, 0xd1, 0xd2, 0xd3, 0xaa, 0x20, 0xd0}[r.IntN(8)]
+		switch r.IntN(3) {
+		case 0:
+			cmd.Write(0, 1, b)
+		case 1:
+			data.Write(0, 1, 0xe6+r.Uint64N(26))
+		}
+		return fmt.Sprintf("%x %x", cmd.Read(0, 1), data.Read(0, 1))
+	}}
+}

@@ -2,7 +2,7 @@
 // interrupt messages.
 //
 // Specifications: [82093AA] (Intel 290566-001); the EOI register from
-// [ICH9 13.5.7]. Modelled: version 20h with its EOI register, edge and level
+// [ICH9 EOIR]. Modelled: version 20h with its EOI register, edge and level
 // triggering, remote IRR, all delivery modes (the local APICs interpret them).
 // Not modelled: polarity (lines say asserted or not; the bit is kept and has no
 // effect), the arbitration register's bus.
@@ -21,7 +21,7 @@ const (
 	Pins = 24
 )
 
-// Window offsets [82093AA 3.1], [ICH9 13.5].
+// Window offsets [82093AA 3.1], [ICH9 EOIR].
 const (
 	offIndex = 0x00
 	offData  = 0x10
@@ -269,7 +269,7 @@ func makeRegs() []devices.Reg {
 	rs := []devices.Reg{
 		{Space: "mmio", Off: offIndex, Size: 4, Name: "IOREGSEL", Mask: 0xff, Bits: "7:0 INDEX", Ref: "[82093AA 3.1.1]"},
 		{Space: "mmio", Off: offData, Size: 4, Name: "IOWIN", Mask: 0xffffffff, Banked: true, Bits: "31:0 DATA", Ref: "[82093AA 3.1.2]"},
-		{Space: "mmio", Off: offEOI, Size: 4, Name: "EOI", Acc: devices.WO, Mask: 0xff, Bits: "7:0 VECTOR", Ref: "[ICH9 13.5.7]"},
+		{Space: "mmio", Off: offEOI, Size: 4, Name: "EOI", Acc: devices.WO, Mask: 0xff, Bits: "7:0 VECTOR", Ref: "[ICH9 EOIR]"},
 		{Space: "index", Off: regID, Size: 4, Name: "IOAPICID", Mask: idMask, Banked: true, Bits: "27:24 ID", Ref: "[82093AA 3.2.1]"},
 		{Space: "index", Off: regVER, Size: 4, Name: "IOAPICVER", Acc: devices.RO, Reset: version, Banked: true, Bits: "23:16 ENTRIES | 7:0 VERSION", Ref: "[82093AA 3.2.2]"},
 		{Space: "index", Off: regARB, Size: 4, Name: "IOAPICARB", Acc: devices.RO, Banked: true, Bits: "27:24 ID", Ref: "[82093AA 3.2.3]"},

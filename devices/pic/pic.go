@@ -1,7 +1,7 @@
 // Package pic models the two cascaded 8259A interrupt controllers of a PC with
 // the chipset's edge/level registers.
 //
-// Specifications: [8259A] (Intel 231468-003); ELCR from [PIIX3 2.5.4]. Modelled:
+// Specifications: [8259A] (Intel 231468-003); ELCR from [PIIX3 ELCR]. Modelled:
 // all command words, automatic EOI, rotation, special mask and special fully nested
 // modes, poll, spurious IRQ7 and IRQ15. Not modelled: MCS-80 mode (vectors are
 // always the 8086's), buffered mode, and LTIM, which the ELCR replaces in PCs.
@@ -22,7 +22,7 @@ const (
 	// acknowledged [8259A Interrupt Sequence].
 	spurious = 7
 
-	elcrMaster = 0xf8 // inputs 0-2 are always edge triggered [PIIX3 2.5.4]
+	elcrMaster = 0xf8 // inputs 0-2 are always edge triggered [PIIX3 ELCR]
 	elcrSlave  = 0xde // so are 8 and 13
 )
 

@@ -231,8 +231,8 @@ var regs = []devices.Reg{
 	{Space: "slave", Off: 0, Size: 1, Name: "IRR", Acc: devices.RO, Banked: true, Bits: "7:0 IRQ15_8", Ref: "[8259A OCW3]"},
 	{Space: "slave", Off: 0, Size: 1, Name: "ISR", Acc: devices.RO, Banked: true, Bits: "7:0 IRQ15_8", Ref: "[8259A OCW3]"},
 	{Space: "slave", Off: 1, Size: 1, Name: "IMR", Mask: 0xff, Reset: 0xff, Bits: "7:0 IRQ15_8", Ref: "[8259A OCW1]"},
-	{Space: "elcr", Off: 0, Size: 1, Name: "ELCR1", Mask: elcrMaster, Bits: "7:3 LEVEL7_3", Ref: "[PIIX3 2.5.4]"},
-	{Space: "elcr", Off: 1, Size: 1, Name: "ELCR2", Mask: elcrSlave, Bits: "7:6 LEVEL15_14 | 4:1 LEVEL12_9", Ref: "[PIIX3 2.5.4]"},
+	{Space: "elcr", Off: 0, Size: 1, Name: "ELCR1", Mask: elcrMaster, Bits: "7:3 LEVEL7_3", Ref: "[PIIX3 ELCR]"},
+	{Space: "elcr", Off: 1, Size: 1, Name: "ELCR2", Mask: elcrSlave, Bits: "7:6 LEVEL15_14 | 4:1 LEVEL12_9", Ref: "[PIIX3 ELCR]"},
 }
 
 // Regs describes the pair's registers.

@@ -1,6 +1,6 @@
 // Package pit models the 8254 programmable interval timer of a PC and port 61h.
 //
-// Specifications: [8254] (Intel 231164-005); port 61h from [PIIX3 2.5.5.1].
+// Specifications: [8254] (Intel 231164-005); port 61h from [PIIX3 NMISC].
 // Modelled: modes 0 to 5, binary and BCD, latch and read-back, gates, the output of
 // counter 0 as interrupt, of counter 1 as refresh toggle and of counter 2 in port
 // 61h. Not modelled: the speaker's sound and the parity and I/O check inputs of

@@ -5,7 +5,7 @@ import (
 	"godwit/devices/bus"
 )
 
-// Port 61h [PIIX3 2.5.5.1].
+// Port 61h [PIIX3 NMISC].
 const (
 	p61Gate2   = 1 << 0
 	p61Mask    = 0x0f
@@ -182,7 +182,7 @@ var regs = []devices.Reg{
 	{Space: "pit", Off: 1, Size: 1, Name: "COUNTER1", Acc: devices.RC, Mask: 0xff, Banked: true, Bits: "7:0 COUNT", Ref: "[8254 Programming]"},
 	{Space: "pit", Off: 2, Size: 1, Name: "COUNTER2", Acc: devices.RC, Mask: 0xff, Banked: true, Bits: "7:0 COUNT", Ref: "[8254 Programming]"},
 	{Space: "pit", Off: 3, Size: 1, Name: "CONTROL", Acc: devices.WO, Mask: 0xff, Bits: "7:6 SC | 5:4 RW | 3:1 M | 0 BCD", Ref: "[8254 Control Word Format]"},
-	{Space: "port61", Off: 0, Size: 1, Name: "NMISC", Mask: p61Mask, Bits: "7 SERR | 6 IOCHK | 5 OUT2 | 4 REF | 3:2 ENABLES | 1 SPKR | 0 GATE2", Ref: "[PIIX3 2.5.5.1]"},
+	{Space: "port61", Off: 0, Size: 1, Name: "NMISC", Mask: p61Mask, Bits: "7 SERR | 6 IOCHK | 5 OUT2 | 4 REF | 3:2 ENABLES | 1 SPKR | 0 GATE2", Ref: "[PIIX3 NMISC]"},
 }
 
 // Regs describes the timer's registers.

@@ -116,8 +116,8 @@ var regs = makeRegs()
 
 func makeRegs() []devices.Reg {
 	rs := []devices.Reg{
-		{Space: "pio", Off: 0, Size: 1, Name: "INDEX", Acc: devices.WO, Mask: 0xff, Bits: "7 NMIMASK | 6:0 INDEX", Ref: "[PIIX3 2.5.5.3]"},
-		{Space: "pio", Off: 1, Size: 1, Name: "DATA", Mask: 0xff, Banked: true, Bits: "7:0 DATA", Ref: "[PIIX3 2.5.5.3]"},
+		{Space: "pio", Off: 0, Size: 1, Name: "INDEX", Acc: devices.WO, Mask: 0xff, Bits: "7 NMIMASK | 6:0 INDEX", Ref: "[PIIX3 NMIERTC]"},
+		{Space: "pio", Off: 1, Size: 1, Name: "DATA", Mask: 0xff, Banked: true, Bits: "7:0 DATA", Ref: "[PIIX3 NMIERTC]"},
 	}
 	for i, name := range [...]string{"SECONDS", "SECONDS_ALARM", "MINUTES", "MINUTES_ALARM", "HOURS", "HOURS_ALARM",
 		"WEEKDAY", "DAY", "MONTH", "YEAR"} {

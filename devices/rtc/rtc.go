@@ -1,7 +1,7 @@
 // Package rtc models the MC146818 real-time clock of a PC with its CMOS memory.
 //
 // Specification: [MC146818A] (Motorola, 1984); century byte and port 70h as PCs
-// have them [PIIX3 2.5.5.3]. Modelled: the calendar in BCD and binary, 12 and 24 hours,
+// have them [PIIX3 NMIERTC]. Modelled: the calendar in BCD and binary, 12 and 24 hours,
 // set mode and divider reset, update-in-progress, alarm, periodic and update-ended
 // interrupts, 128 bytes of memory. Not modelled: the square wave, daylight saving
 // (its bit is kept), other time bases, and dates that no calendar has: they are
