@@ -96,3 +96,6 @@ func (c *CPU) SetAPICPage(pa uint64) {
 
 // Canonical brings Arch up to date: lazily kept flags are written out.
 func (c *CPU) Canonical() { c.materialize() }
+
+// SetMSR is WRMSR as firmware does it; false means #GP.
+func (c *CPU) SetMSR(n uint32, v uint64) bool { return c.writeMSR(n, v) }

@@ -30,11 +30,33 @@ func (m *Machine) Boot() error {
 	if err != nil {
 		return err
 	}
-	for i, l := range m.lapics {
-		l.VirtualWire()
-		m.placeAPIC(m.cpus[i])
+	if err := m.asAfterFirmware(); err != nil {
+		return err
 	}
 	return m.enter(m.cpus[0], e)
+}
+
+// asAfterFirmware makes the register settings that kernels take for granted.
+func (m *Machine) asAfterFirmware() error {
+	for _, c := range m.cpus {
+		m.placeAPIC(c)
+		for _, r := range firmware.MSRs(cpu.PhysBits) {
+			if !c.SetMSR(r.Index, r.Value) {
+				return fmt.Errorf("firmware sets msr %#x to %#x, which vcpu %d refuses", r.Index, r.Value, c.ID())
+			}
+		}
+	}
+	m.cur = m.cpus[0] // its local APIC is the one that is seen
+	m.cur.Count = m.st.Count
+	for _, w := range firmware.DeviceWrites() {
+		if w.Port {
+			m.ports.Write(w.Addr, w.Size, uint64(w.Value))
+		} else {
+			(*cpuBus)(m).WriteMMIO(w.Addr, w.Size, uint64(w.Value))
+		}
+	}
+	m.cur = nil
+	return nil
 }
 
 // enter sets a vCPU to a loader's entry state.
@@ -64,7 +86,7 @@ func (m *Machine) resetDevices(kind devices.ResetKind) {
 	for _, d := range m.devs {
 		d.Reset(kind)
 	}
-	for i, c := range m.cpus {
+	for _, c := range m.cpus {
 		if kind != devices.PowerOn {
 			c.Reset()
 		}

@@ -15,7 +15,6 @@ import (
 	"godwit/devices"
 	"godwit/devices/acpipm"
 	"godwit/devices/bus"
-	"godwit/devices/debugexit"
 	"godwit/devices/ioapic"
 	"godwit/devices/lapic"
 	"godwit/devices/pic"
