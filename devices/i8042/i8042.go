@@ -1,7 +1,7 @@
 // Package i8042 models the keyboard controller of a PC with a keyboard and a mouse
 // that nobody touches, and port 92h.
 //
-// Specifications: [IBM PS/2 KBD], [PIIX3 Port 92]. Modelled: the controller's
+// Specifications: [IBM PS/2 KBD], [ICH9 PORT92]. Modelled: the controller's
 // commands, both interrupts, A20 and the reset pulse; of keyboard and mouse, the
 // answers to every command that drivers probe with. Not modelled: keys and movement,
 // the time that bytes take (answers are there at once), translation beyond the bytes

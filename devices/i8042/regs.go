@@ -163,7 +163,7 @@ func (h port92) Read(_ uint64, size int) uint64 {
 	return pad(v, size)
 }
 
-// Write switches A20 and, when bit 0 rises, resets the machine [PIIX3 Port 92].
+// Write switches A20 and, when bit 0 rises, resets the machine [ICH9 PORT92].
 func (h port92) Write(_ uint64, _ int, v uint64) {
 	c, b := h.c, uint8(v)
 	rising := b &^ c.P92 & p92Reset
@@ -196,7 +196,7 @@ var regs = []devices.Reg{
 	{Space: "command", Off: 0, Size: 1, Name: "COMMAND", Acc: devices.WO, Mask: 0xff, Banked: true, Bits: "7:0 COMMAND", Ref: "[IBM PS/2 KBD]"},
 	{Space: "command", Off: 0x20, Size: 1, Name: "CONFIG", Mask: 0xff, Reset: cfgInitial, Banked: true, Bits: "6 XLATE | 5 AUXOFF | 4 KEYOFF | 2 SYS | 1 AUXIRQ | 0 KEYIRQ", Ref: "[IBM PS/2 KBD]"},
 	{Space: "command", Off: 0xd0, Size: 1, Name: "OUTPUT", Mask: 0xcf, Reset: outInitial, Banked: true, Bits: "5 AUXIRQ | 4 KEYIRQ | 1 A20 | 0 NORESET", Ref: "[IBM PS/2 KBD]"},
-	{Space: "port92", Off: 0, Size: 1, Name: "P92", Mask: p92Reset | p92A20, Reset: p92A20, Bits: "1 A20 | 0 RESET", Ref: "[PIIX3 Port 92]"},
+	{Space: "port92", Off: 0, Size: 1, Name: "P92", Mask: p92Reset | p92A20, Reset: p92A20, Bits: "1 A20 | 0 RESET", Ref: "[ICH9 PORT92]"},
 }
 
 // Regs describes the controller's registers; CONFIG and OUTPUT are reached by
