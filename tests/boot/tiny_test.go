@@ -2,6 +2,7 @@ package boot
 
 import (
 	"bytes"
+	"math/rand/v2"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -29,10 +30,51 @@ func newTiny(t testing.TB, mib uint64, cmd string) (*machine.Machine, *out) {
 	return m, o
 }
 
+func hash(t testing.TB, m *machine.Machine) [32]byte {
+	h, err := m.Hash()
+	require.NoError(t, err)
+	return h
+}
+
+const load = "run=selftest; hog 4 0 seq 2; hog 4 0 rand 2; sleep 30; check; poweroff"
+
 func TestTinyPowersOff(t *testing.T) {
-	m, o := newTiny(t, 64, "run=mem; selftest; check; poweroff")
-	m.SetEngine(machine.EngineReference)
-	s := m.Run(200_000_000)
+	m, o := newTiny(t, 64, load)
+	s := m.Run(2_000_000_000)
 	t.Logf("%s #%d\n%s", s, m.Count(), o.String())
 	require.Equal(t, machine.Off, s)
+}
+
+// TestEnginesAgree runs the reference beside the block engine and compares at
+// many counts.
+func TestEnginesAgree(t *testing.T) {
+	a, _ := newTiny(t, 64, load)
+	b, _ := newTiny(t, 64, load)
+	b.SetEngine(machine.EngineReference)
+	rng := rand.New(rand.NewPCG(1, 2))
+	for n := uint64(0); ; {
+		n += rng.Uint64N(400_000)
+		sa, sb := a.Run(n), b.Run(n)
+		require.Equal(t, sb, sa)
+		if !bytes.Equal([]byte(dump(t, a)), []byte(dump(t, b))) || hash(t, a) != hash(t, b) {
+			require.Equal(t, dump(t, b), dump(t, a), "at #%d", n)
+			require.Equal(t, hash(t, b), hash(t, a), "memory at #%d", n)
+		}
+		if sa != machine.Reached {
+			return
+		}
+	}
+}
+
+func dump(t testing.TB, m *machine.Machine) string {
+	secs, err := m.Sections()
+	require.NoError(t, err)
+	var b bytes.Buffer
+	for _, s := range secs {
+		if s.State {
+			b.WriteString(s.ID())
+			b.Write(s.Data)
+		}
+	}
+	return b.String()
 }
