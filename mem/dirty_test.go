@@ -10,7 +10,7 @@ import (
 
 // pagesOf lists the pages of a harvest.
 func pagesOf(set []uint64) []uint32 {
-	out := []uint32{}
+	var out []uint32
 	for i, w := range set {
 		for ; w != 0; w &= w - 1 {
 			out = append(out, uint32(i*64+bits.TrailingZeros64(w)))
