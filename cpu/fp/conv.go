@@ -100,22 +100,6 @@ func (f *format) roundInt(e *Env, a uint64, imm uint8) uint64 {
 	return f.pack(e, r)
 }
 
-// F32To64 converts a to binary64 [SDM 2 CVTSS2SD].
-func F32To64(e *Env, a uint32) uint64 {
-	return f64.convert(e, &f32, uint64(a), f32.unpack(e, uint64(a)))
-}
-
-// F64To32 converts a to binary32 [SDM 2 CVTSD2SS].
-func F64To32(e *Env, a uint64) uint32 {
-	return uint32(f32.convert(e, &f64, a, f64.unpack(e, a)))
-}
-
-// I64ToF32 converts a signed integer of 64 (or 32) bits [SDM 2 CVTSI2SS, CVTDQ2PS].
-func I64ToF32(e *Env, v int64) uint32 { return uint32(f32.pack(e, fromInt(v))) }
-
-// I64ToF64 converts a signed integer of 64 (or 32) bits [SDM 2 CVTSI2SD, CVTDQ2PD].
-func I64ToF64(e *Env, v int64) uint64 { return f64.pack(e, fromInt(v)) }
-
 // F32ToI32 rounds a to an integer by rc, which is e.Round for CVTSS2SI and Zero
 // for CVTTSS2SI [SDM 2 CVTSS2SI, CVTPS2DQ].
 func F32ToI32(e *Env, a uint32, rc uint8) int32 {

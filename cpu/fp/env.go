@@ -19,8 +19,7 @@
 // that returns exceptions. With sticky flags kept in the Env, most operations
 // take the fast path of fast.go.
 //
-// x87: make an Env by [FromFCW] for each instruction, and add its Flags, and C1,
-// to FSW. If [Env.Unmasked] has IE, DE or ZE, nothing is written; if it has OE or
+// x87: make an Env by [FromFCW] for each instruction, and add [Env.FSW] to FSW. If [Env.Unmasked] has IE, DE or ZE, nothing is written; if it has OE or
 // UE, only stores to memory write nothing.
 //
 // An unmasked denormal-operand exception stops the operation before it computes
@@ -99,6 +98,27 @@ func FromFCW(v uint16) Env {
 		Masks: uint8(v) & AllExceptions,
 		Prec:  uint8(v>>8) & 3,
 	}
+}
+
+// MXCSR is the inverse of [FromMXCSR].
+func (e *Env) MXCSR() uint32 {
+	v := uint32(e.Flags) | uint32(e.Masks)<<7 | uint32(e.Round)<<13
+	if e.DAZ {
+		v |= 1 << 6
+	}
+	if e.FTZ {
+		v |= 1 << 15
+	}
+	return v
+}
+
+// FSW is the raised exceptions and C1, as placed in the x87 status word.
+func (e *Env) FSW() uint16 {
+	v := uint16(e.Flags)
+	if e.C1 {
+		v |= C1
+	}
+	return v
 }
 
 // Unmasked is the raised exceptions that are not masked: those that trap.

@@ -126,3 +126,41 @@ func Sqrt64(e *Env, a uint64) uint64 {
 	}
 	return f64.sqrt(e, a)
 }
+
+// exact64 reports whether a binary64 holds v exactly. Why: not every Go port
+// rounds larger integers once only; 386 rounds to 64, then to 32 bits.
+func exact64(v int64) bool { return uint64(v+1<<53) <= 1<<54 }
+
+// F32To64 converts a to binary64 [SDM 2 CVTSS2SD].
+func F32To64(e *Env, a uint32) uint64 {
+	if normal32(a, a) { // exact, in any environment
+		return uint64(a>>31)<<63 | uint64(a&^(1<<31))<<29 + (1023-127)<<52
+	}
+	return f64.convert(e, &f32, uint64(a), f32.unpack(e, uint64(a)))
+}
+
+// F64To32 converts a to binary32 [SDM 2 CVTSD2SS].
+func F64To32(e *Env, a uint64) uint32 {
+	if e.fast() && normal64(a, a) {
+		if r := math.Float32bits(float32(to64(a))); settled32(r) {
+			return r
+		}
+	}
+	return uint32(f32.convert(e, &f64, a, f64.unpack(e, a)))
+}
+
+// I64ToF32 converts a signed integer of 64 (or 32) bits [SDM 2 CVTSI2SS, CVTDQ2PS].
+func I64ToF32(e *Env, v int64) uint32 {
+	if e.fast() && exact64(v) {
+		return math.Float32bits(float32(float64(v)))
+	}
+	return uint32(f32.pack(e, fromInt(v)))
+}
+
+// I64ToF64 converts a signed integer of 64 (or 32) bits [SDM 2 CVTSI2SD, CVTDQ2PD].
+func I64ToF64(e *Env, v int64) uint64 {
+	if exact64(v) {
+		return math.Float64bits(float64(v))
+	}
+	return f64.pack(e, fromInt(v))
+}
