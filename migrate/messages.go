@@ -36,16 +36,16 @@ type (
 	reason struct { // REFUSE, ABORT
 		Code  uint16 `cbor:"1,keyasint"`
 		Text  string `cbor:"2,keyasint"`
-		Field string `cbor:"3,keyasint"`
-		Have  string `cbor:"4,keyasint"`
-		Want  string `cbor:"5,keyasint"`
+		Field string `cbor:"3,keyasint,omitempty"`
+		Have  string `cbor:"4,keyasint,omitempty"`
+		Want  string `cbor:"5,keyasint,omitempty"`
 	}
 	root struct { // ROOT
 		Root [snapshot.DigestSize]byte `cbor:"1,keyasint"`
 	}
 	ready struct { // READY
 		Root   [snapshot.DigestSize]byte `cbor:"1,keyasint"`
-		Groups []byte                    `cbor:"2,keyasint"` // group digests end to end, if the roots differ and it fits
+		Groups []byte                    `cbor:"2,keyasint,omitempty"` // group digests end to end, if the roots differ and it fits
 	}
 	commit struct { // COMMIT, ACK
 		Epoch uint64                    `cbor:"1,keyasint"` // of ownership; 0 until disks have one

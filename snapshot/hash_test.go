@@ -155,7 +155,7 @@ func TestRootOfKeptGroups(t *testing.T) {
 }
 
 func BenchmarkRoot(b *testing.B) {
-	m := memtest.New(1 << 18).Fill(1, 100) // 1 GiB, leaves known
+	m := memtest.New(1<<18).Fill(1, 100) // 1 GiB, leaves known
 	leaves := make([][16]byte, m.N)
 	for p := range m.N {
 		leaves[p] = m.Leaf(p)
