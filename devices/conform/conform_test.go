@@ -19,19 +19,21 @@ import (
 	"godwit/internal/testkit"
 )
 
-func TestConformance(t *testing.T) {
-	testkit.Conform(t, []testkit.Kind{
-		{Name: "uart", New: newUART},
-		{Name: "pic", New: newPIC},
-		{Name: "pit", New: newPIT},
-		{Name: "ioapic", New: newIOAPIC},
-		{Name: "lapic", New: newLAPIC},
-		{Name: "debugexit", New: newDebugExit},
-		{Name: "acpipm", New: newPM},
-		{Name: "rtc", New: newRTC},
-		{Name: "i8042", New: newI8042},
-	})
+var kinds = []testkit.Kind{
+	{Name: "uart", New: newUART},
+	{Name: "pic", New: newPIC},
+	{Name: "pit", New: newPIT},
+	{Name: "ioapic", New: newIOAPIC},
+	{Name: "lapic", New: newLAPIC},
+	{Name: "debugexit", New: newDebugExit},
+	{Name: "acpipm", New: newPM},
+	{Name: "rtc", New: newRTC},
+	{Name: "i8042", New: newI8042},
 }
+
+func TestConformance(t *testing.T) { testkit.Conform(t, kinds) }
+
+func FuzzStates(f *testing.F) { testkit.FuzzStates(f, kinds) }
 
 // outside is everything that devices call besides clock and lines.
 type outside struct{ w *testkit.World }

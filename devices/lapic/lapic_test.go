@@ -2,6 +2,7 @@ package lapic_test
 
 import (
 	"fmt"
+	"reflect"
 	"strconv"
 	"testing"
 
@@ -296,4 +297,43 @@ func TestPMI(t *testing.T) {
 	l.PMI()
 	assert.Equal(t, []string{"nmi0"}, r.w.Take(), "the entry masks itself")
 	assert.EqualValues(t, 0x10400, l.Read(0x340, 4))
+}
+
+// states that would make the timer divide by zero or overflow, or break the
+// invariants that the rest relies on.
+func TestRestoredRefuses(t *testing.T) {
+	for name, prepare := range map[string]string{
+		"running without a count": "w TICR 64; w LVT_TIMER 20031; TICR 0",
+		"start out of range":      "w TICR 64; TSTART 4611686018427387905",
+		"x2APIC without enable":   "BASE 4276093952", // fee00400
+		"illegal vector pending":  "IRR 1",
+		"unmasked while disabled": "w SVR ff; LVT 49",
+	} {
+		t.Run(name, func(t *testing.T) {
+			r := newRig(1)
+			s := r.subject()
+			for _, field := range []string{"TICR", "TSTART", "BASE", "IRR", "LVT"} {
+				s.Ops[field] = func(a []string) string { poke(r.cpu[0], field, a[0]); return "" }
+			}
+			testkit.Script(t, s, "on; "+prepare, "")
+			assert.Error(t, r.cpu[0].Restored())
+		})
+	}
+}
+
+// poke sets a field of the state, the first element of an array.
+func poke(l *lapic.LAPIC, field, value string) {
+	n, err := strconv.ParseInt(value, 10, 64)
+	if err != nil {
+		panic(err)
+	}
+	f := reflect.ValueOf(l.State()).Elem().FieldByName(field)
+	if f.Kind() == reflect.Array {
+		f = f.Index(0)
+	}
+	if f.CanInt() {
+		f.SetInt(n)
+	} else {
+		f.SetUint(uint64(n))
+	}
 }

@@ -387,7 +387,7 @@ func fold(b []byte) string {
 // must work: no panic, whatever the guest does next.
 func checkHostile(t *testing.T, k Kind) {
 	refused, accepted := 0, 0
-	for seed := range uint64(400) {
+	for seed := range uint64(2000) {
 		w, s := k.build()
 		r := rand.New(rand.NewPCG(seed, 5))
 		for range 50 {
@@ -402,27 +402,51 @@ func checkHostile(t *testing.T, k Kind) {
 				b[r.IntN(len(b))] ^= 1 << r.IntN(8)
 			}
 		}
-		w2, s2 := k.build()
-		if decode(b, s2.Dev) != nil || s2.Dev.Restored() != nil {
+		if survive(t, k, b, w, r) {
+			accepted++
+		} else {
 			refused++
-			continue
 		}
-		accepted++
-		w2.follow(w)
-		for range 100 {
-			step(w2, s2, r)
-		}
-		Encode(t, s2.Dev)
 	}
 	t.Logf("%d states refused, %d accepted", refused, accepted)
 	require.NotZero(t, accepted, "no state got through: the test tests nothing")
+}
+
+// survive restores a device from b in the world of another and uses it; false: it
+// was refused.
+func survive(t testing.TB, k Kind, b []byte, from *World, r *rand.Rand) bool {
+	w, s := k.build()
+	if decode(b, s.Dev) != nil || s.Dev.Restored() != nil {
+		return false
+	}
+	w.follow(from)
+	for range 60 {
+		step(w, s, r)
+	}
+	Encode(t, s.Dev)
+	return true
+}
+
+// FuzzStates feeds encodings to the devices: what Restored accepts must work.
+func FuzzStates(f *testing.F, kinds []Kind) {
+	for i, k := range kinds {
+		_, s := k.build()
+		f.Add(uint8(i), uint64(i), Encode(f, s.Dev))
+		distinct(s.Dev)
+		f.Add(uint8(i), uint64(i), Encode(f, s.Dev))
+	}
+	f.Fuzz(func(t *testing.T, i uint8, seed uint64, b []byte) {
+		k := kinds[int(i)%len(kinds)]
+		w, _ := k.build()
+		survive(t, k, b, w, rand.New(rand.NewPCG(seed, 6)))
+	})
 }
 
 // invent changes a few leaves of a state to random or extreme values.
 func invent(v reflect.Value, r *rand.Rand) {
 	var leaves []reflect.Value
 	collect(v, &leaves)
-	for range 1 + r.IntN(3) {
+	for range 1 + r.IntN(5) {
 		if len(leaves) == 0 {
 			return
 		}
