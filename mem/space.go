@@ -73,7 +73,7 @@ func (s *Space) Unmap(base, size uint64) bool {
 
 // rebuild paints the windows over each other, lowest first.
 func (s *Space) rebuild() {
-	s.view, s.last = nil, 0
+	s.view = nil
 	for _, overlay := range []bool{false, true} {
 		for _, w := range s.windows {
 			if w.overlay == overlay {
