@@ -77,6 +77,9 @@ func (c *CPU) cpuidStd(leaf, sub uint32, r *[4]uint32) {
 		if c.CR4&cr4OSXSAVE != 0 {
 			r[ecx] |= 1 << 27
 		}
+		if c.vcpus() == 1 {
+			r[edx] &^= 1 << 28 // HTT: the count in EBX is valid
+		}
 	case 2:
 		if !m.amd() {
 			r[eax], r[edx] = 0x00feff01, 0xf0 // look at leaf 4; 64-byte prefetch

@@ -112,7 +112,7 @@ func (c *CPU) trap(tf bool) {
 	c.noteDebug(bits)
 	if !c.deliverEvent(&delivery{vec: vecDB, ext: 1, ret: c.RIP, flags: c.RFLAGS}) {
 		c.DR[6], c.DR[7] = dr6, dr7
-		c.DBPending = bits // again when there is room for pre-images
+		c.DBPending = bits // Interrupt delivers it when there is room for pre-images
 		return
 	}
 	c.DBPending = 0
@@ -143,33 +143,46 @@ func (c *CPU) Interruptible() bool {
 	if c.Activity > Halted || c.Shadow != 0 {
 		return false
 	}
-	return c.NMIPending && !c.NMIBlocked || c.MSRs.Acked != 0 || c.intr && c.RFLAGS&flagIF != 0
+	return c.intr && c.RFLAGS&flagIF != 0 || c.NMIPending && !c.NMIBlocked || c.MSRs.Acked != 0 || c.DBPending != 0
 }
 
-// Interrupt delivers a pending NMI or external interrupt if one may be taken
-// here, wakes a halted vCPU and counts one. It tells whether it did.
+// Interrupt delivers what is pending here, in the order of [SDM 3A 6.9]: a debug
+// trap that an earlier instruction left, an NMI, an external interrupt. It wakes
+// a halted vCPU, counts one, and tells whether it delivered anything.
 func (c *CPU) Interrupt() bool {
 	if !c.Interruptible() {
 		return false
 	}
 	c.materialize()
-	e := delivery{vec: vecNMI, ext: 1, ret: c.RIP, flags: c.RFLAGS}
-	if c.NMIPending && !c.NMIBlocked && c.MSRs.Acked == 0 {
+	e := delivery{ext: 1, ret: c.RIP, flags: c.RFLAGS}
+	switch {
+	case c.MSRs.Acked != 0:
+		return c.external(&e)
+	case c.DBPending != 0:
+		c.in = isa.Inst{}
+		c.trap(false)
+		return c.DBPending == 0
+	case c.NMIPending && !c.NMIBlocked:
+		e.vec = vecNMI
 		if !c.deliverEvent(&e) {
 			return false
 		}
 		c.NMIPending, c.NMIBlocked = false, true
 		return true
 	}
-	if c.MSRs.Acked == 0 {
-		vec, ok := c.apic.Ack()
-		if !ok {
-			return false
-		}
-		c.MSRs.Acked = uint16(vec) + 1
+	vec, ok := c.apic.Ack()
+	if !ok {
+		c.intr = false // withdrawn meanwhile
+		return false
 	}
+	c.MSRs.Acked = uint16(vec) + 1
+	return c.external(&e)
+}
+
+// external delivers the vector that was taken from the local APIC.
+func (c *CPU) external(e *delivery) bool {
 	e.vec = uint8(c.MSRs.Acked - 1)
-	if !c.deliverEvent(&e) {
+	if !c.deliverEvent(e) {
 		return false
 	}
 	c.MSRs.Acked = 0
