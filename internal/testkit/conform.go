@@ -49,22 +49,39 @@ func (k Kind) build() (*World, Specimen) {
 	return w, s
 }
 
-// Conform runs the device conformance suite (docs/HACKING.md, "Devices").
+// T is what the checks need of a *testing.T.
+type T interface {
+	require.TestingT
+	Helper()
+	Logf(format string, args ...any)
+}
+
+// checks are the suite.
+var checks = []struct {
+	name string
+	run  func(t T, k Kind)
+}{
+	{"state is all there is", checkShape},
+	{"round trip", checkRoundTrip},
+	{"reset equals new", checkReset},
+	{"registers match their table", checkRegs},
+	{"golden", checkGolden},
+	{"hostile state", checkHostile},
+}
+
+// Conform runs the device conformance suite (see checks).
 func Conform(t *testing.T, kinds []Kind) {
 	for _, k := range kinds {
 		t.Run(k.Name, func(t *testing.T) {
-			t.Run("state is all there is", func(t *testing.T) { checkShape(t, k) })
-			t.Run("round trip", func(t *testing.T) { checkRoundTrip(t, k) })
-			t.Run("reset equals new", func(t *testing.T) { checkReset(t, k) })
-			t.Run("registers match their table", func(t *testing.T) { checkRegs(t, k) })
-			t.Run("golden", func(t *testing.T) { checkGolden(t, k) })
-			t.Run("hostile state", func(t *testing.T) { checkHostile(t, k) })
+			for _, c := range checks {
+				t.Run(c.name, func(t *testing.T) { c.run(t, k) })
+			}
 		})
 	}
 }
 
 // Encode returns the canonical encoding of a device's state.
-func Encode(t testing.TB, d devices.Device) []byte {
+func Encode(t T, d devices.Device) []byte {
 	t.Helper()
 	mode, err := cbor.CoreDetEncOptions().EncMode()
 	require.NoError(t, err)
@@ -112,7 +129,7 @@ func pickOffset(regs []devices.Reg, win bus.Window, r *rand.Rand) uint64 {
 	return r.Uint64N(win.Size)
 }
 
-func checkRoundTrip(t *testing.T, k Kind) {
+func checkRoundTrip(t T, k Kind) {
 	for seed := range uint64(20) {
 		w1, s1 := k.build()
 		r := rand.New(rand.NewPCG(seed, 1))
@@ -135,7 +152,7 @@ func checkRoundTrip(t *testing.T, k Kind) {
 }
 
 // sameFuture checks that two devices answer and call alike from now on.
-func sameFuture(t *testing.T, seed uint64, w1 *World, s1 Specimen, w2 *World, s2 Specimen) {
+func sameFuture(t T, seed uint64, w1 *World, s1 Specimen, w2 *World, s2 Specimen) {
 	t.Helper()
 	r1, r2 := rand.New(rand.NewPCG(seed, 2)), rand.New(rand.NewPCG(seed, 2))
 	for i := range 300 {
@@ -148,7 +165,7 @@ func sameFuture(t *testing.T, seed uint64, w1 *World, s1 Specimen, w2 *World, s2
 
 // checkShape finds state outside State(): the device may embed it and hold
 // wiring, nothing else. Every field of it has a key of its own.
-func checkShape(t *testing.T, k Kind) {
+func checkShape(t T, k Kind) {
 	_, s := k.build()
 	typ, st := reflect.TypeOf(s.Dev).Elem(), reflect.TypeOf(s.Dev.State()).Elem()
 	embedded := false
@@ -177,7 +194,7 @@ func isWire(t reflect.Type) bool {
 }
 
 // checkWiring allows plain configuration and a bus beside interfaces.
-func checkWiring(t *testing.T, typ reflect.Type) {
+func checkWiring(t T, typ reflect.Type) {
 	for i := range typ.NumField() {
 		f := typ.Field(i)
 		kind := f.Type.Kind()
@@ -188,7 +205,7 @@ func checkWiring(t *testing.T, typ reflect.Type) {
 }
 
 // checkKeys wants exported fields of fixed size with unique integer keys.
-func checkKeys(t *testing.T, typ reflect.Type) {
+func checkKeys(t T, typ reflect.Type) {
 	switch typ.Kind() {
 	case reflect.Slice, reflect.Array:
 		checkKeys(t, typ.Elem())
@@ -212,7 +229,7 @@ func checkKeys(t *testing.T, typ reflect.Type) {
 	}
 }
 
-func checkReset(t *testing.T, k Kind) {
+func checkReset(t T, k Kind) {
 	for seed := range uint64(10) {
 		w, s := k.build()
 		blank, fresh := k.build()
@@ -251,7 +268,7 @@ func quiet(w *World) []string {
 	return out
 }
 
-func checkRegs(t *testing.T, k Kind) {
+func checkRegs(t T, k Kind) {
 	_, s := k.build()
 	for i, reg := range s.Dev.Regs() {
 		assert.NotEmpty(t, reg.Name, "register %d", i)
@@ -271,7 +288,7 @@ func checkRegs(t *testing.T, k Kind) {
 }
 
 // window builds a fresh device and returns the named window.
-func (k Kind) window(t *testing.T, name string, enable bool) devices.Handler {
+func (k Kind) window(t T, name string, enable bool) devices.Handler {
 	_, s := k.build()
 	if enable && s.Enable != nil {
 		s.Enable()
@@ -286,7 +303,7 @@ func (k Kind) window(t *testing.T, name string, enable bool) devices.Handler {
 }
 
 // checkReg compares one register's behaviour with its row.
-func checkReg(t *testing.T, k Kind, reg devices.Reg, all uint64) {
+func checkReg(t T, k Kind, reg devices.Reg, all uint64) {
 	h := k.window(t, reg.Space, false)
 	if reg.Acc == devices.WO {
 		h.Write(reg.Off, reg.Size, all)
@@ -312,7 +329,7 @@ func checkReg(t *testing.T, k Kind, reg devices.Reg, all uint64) {
 // checkGolden keeps encodings readable for ever. The file holds the encoding of a
 // state whose every field has a value of its own, and what it says: that must be
 // read from the same bytes by every later version, which may add fields.
-func checkGolden(t *testing.T, k Kind) {
+func checkGolden(t T, k Kind) {
 	name := filepath.Join("testdata", k.Name+".golden")
 	if *update {
 		_, s := k.build()
@@ -385,7 +402,7 @@ func fold(b []byte) string {
 
 // checkHostile decodes damaged and invented states. What Restored lets through
 // must work: no panic, whatever the guest does next.
-func checkHostile(t *testing.T, k Kind) {
+func checkHostile(t T, k Kind) {
 	refused, accepted := 0, 0
 	for seed := range uint64(2000) {
 		w, s := k.build()
@@ -414,7 +431,7 @@ func checkHostile(t *testing.T, k Kind) {
 
 // survive restores a device from b in the world of another and uses it; false: it
 // was refused.
-func survive(t testing.TB, k Kind, b []byte, from *World, r *rand.Rand) bool {
+func survive(t T, k Kind, b []byte, from *World, r *rand.Rand) bool {
 	w, s := k.build()
 	if decode(b, s.Dev) != nil || s.Dev.Restored() != nil {
 		return false
