@@ -20,6 +20,7 @@ const (
 	InputConsole InputKind = 1 // bytes typed at the serial console
 	InputPower   InputKind = 2 // the power button
 	InputWall    InputKind = 3 // the guest's clock is moved forward to Time
+	InputReset   InputKind = 4 // the reset button
 )
 
 // Input is one event from outside. It takes effect when Count and guest time
@@ -44,6 +45,8 @@ func (m *Machine) apply(in Input) {
 		if t := devices.Nanos(in.Time); t > m.Now() {
 			m.st.Clock.jump(m.count(), t)
 		}
+	case InputReset:
+		m.resetReq = true // Run begins with it, even one that executes nothing
 	}
 }
 

@@ -1,0 +1,23 @@
+package machine
+
+import "godwit/devices"
+
+// Wall lets the host's clock in: guest time moves forward to t, never back.
+func (m *Machine) Wall(t devices.Nanos) { m.admit(InputWall, t, nil) }
+
+// Backlog is how many typed bytes the serial port has not taken yet.
+func (m *Machine) Backlog() int { return len(m.st.Console) }
+
+// End tells why the machine stopped for good (0: it did not), and the code that
+// the guest wrote to the exit device.
+func (m *Machine) End() (Stop, uint32) { return m.st.End, m.st.ExitCode }
+
+// Replaying tells whether logged inputs are still to come.
+func (m *Machine) Replaying() bool { return len(m.replay) > 0 }
+
+// SetPoll sets how many counts lie between two calls of Host.Poll. It cannot
+// change what the guest does.
+func (m *Machine) SetPoll(counts uint64) {
+	m.poll = max(counts, 1)
+	m.nextPoll = m.st.Count
+}
