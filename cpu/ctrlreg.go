@@ -103,7 +103,6 @@ func (c *CPU) setCR0(v uint64) bool {
 		c.FlushTLB()
 	}
 	c.changed()
-	c.event = true
 	return true
 }
 
@@ -116,12 +115,10 @@ func (c *CPU) setCR3(v uint64) bool {
 	if v&^physMask != 0 {
 		return c.gp(0)
 	}
-	if c.CR0&cr0PG != 0 && !c.longMode() && c.CR4&cr4PAE != 0 {
-		if !c.loadPDPT(v) {
-			return false
-		}
-		c.FlushTLB()
-	} else if v != c.CR3 {
+	if c.CR0&cr0PG != 0 && !c.longMode() && c.CR4&cr4PAE != 0 && !c.loadPDPT(v) {
+		return false
+	}
+	if v != c.CR3 {
 		c.FlushTLB()
 	}
 	c.CR3 = v
@@ -139,7 +136,10 @@ func (c *CPU) loadPDPT(cr3 uint64) bool {
 			return c.gp(0)
 		}
 	}
-	c.PDPT = t
+	if t != c.PDPT {
+		c.PDPT = t
+		c.FlushTLB()
+	}
 	return true
 }
 

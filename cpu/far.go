@@ -65,6 +65,9 @@ func hJmpFar(c *CPU, in *isa.Inst) bool {
 		c.enterCode(&d, c.CPL, off)
 		return true
 	}
+	if c.namesTask(&d) {
+		return c.farTask(&d, taskJump)
+	}
 	g, t, ok := c.callGate(&d)
 	if !ok {
 		return false
@@ -119,8 +122,6 @@ func (c *CPU) codeSize(a uint16) bool {
 }
 
 // callGate checks a call gate and the code segment it names [SDM 3A 5.8.4].
-// Task gates and TSS descriptors, which switch tasks, are not modelled and
-// raise #GP like any other wrong type.
 func (c *CPU) callGate(d *descriptor) (g gate, t descriptor, ok bool) {
 	code := uint32(d.sel &^ 3)
 	k := d.kind()
@@ -174,6 +175,9 @@ func hCallFar(c *CPU, in *isa.Inst) bool {
 	d, ok := c.farDescriptor(sel)
 	if !ok {
 		return false
+	}
+	if c.namesTask(&d) {
+		return c.farTask(&d, taskCall)
 	}
 	if d.attr()&segS == 0 {
 		return c.callThroughGate(&d)

@@ -366,12 +366,6 @@ func (c *CPU) enterGate(g gate, d *descriptor, f *frame, cpl uint8) {
 	c.RIP = c.nextRIP
 }
 
-// taskGate is where a task gate in the IDT switches tasks. Hardware task
-// switching is not modelled: the gate behaves as one that cannot be used.
-func (c *CPU) taskGate(e *delivery, _ gate) bool {
-	return c.gp(uint32(e.vec)<<3 | 2 | e.ext)
-}
-
 // softInt delivers INT n, INT3 or INTO, which return to the next instruction.
 func (c *CPU) softInt(vec uint8) bool {
 	return c.deliver(&delivery{vec: vec, soft: true, ret: c.nextRIP & c.ripMask(), flags: c.RFLAGS})

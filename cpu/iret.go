@@ -15,7 +15,7 @@ func hIret(c *CPU, in *isa.Inst) bool {
 		return c.iretVME(size)
 	}
 	if c.protected() && c.RFLAGS&flagNT != 0 {
-		return c.gp(0) // return to the calling task: not modelled outside long mode, #GP in it
+		return c.iretTask()
 	}
 	f := c.currentFrame(0)
 	f.mmu = c.mmu
@@ -41,7 +41,7 @@ func hIret(c *CPU, in *isa.Inst) bool {
 		}
 	}
 	c.NMIBlocked = false
-	c.event = true
+	c.unmasked()
 	return true
 }
 
@@ -150,7 +150,7 @@ func (c *CPU) iretVME(size int) bool {
 	c.useFrame(&f)
 	c.setVMEFlags(v[2])
 	c.NMIBlocked = false
-	c.event = true
+	c.unmasked()
 	return true
 }
 

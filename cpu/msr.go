@@ -33,6 +33,7 @@ type MSRs struct {
 // MSR numbers that other code names [SDM 4 2.1].
 const (
 	msrAPICBase = 0x1b
+	msrDeadline = 0x6e0
 	mcBanks     = 4
 	mtrrRanges  = 8
 )
@@ -122,7 +123,7 @@ func init() {
 func addRanges() {
 	add := func(m msr) { msrTable = append(msrTable, m) }
 	add(apicMSR(msrAPICBase, "APIC_BASE"))
-	add(apicMSR(0x6e0, "TSC_DEADLINE"))
+	add(apicMSR(msrDeadline, "TSC_DEADLINE"))
 	for n := uint32(0x800); n < 0x840; n++ {
 		add(apicMSR(n, "X2APIC"))
 	}
@@ -186,6 +187,9 @@ func writeBase(seg int) func(*CPU, uint64) bool {
 // apicMSR is a register of the local APIC.
 func apicMSR(n uint32, name string) msr {
 	return msr{n: n, name: name, write: func(c *CPU, v uint64) bool {
+		if n == msrDeadline && v != 0 {
+			v = max(v-c.TSCAdjust, 1) // the local APIC compares with the machine's TSC
+		}
 		return c.apic.WriteMSR(n, v)
 	}}
 }
@@ -252,8 +256,14 @@ func (c *CPU) readMSR(n uint32) (uint64, bool) {
 		return m.read(c), true
 	case m.at != nil:
 		return *m.at(c), true
-	case n == msrAPICBase || n >= 0x6e0 && n < 0x840:
+	case n == msrAPICBase || n >= 0x800 && n < 0x840:
 		return c.apic.ReadMSR(n)
+	case n == msrDeadline:
+		v, ok := c.apic.ReadMSR(n)
+		if v != 0 {
+			v += c.TSCAdjust
+		}
+		return v, ok
 	}
 	return 0, false
 }
@@ -293,9 +303,9 @@ func hRdmsr(c *CPU, _ *isa.Inst) bool {
 }
 
 func hWrmsr(c *CPU, _ *isa.Inst) bool {
-	c.event = true
-	if !c.writeMSR(uint32(c.R[RCX]), c.edxEAX()) {
-		return c.gp(0)
+	n := uint32(c.R[RCX])
+	if n>>16 == 0 {
+		c.event = true // the local APIC, the TSC: deadlines may have moved
 	}
-	return true
+	return c.writeMSR(n, c.edxEAX()) || c.gp(0)
 }

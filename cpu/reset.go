@@ -47,7 +47,6 @@ func (c *CPU) initState() {
 	c.TR = Segment{Limit: 0xffff, Attr: segP | sysTSS32Busy}
 	c.CPL, c.CR2, c.CR3, c.CR4, c.EFER = 0, 0, 0, 0, 0
 	c.DR = [8]uint64{6: dr6One, 7: dr7One}
-	c.KernelGSBase = 0
 	c.Activity = Running
 	if c.id != 0 {
 		c.Activity = WaitSIPI

@@ -80,7 +80,7 @@ func hSysret(c *CPU, in *isa.Inst) bool {
 	if c.RFLAGS&flagTF != 0 {
 		c.DBPending |= dr6BS // as if the system call had been single-stepped
 	}
-	c.event = true
+	c.unmasked()
 	return true
 }
 

@@ -130,6 +130,9 @@ func hCli(c *CPU, _ *isa.Inst) bool {
 	return true
 }
 
+// unmasked ends the run where something waits for the change of a mask.
+func (c *CPU) unmasked() { c.event = c.event || c.intr || c.NMIPending }
+
 // hSti lets one more instruction pass before interrupts when it sets IF.
 func hSti(c *CPU, _ *isa.Inst) bool {
 	switch c.ifAccess() {
@@ -138,7 +141,7 @@ func hSti(c *CPU, _ *isa.Inst) bool {
 			c.Shadow = 2
 		}
 		c.RFLAGS |= flagIF
-		c.event = true
+		c.unmasked()
 	case ifVirtual:
 		if c.RFLAGS&flagVIP != 0 {
 			return c.gp(0)
@@ -196,7 +199,7 @@ func hPopf(c *CPU, in *isa.Inst) bool {
 	c.setFlags(mask, v)
 	c.setSP(c.R[RSP] + uint64(size))
 	c.changed()
-	c.event = true
+	c.unmasked()
 	return true
 }
 
