@@ -220,3 +220,13 @@ func send(t *testing.T, m *machine.Machine) *machine.Machine {
 	require.NoError(t, <-done)
 	return in.M
 }
+
+// TestTenMillion checks the recorded hashes up to #10000000; see TestOtherHost.
+func TestTenMillion(t *testing.T) {
+	m := boot(t)
+	for i, mark := range marks[:3] {
+		m.Run(mark)
+		require.Equal(t, expected(t)[i], hash(t, m), "state at #%d", mark)
+	}
+	require.NoError(t, m.Close())
+}
