@@ -94,6 +94,9 @@ func parseBlock(b []byte, g, pages uint32, limit uint64) (*block, error) {
 	c := cursor{b: b}
 	k := &block{group: c.u32()}
 	nc, np := int(c.u16()), int(c.u16())
+	if c.short {
+		return nil, errShort
+	}
 	if k.group != g {
 		return nil, fmt.Errorf("is of group %d, want %d", k.group, g)
 	}

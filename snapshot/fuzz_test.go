@@ -58,6 +58,7 @@ type discard struct{}
 
 func (discard) Restore(uint32, []byte) error { return nil }
 
+// FuzzOpen wants -fuzzminimizetime 100x: shrinking files of 12 KiB takes long.
 func FuzzOpen(f *testing.F) {
 	for _, b := range goldenFiles(f) {
 		f.Add(b, true)
@@ -113,6 +114,7 @@ func FuzzBlock(f *testing.F) {
 			f.Add(b[g.off:g.off+g.len], g.group, uint32(514), file.limit)
 		}
 	}
+	f.Add([]byte("0"), uint32(0), uint32(1), uint64(99999)) // once read as an empty block
 	f.Fuzz(func(t *testing.T, b []byte, g, pages uint32, limit uint64) {
 		if g >= Groups(pages) {
 			return
