@@ -333,6 +333,20 @@ func TestCancel(t *testing.T) {
 	}
 }
 
+// TestSilentPeer: somebody who accepts and says nothing cannot hold either side.
+func TestSilentPeer(t *testing.T) {
+	cctx, cancel := context.WithCancel(ctx)
+	a, b := loopback(t)
+	defer b.Close()
+	time.AfterFunc(time.Millisecond, cancel)
+	_, err := migrate.Send(cctx, a, newSource(9, 1), migrate.Options{})
+	require.ErrorIs(t, err, context.Canceled)
+	assert.Equal(t, migrate.Cancelled, migrate.CodeOf(err))
+	_, err = migrate.Receive(cctx, a, &dest{}, migrate.Options{})
+	require.ErrorIs(t, err, context.Canceled)
+	assert.Equal(t, migrate.Cancelled, migrate.CodeOf(err))
+}
+
 // mutant is a connection whose written stream is changed on its way.
 type mutant struct {
 	net.Conn
