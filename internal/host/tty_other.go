@@ -1,0 +1,7 @@
+//go:build !windows
+
+package host
+
+import "os"
+
+func enableVT(*os.File) (undo func()) { return func() {} }
