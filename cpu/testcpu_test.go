@@ -210,6 +210,7 @@ func (r *rig) level(cpl uint8, kernel, user uint16) {
 		r.flat(s, ds)
 	}
 	r.CPL = cpl
+	r.R = GPRs{}
 	r.RFLAGS = flagsFixed
 	r.RIP, r.R[RSP] = rigCode, 0x6000
 	r.changed()
