@@ -17,26 +17,32 @@ func (f *format) convert(e *Env, from *format, a uint64, x num) uint64 {
 	return f.pack(e, x)
 }
 
-// integer rounds x, which is finite, to an integer. rem is the discarded part
-// as in increment. ok is false if the magnitude has more than 64 bits.
-func integer(x num, rc uint8) (mag, rem uint64, ok bool) {
+// whole is a number rounded to an integer.
+type whole struct {
+	mag     uint64 // magnitude
+	inexact bool
+	up      bool // the magnitude was rounded up
+	ok      bool // the magnitude fits
+}
+
+// integer rounds x, which is finite, to an integer.
+func integer(x num, rc uint8) whole {
+	mag, rem := uint64(0), uint64(1) // less than a half
 	switch {
 	case x.cls == clsZero:
-		return 0, 0, true
+		return whole{ok: true}
 	case x.exp > 63:
-		return 0, 0, false
+		return whole{}
 	case x.exp >= 0:
 		mag, rem = x.sig>>(63-uint32(x.exp)), x.sig<<uint32(x.exp)<<1
 	case x.exp == -1:
 		rem = x.sig
-	default:
-		rem = 1
 	}
-	if rem != 0 {
-		inc := increment(rc, x.neg, mag, rem)
-		return mag + inc, rem, inc == 0 || mag+inc != 0
+	if rem == 0 {
+		return whole{mag: mag, ok: true}
 	}
-	return mag, rem, true
+	inc := increment(rc, x.neg, mag, rem) // cannot overflow: rem != 0, so exp < 63
+	return whole{mag: mag + inc, inexact: true, up: inc != 0, ok: true}
 }
 
 // toInt converts x to a signed integer of the given number of bits. What does
@@ -44,21 +50,26 @@ func integer(x num, rc uint8) (mag, rem uint64, ok bool) {
 // integer [SDM 1 4.8.3.7]. DE is never raised.
 func toInt(e *Env, x num, rc uint8, size uint) int64 {
 	if x.cls&(clsNaN|clsInf) == 0 {
-		mag, rem, ok := integer(x, rc)
+		w := integer(x, rc)
 		limit := uint64(1) << (size - 1) // magnitude of the most negative
-		if ok && (mag < limit || mag == limit && x.neg) {
-			if rem != 0 {
-				e.Flags |= PE
-				e.C1 = x.exp < 0 && mag != 0 || x.exp >= 0 && mag != x.sig>>(63-uint32(x.exp))
-			}
+		if w.ok && (w.mag < limit || w.mag == limit && x.neg) {
+			e.wasRounded(w)
 			if x.neg {
-				return -int64(mag)
+				return -int64(w.mag)
 			}
-			return int64(mag)
+			return int64(w.mag)
 		}
 	}
 	e.Flags |= IE
 	return -1 << (size - 1)
+}
+
+// wasRounded raises PE if w is inexact, and sets C1.
+func (e *Env) wasRounded(w whole) {
+	if w.inexact {
+		e.Flags |= PE
+	}
+	e.C1 = w.up
 }
 
 // fromInt unpacks an integer; every one is exact in a num.
@@ -91,11 +102,11 @@ func (f *format) roundInt(e *Env, a uint64, imm uint8) uint64 {
 	if imm&4 != 0 {
 		rc = e.Round
 	}
-	mag, rem, _ := integer(x, rc)
-	if rem != 0 && imm&8 == 0 {
+	w := integer(x, rc)
+	if w.inexact && imm&8 == 0 {
 		e.Flags |= PE
 	}
-	r := fromInt(int64(mag))
+	r := fromInt(int64(w.mag))
 	r.neg = x.neg
 	return f.pack(e, r)
 }

@@ -84,11 +84,20 @@ func Operand64(e *Env, a uint64) F80 { return f64.operand(e, a) }
 
 // FromInt80 is FILD: exact, and raises nothing [SDM 2 FILD].
 func FromInt80(v int64) F80 {
-	x := fromInt(v)
-	if x.cls == clsZero {
-		return F80{}
+	x := uint64(v)
+	if v < 0 {
+		x = -x
 	}
-	return signed80(x.sig, uint16(x.exp+bias80), x.neg)
+	return whole80(x, v < 0)
+}
+
+// whole80 is the integer mag with a sign.
+func whole80(mag uint64, neg bool) F80 {
+	if mag == 0 {
+		return signed80(0, 0, neg)
+	}
+	n := bits.LeadingZeros64(mag)
+	return signed80(mag<<n, uint16(bias80+63-n), neg)
 }
 
 // To32 is FST to a binary32; precision control does not apply [SDM 2 FST].
@@ -134,18 +143,14 @@ func ToBCD(e *Env, a F80) (lo uint64, hi uint16) {
 	return lo, hi
 }
 
-// FromBCD is FBLD. Digits above 9 count as they are; the manual leaves the
-// result open [SDM 2 FBLD].
+// FromBCD is FBLD. Digits above 9, which the manual leaves open, count for what
+// they are, as on AMD's [SDM 2 FBLD].
 func FromBCD(lo uint64, hi uint16) F80 {
 	mag := uint64(hi>>4&15)*10 + uint64(hi&15)
 	for i := 15; i >= 0; i-- {
 		mag = mag*10 + lo>>(4*i)&15
 	}
-	if mag == 0 {
-		return signed80(0, 0, hi&0x8000 != 0)
-	}
-	n := bits.LeadingZeros64(mag)
-	return signed80(mag<<n, uint16(bias80+63-n), hi&0x8000 != 0)
+	return whole80(mag, hi&0x8000 != 0)
 }
 
 // Constant numbers, in the order of their opcodes D9 E8 to D9 EE.
@@ -181,6 +186,5 @@ func Constant(e *Env, n int) F80 {
 	}
 	k := &constants[n]
 	local := *e
-	r := round80(&local, wide{hi: k.hi, lo: k.lo, exp: k.exp}, full)
-	return r
+	return round80(&local, wide{hi: k.hi, lo: k.lo, exp: k.exp}, full)
 }

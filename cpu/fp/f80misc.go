@@ -2,8 +2,9 @@ package fp
 
 import "math/bits"
 
-// compare80 relates a to b. Signalling comparisons raise IE for quiet NaNs too.
-func compare80(e *Env, a, b F80, signalling bool) Relation {
+// Compare80 relates a to b, and raises IE for quiet NaNs too if signalling is
+// set [SDM 2 FCOM, FUCOM].
+func Compare80(e *Env, a, b F80, signalling bool) Relation {
 	e.C1 = false
 	x, y := a.unpack(), b.unpack()
 	c := x.cls | y.cls | e.den
@@ -16,11 +17,6 @@ func compare80(e *Env, a, b F80, signalling bool) Relation {
 	}
 	e.denormal(c)
 	return relation(x, y)
-}
-
-// Compare80 relates a to b [SDM 2 FCOM, FUCOM]; signalling as in [Compare32].
-func Compare80(e *Env, a, b F80, signalling bool) Relation {
-	return compare80(e, a, b, signalling)
 }
 
 // Condition code bits, as placed in FSW [SDM 1 8.1.3.1].
@@ -66,16 +62,9 @@ func RoundInt80(e *Env, a F80) F80 {
 	if x.cls&(clsZero|clsInf) != 0 || x.exp >= 63 {
 		return a
 	}
-	mag, rem, _ := integer(x, e.Round)
-	if rem != 0 {
-		e.Flags |= PE
-		e.C1 = x.exp < 0 && mag != 0 || x.exp >= 0 && mag != x.sig>>(63-uint32(x.exp))
-	}
-	if mag == 0 {
-		return signed80(0, 0, x.neg)
-	}
-	n := bits.LeadingZeros64(mag)
-	return signed80(mag<<n, uint16(bias80+63-n), x.neg)
+	w := integer(x, e.Round)
+	e.wasRounded(w)
+	return whole80(w.mag, x.neg)
 }
 
 // Scale80 is a * 2^trunc(b) [SDM 2 FSCALE].
@@ -107,14 +96,14 @@ func Scale80(e *Env, a, b F80) F80 {
 
 // clampInt is x truncated to an integer, or limit with its sign if it is larger.
 func clampInt(x num, limit int32) int32 {
-	mag, _, ok := integer(x, Zero)
-	if !ok || mag > uint64(limit) {
-		mag = uint64(limit)
+	w := integer(x, Zero)
+	if !w.ok || w.mag > uint64(limit) {
+		w.mag = uint64(limit)
 	}
 	if x.neg {
-		return -int32(mag)
+		return -int32(w.mag)
 	}
-	return int32(mag)
+	return int32(w.mag)
 }
 
 // Extract80 splits a into its exponent and its significand [SDM 2 FXTRACT].
@@ -134,7 +123,7 @@ func Extract80(e *Env, a F80) (exp, sig F80) {
 	if e.denormal(x.cls) {
 		return a, a
 	}
-	return pack80(&Env{Prec: Prec64}, fromInt(int64(x.exp))), signed80(x.sig, bias80, x.neg)
+	return FromInt80(int64(x.exp)), signed80(x.sig, bias80, x.neg)
 }
 
 // Rem80 is one step of FPREM, or of FPREM1 if nearest is set: the remainder of

@@ -1,6 +1,11 @@
 package fp
 
-import "math/rand/v2"
+import (
+	"flag"
+	"math/rand/v2"
+)
+
+var seed = flag.Uint64("seed", 1, "seed of the operands of random tests")
 
 // Interesting operands of each format; their negatives are drawn too.
 var edges32 = []uint32{
@@ -150,10 +155,12 @@ func (s source) draw(k kind) [2]uint64 {
 		return [2]uint64{s.drawInt()}
 	case kBCD:
 		var v [2]uint64
-		for i := range 18 {
-			v[i/16] |= s.Uint64N(10) << (i % 16 * 4)
+		digits := []int{0, 1, 5, 18, 18}[s.IntN(5)]
+		base := []uint64{10, 10, 10, 16}[s.IntN(4)] // 16: digits the manual leaves open
+		for i := range digits {
+			v[i/16] |= s.Uint64N(base) << (i % 16 * 4)
 		}
-		v[1] |= s.Uint64N(2) << 15
+		v[1] |= s.Uint64N(256) << 8 // the sign, and bits without meaning
 		return v
 	case kPacked32:
 		return [2]uint64{s.draw32() | s.draw32()<<32, s.draw32() | s.draw32()<<32}

@@ -6,6 +6,46 @@ import (
 	"slices"
 )
 
+// request is one operation for testdata/oracle.c.
+type request struct {
+	Op, Ctl, Imm, Pad uint16
+	A, B, C           [2]uint64
+}
+
+// answer is what came of it: two results, and MXCSR or FSW.
+type answer struct {
+	R0, R1        [2]uint64
+	Flags, EFlags uint32
+}
+
+// request draws a request for o. Masks are all set in most requests.
+func (o *op) request(s source) request {
+	q := request{Op: o.code, A: s.draw(o.a), B: s.draw(o.b), C: s.draw(o.c)}
+	if o.imms > 0 {
+		q.Imm = uint16(s.IntN(o.imms))
+	}
+	masks := uint16(AllExceptions)
+	if s.Uint64N(16) == 0 {
+		masks = uint16(s.Uint64N(64))
+	}
+	if o.isX87() {
+		q.Ctl = masks | uint16([8]uint8{Prec64, Prec64, Prec64, Prec53, Prec53, Prec24, Prec24, 1}[s.Uint64N(8)])<<8 | uint16(s.Uint64N(4))<<10
+	} else {
+		q.Ctl = masks<<7 | uint16([8]uint8{Nearest, Nearest, Nearest, Nearest, Nearest, Down, Up, Zero}[s.Uint64N(8)])<<13
+		if s.Uint64N(2) == 0 {
+			q.Ctl |= uint16(PE) // sticky, and allows the fast path
+		}
+		if s.Uint64N(4) == 0 {
+			q.Ctl |= uint16(s.Uint64N(2))<<6 | uint16(s.Uint64N(2))<<15
+		}
+	}
+	return q
+}
+
+func (q *request) String() string {
+	return fmt.Sprintf("ctl %04x imm %x a %x b %x c %x", q.Ctl, q.Imm, q.A, q.B, q.C)
+}
+
 // op ties an operation of testdata/oracle.c to ours.
 type op struct {
 	code    uint16

@@ -59,8 +59,8 @@ func sinCos(x num) (sin, cos wide) {
 }
 
 // trigOdd settles operands that are not numbers between -2^63 and 2^63. ok says
-// that r is the result, of the cosine one if a is zero; inRange is false if the
-// operand stays as it is, and C2 must be set.
+// that r is the result, except for the cosine of zero; inRange is false if the
+// operand stays as it is and C2 must be set.
 func trigOdd(e *Env, a F80, x num) (r F80, ok, inRange bool) {
 	switch {
 	case x.cls&clsNaN != 0:

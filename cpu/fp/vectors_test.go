@@ -3,15 +3,12 @@ package fp
 import (
 	"bytes"
 	"encoding/binary"
-	"flag"
 	"os"
 	"testing"
 
 	"github.com/klauspost/compress/zstd"
 	"github.com/stretchr/testify/require"
 )
-
-var regen = flag.Bool("regen", false, "write testdata/vectors.zst anew from this host's FPU")
 
 const (
 	vectorFile = "testdata/vectors.zst"
@@ -36,17 +33,6 @@ func transpose(b []byte, n int) []byte {
 	return out
 }
 
-func writeVectors(t *testing.T, vs []vector) {
-	t.Helper()
-	var raw bytes.Buffer
-	require.NoError(t, binary.Write(&raw, binary.LittleEndian, vs))
-	enc, err := zstd.NewWriter(nil, zstd.WithEncoderLevel(zstd.SpeedBestCompression))
-	require.NoError(t, err)
-	packed := enc.EncodeAll(transpose(raw.Bytes(), vectorSize), nil)
-	require.Less(t, len(packed), 1<<20)
-	require.NoError(t, os.WriteFile(vectorFile, packed, 0o644))
-}
-
 func readVectors(t *testing.T) []vector {
 	t.Helper()
 	packed, err := os.ReadFile(vectorFile)
@@ -65,9 +51,6 @@ func readVectors(t *testing.T) []vector {
 
 // TestVectors replays what a real CPU computed, on every host.
 func TestVectors(t *testing.T) {
-	if *regen {
-		writeVectors(t, makeVectors(t))
-	}
 	seen := map[uint16]int{}
 	byCode := map[uint16]*op{}
 	for i := range ops {
@@ -88,22 +71,4 @@ func TestVectors(t *testing.T) {
 	for i := range ops {
 		require.Equal(t, perVector, seen[ops[i].code], "vectors of %s", ops[i].name)
 	}
-}
-
-func makeVectors(t *testing.T) (vs []vector) {
-	t.Helper()
-	path := oracle(t)
-	for i := range ops {
-		var reqs []request
-		for edgy := range uint64(8) {
-			s := newSource(uint64(i), edgy+1)
-			for range perVector / 8 {
-				reqs = append(reqs, ops[i].request(s))
-			}
-		}
-		for j, a := range ask(t, path, reqs) {
-			vs = append(vs, vector{reqs[j], a})
-		}
-	}
-	return vs
 }
