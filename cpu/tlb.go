@@ -24,10 +24,21 @@ type tlb struct {
 	used   []uint16 // slots with a valid tag
 }
 
-// noTag is a tag that no address of the slot matches.
-func noTag(slot uint64) uint64 { return (slot ^ 1) << 12 }
+// hashLA spreads pages over slots. Why the second term: buffers a multiple of
+// 4 MiB apart would share their slots.
+func hashLA(la uint64) uint64 { return la>>12 ^ la>>22 }
 
-func (t *tlb) slot(la uint64) *tlbEntry { return &t.e[(la>>12)&t.mask&(tlbMax-1)] }
+// noTag is a tag that no address of the slot matches: that of a page of another
+// slot.
+func (t *tlb) noTag(slot uint64) uint64 {
+	for bit := uint64(1); ; bit <<= 1 {
+		if la := (slot ^ bit) << 12; hashLA(la)&t.mask != slot {
+			return la
+		}
+	}
+}
+
+func (t *tlb) slot(la uint64) *tlbEntry { return &t.e[hashLA(la)&t.mask&(tlbMax-1)] }
 
 func (t *tlb) resize(n int) {
 	t.single = n == 1
@@ -36,14 +47,15 @@ func (t *tlb) resize(n int) {
 	}
 	t.mask = uint64(n - 1)
 	for i := range t.e {
-		t.e[i] = tlbEntry{noTag(uint64(i)), noTag(uint64(i)), noTag(uint64(i)), 0}
+		n := t.noTag(uint64(i) & t.mask)
+		t.e[i] = tlbEntry{n, n, n, 0}
 	}
 	t.used = t.used[:0]
 }
 
 func (t *tlb) flush() {
 	for _, i := range t.used {
-		n := noTag(uint64(i))
+		n := t.noTag(uint64(i))
 		t.e[i] = tlbEntry{n, n, n, 0}
 	}
 	t.used = t.used[:0]
@@ -52,8 +64,8 @@ func (t *tlb) flush() {
 // claim gives the entry for la's page, emptied of another page's tags.
 func (t *tlb) claim(la uint64) *tlbEntry {
 	page := la &^ 0xfff
-	i := (la >> 12) & t.mask & (tlbMax - 1)
-	e, n := &t.e[i], noTag(i)
+	i := hashLA(la) & t.mask & (tlbMax - 1)
+	e, n := &t.e[i], t.noTag(i)
 	if e.r == page || e.w == page || e.x == page {
 		return e
 	}
@@ -72,7 +84,7 @@ func (t *tlb) claim(la uint64) *tlbEntry {
 func (t *tlb) dropWrites(off uint64) {
 	for _, i := range t.used {
 		if e := &t.e[i]; off == allPages || e.add == off {
-			e.w = noTag(uint64(i))
+			e.w = t.noTag(uint64(i))
 		}
 	}
 }

@@ -1349,7 +1349,7 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 				c.R[op.dst&31] = c.R[op.dst&31]&^0xff | (a+b)&0xff
 			case opAdd8rm:
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-1 {
 					b = uint64(c.ram[e.add+d])
 				} else if b, ok = c.readSlow(ea, 1, c.mmu); !ok {
@@ -1360,7 +1360,7 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 				c.lzOp, c.lzA, c.lzB = lzAdd|0, a, b
 			case opAdd8rmN:
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-1 {
 					b = uint64(c.ram[e.add+d])
 				} else if b, ok = c.readSlow(ea, 1, c.mmu); !ok {
@@ -1370,7 +1370,7 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 				c.R[op.dst&31] = c.R[op.dst&31]&^0xff | (a+b)&0xff
 			case opAdd8mr:
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
 				at := ea - e.w
 				if at > 4096-1 {
 					if !c.ready(ea, 1) {
@@ -1385,7 +1385,7 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 				c.lzOp, c.lzA, c.lzB = lzAdd|0, a, b
 			case opAdd8mrN:
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
 				at := ea - e.w
 				if at > 4096-1 {
 					if !c.ready(ea, 1) {
@@ -1399,7 +1399,7 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 				c.ram[at] = byte(a + b)
 			case opAdd8mi:
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
 				at := ea - e.w
 				if at > 4096-1 {
 					if !c.ready(ea, 1) {
@@ -1414,7 +1414,7 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 				c.lzOp, c.lzA, c.lzB = lzAdd|0, a, b
 			case opAdd8miN:
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
 				at := ea - e.w
 				if at > 4096-1 {
 					if !c.ready(ea, 1) {
@@ -1446,7 +1446,7 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 				c.R[op.dst&31] = uint64(uint32(a + b))
 			case opAdd32rm:
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-4 {
 					b = uint64(mem.Load32(c.ram, e.add+d))
 				} else if b, ok = c.readSlow(ea, 4, c.mmu); !ok {
@@ -1457,7 +1457,7 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 				c.lzOp, c.lzA, c.lzB = lzAdd|2, a, b
 			case opAdd32rmN:
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-4 {
 					b = uint64(mem.Load32(c.ram, e.add+d))
 				} else if b, ok = c.readSlow(ea, 4, c.mmu); !ok {
@@ -1467,7 +1467,7 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 				c.R[op.dst&31] = uint64(uint32(a + b))
 			case opAdd32mr:
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
 				at := ea - e.w
 				if at > 4096-4 {
 					if !c.ready(ea, 4) {
@@ -1482,7 +1482,7 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 				c.lzOp, c.lzA, c.lzB = lzAdd|2, a, b
 			case opAdd32mrN:
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
 				at := ea - e.w
 				if at > 4096-4 {
 					if !c.ready(ea, 4) {
@@ -1496,7 +1496,7 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 				mem.Store32(c.ram, at, uint32(a+b))
 			case opAdd32mi:
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
 				at := ea - e.w
 				if at > 4096-4 {
 					if !c.ready(ea, 4) {
@@ -1511,7 +1511,7 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 				c.lzOp, c.lzA, c.lzB = lzAdd|2, a, b
 			case opAdd32miN:
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
 				at := ea - e.w
 				if at > 4096-4 {
 					if !c.ready(ea, 4) {
@@ -1543,7 +1543,7 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 				c.R[op.dst&31] = a + b
 			case opAdd64rm:
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-8 {
 					b = uint64(mem.Load64(c.ram, e.add+d))
 				} else if b, ok = c.readSlow(ea, 8, c.mmu); !ok {
@@ -1554,7 +1554,7 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 				c.lzOp, c.lzA, c.lzB = lzAdd|3, a, b
 			case opAdd64rmN:
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-8 {
 					b = uint64(mem.Load64(c.ram, e.add+d))
 				} else if b, ok = c.readSlow(ea, 8, c.mmu); !ok {
@@ -1564,7 +1564,7 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 				c.R[op.dst&31] = a + b
 			case opAdd64mr:
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
 				at := ea - e.w
 				if at > 4096-8 {
 					if !c.ready(ea, 8) {
@@ -1579,7 +1579,7 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 				c.lzOp, c.lzA, c.lzB = lzAdd|3, a, b
 			case opAdd64mrN:
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
 				at := ea - e.w
 				if at > 4096-8 {
 					if !c.ready(ea, 8) {
@@ -1593,7 +1593,7 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 				mem.Store64(c.ram, at, uint64(a+b))
 			case opAdd64mi:
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
 				at := ea - e.w
 				if at > 4096-8 {
 					if !c.ready(ea, 8) {
@@ -1608,7 +1608,7 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 				c.lzOp, c.lzA, c.lzB = lzAdd|3, a, b
 			case opAdd64miN:
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
 				at := ea - e.w
 				if at > 4096-8 {
 					if !c.ready(ea, 8) {
@@ -1642,7 +1642,7 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 				c.R[op.dst&31] = c.R[op.dst&31]&^0xff | (a|b)&0xff
 			case opOr8rm:
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-1 {
 					b = uint64(c.ram[e.add+d])
 				} else if b, ok = c.readSlow(ea, 1, c.mmu); !ok {
@@ -1654,7 +1654,7 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 				c.lzOp, c.lzA, c.lzB = lzLogic|0, v, 0
 			case opOr8rmN:
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-1 {
 					b = uint64(c.ram[e.add+d])
 				} else if b, ok = c.readSlow(ea, 1, c.mmu); !ok {
@@ -1664,7 +1664,7 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 				c.R[op.dst&31] = c.R[op.dst&31]&^0xff | (a|b)&0xff
 			case opOr8mr:
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
 				at := ea - e.w
 				if at > 4096-1 {
 					if !c.ready(ea, 1) {
@@ -1680,7 +1680,7 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 				c.lzOp, c.lzA, c.lzB = lzLogic|0, v, 0
 			case opOr8mrN:
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
 				at := ea - e.w
 				if at > 4096-1 {
 					if !c.ready(ea, 1) {
@@ -1694,7 +1694,7 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 				c.ram[at] = byte(a | b)
 			case opOr8mi:
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
 				at := ea - e.w
 				if at > 4096-1 {
 					if !c.ready(ea, 1) {
@@ -1710,7 +1710,7 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 				c.lzOp, c.lzA, c.lzB = lzLogic|0, v, 0
 			case opOr8miN:
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
 				at := ea - e.w
 				if at > 4096-1 {
 					if !c.ready(ea, 1) {
@@ -1744,7 +1744,7 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 				c.R[op.dst&31] = uint64(uint32(a | b))
 			case opOr32rm:
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-4 {
 					b = uint64(mem.Load32(c.ram, e.add+d))
 				} else if b, ok = c.readSlow(ea, 4, c.mmu); !ok {
@@ -1756,7 +1756,7 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 				c.lzOp, c.lzA, c.lzB = lzLogic|2, v, 0
 			case opOr32rmN:
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-4 {
 					b = uint64(mem.Load32(c.ram, e.add+d))
 				} else if b, ok = c.readSlow(ea, 4, c.mmu); !ok {
@@ -1766,7 +1766,7 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 				c.R[op.dst&31] = uint64(uint32(a | b))
 			case opOr32mr:
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
 				at := ea - e.w
 				if at > 4096-4 {
 					if !c.ready(ea, 4) {
@@ -1782,7 +1782,7 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 				c.lzOp, c.lzA, c.lzB = lzLogic|2, v, 0
 			case opOr32mrN:
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
 				at := ea - e.w
 				if at > 4096-4 {
 					if !c.ready(ea, 4) {
@@ -1796,7 +1796,7 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 				mem.Store32(c.ram, at, uint32(a|b))
 			case opOr32mi:
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
 				at := ea - e.w
 				if at > 4096-4 {
 					if !c.ready(ea, 4) {
@@ -1812,7 +1812,7 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 				c.lzOp, c.lzA, c.lzB = lzLogic|2, v, 0
 			case opOr32miN:
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
 				at := ea - e.w
 				if at > 4096-4 {
 					if !c.ready(ea, 4) {
@@ -1846,7 +1846,7 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 				c.R[op.dst&31] = a | b
 			case opOr64rm:
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-8 {
 					b = uint64(mem.Load64(c.ram, e.add+d))
 				} else if b, ok = c.readSlow(ea, 8, c.mmu); !ok {
@@ -1858,7 +1858,7 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 				c.lzOp, c.lzA, c.lzB = lzLogic|3, v, 0
 			case opOr64rmN:
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-8 {
 					b = uint64(mem.Load64(c.ram, e.add+d))
 				} else if b, ok = c.readSlow(ea, 8, c.mmu); !ok {
@@ -1868,7 +1868,7 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 				c.R[op.dst&31] = a | b
 			case opOr64mr:
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
 				at := ea - e.w
 				if at > 4096-8 {
 					if !c.ready(ea, 8) {
@@ -1884,7 +1884,7 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 				c.lzOp, c.lzA, c.lzB = lzLogic|3, v, 0
 			case opOr64mrN:
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
 				at := ea - e.w
 				if at > 4096-8 {
 					if !c.ready(ea, 8) {
@@ -1898,7 +1898,7 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 				mem.Store64(c.ram, at, uint64(a|b))
 			case opOr64mi:
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
 				at := ea - e.w
 				if at > 4096-8 {
 					if !c.ready(ea, 8) {
@@ -1914,7 +1914,7 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 				c.lzOp, c.lzA, c.lzB = lzLogic|3, v, 0
 			case opOr64miN:
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
 				at := ea - e.w
 				if at > 4096-8 {
 					if !c.ready(ea, 8) {
@@ -1956,7 +1956,7 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 				c.R[op.dst&31] = c.R[op.dst&31]&^0xff | (a+b+v)&0xff
 			case opAdc8rm:
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-1 {
 					b = uint64(c.ram[e.add+d])
 				} else if b, ok = c.readSlow(ea, 1, c.mmu); !ok {
@@ -1971,7 +1971,7 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 				}
 			case opAdc8rmN:
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-1 {
 					b = uint64(c.ram[e.add+d])
 				} else if b, ok = c.readSlow(ea, 1, c.mmu); !ok {
@@ -1982,7 +1982,7 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 				c.R[op.dst&31] = c.R[op.dst&31]&^0xff | (a+b+v)&0xff
 			case opAdc8mr:
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
 				at := ea - e.w
 				if at > 4096-1 {
 					if !c.ready(ea, 1) {
@@ -2001,7 +2001,7 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 				}
 			case opAdc8mrN:
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
 				at := ea - e.w
 				if at > 4096-1 {
 					if !c.ready(ea, 1) {
@@ -2016,7 +2016,7 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 				c.ram[at] = byte(a + b + v)
 			case opAdc8mi:
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
 				at := ea - e.w
 				if at > 4096-1 {
 					if !c.ready(ea, 1) {
@@ -2035,7 +2035,7 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 				}
 			case opAdc8miN:
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
 				at := ea - e.w
 				if at > 4096-1 {
 					if !c.ready(ea, 1) {
@@ -2078,7 +2078,7 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 				c.R[op.dst&31] = uint64(uint32(a + b + v))
 			case opAdc32rm:
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-4 {
 					b = uint64(mem.Load32(c.ram, e.add+d))
 				} else if b, ok = c.readSlow(ea, 4, c.mmu); !ok {
@@ -2093,7 +2093,7 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 				}
 			case opAdc32rmN:
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-4 {
 					b = uint64(mem.Load32(c.ram, e.add+d))
 				} else if b, ok = c.readSlow(ea, 4, c.mmu); !ok {
@@ -2104,7 +2104,7 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 				c.R[op.dst&31] = uint64(uint32(a + b + v))
 			case opAdc32mr:
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
 				at := ea - e.w
 				if at > 4096-4 {
 					if !c.ready(ea, 4) {
@@ -2123,7 +2123,7 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 				}
 			case opAdc32mrN:
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
 				at := ea - e.w
 				if at > 4096-4 {
 					if !c.ready(ea, 4) {
@@ -2138,7 +2138,7 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 				mem.Store32(c.ram, at, uint32(a+b+v))
 			case opAdc32mi:
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
 				at := ea - e.w
 				if at > 4096-4 {
 					if !c.ready(ea, 4) {
@@ -2157,7 +2157,7 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 				}
 			case opAdc32miN:
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
 				at := ea - e.w
 				if at > 4096-4 {
 					if !c.ready(ea, 4) {
@@ -2200,7 +2200,7 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 				c.R[op.dst&31] = a + b + v
 			case opAdc64rm:
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-8 {
 					b = uint64(mem.Load64(c.ram, e.add+d))
 				} else if b, ok = c.readSlow(ea, 8, c.mmu); !ok {
@@ -2215,7 +2215,7 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 				}
 			case opAdc64rmN:
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-8 {
 					b = uint64(mem.Load64(c.ram, e.add+d))
 				} else if b, ok = c.readSlow(ea, 8, c.mmu); !ok {
@@ -2226,7 +2226,7 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 				c.R[op.dst&31] = a + b + v
 			case opAdc64mr:
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
 				at := ea - e.w
 				if at > 4096-8 {
 					if !c.ready(ea, 8) {
@@ -2245,7 +2245,7 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 				}
 			case opAdc64mrN:
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
 				at := ea - e.w
 				if at > 4096-8 {
 					if !c.ready(ea, 8) {
@@ -2260,7 +2260,7 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 				mem.Store64(c.ram, at, uint64(a+b+v))
 			case opAdc64mi:
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
 				at := ea - e.w
 				if at > 4096-8 {
 					if !c.ready(ea, 8) {
@@ -2279,7 +2279,7 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 				}
 			case opAdc64miN:
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
 				at := ea - e.w
 				if at > 4096-8 {
 					if !c.ready(ea, 8) {
@@ -2322,7 +2322,7 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 				c.R[op.dst&31] = c.R[op.dst&31]&^0xff | (a-b-v)&0xff
 			case opSbb8rm:
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-1 {
 					b = uint64(c.ram[e.add+d])
 				} else if b, ok = c.readSlow(ea, 1, c.mmu); !ok {
@@ -2337,7 +2337,7 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 				}
 			case opSbb8rmN:
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-1 {
 					b = uint64(c.ram[e.add+d])
 				} else if b, ok = c.readSlow(ea, 1, c.mmu); !ok {
@@ -2348,7 +2348,7 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 				c.R[op.dst&31] = c.R[op.dst&31]&^0xff | (a-b-v)&0xff
 			case opSbb8mr:
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
 				at := ea - e.w
 				if at > 4096-1 {
 					if !c.ready(ea, 1) {
@@ -2367,7 +2367,7 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 				}
 			case opSbb8mrN:
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
 				at := ea - e.w
 				if at > 4096-1 {
 					if !c.ready(ea, 1) {
@@ -2382,7 +2382,7 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 				c.ram[at] = byte(a - b - v)
 			case opSbb8mi:
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
 				at := ea - e.w
 				if at > 4096-1 {
 					if !c.ready(ea, 1) {
@@ -2401,7 +2401,7 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 				}
 			case opSbb8miN:
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
 				at := ea - e.w
 				if at > 4096-1 {
 					if !c.ready(ea, 1) {
@@ -2444,7 +2444,7 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 				c.R[op.dst&31] = uint64(uint32(a - b - v))
 			case opSbb32rm:
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-4 {
 					b = uint64(mem.Load32(c.ram, e.add+d))
 				} else if b, ok = c.readSlow(ea, 4, c.mmu); !ok {
@@ -2459,7 +2459,7 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 				}
 			case opSbb32rmN:
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-4 {
 					b = uint64(mem.Load32(c.ram, e.add+d))
 				} else if b, ok = c.readSlow(ea, 4, c.mmu); !ok {
@@ -2470,7 +2470,7 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 				c.R[op.dst&31] = uint64(uint32(a - b - v))
 			case opSbb32mr:
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
 				at := ea - e.w
 				if at > 4096-4 {
 					if !c.ready(ea, 4) {
@@ -2489,7 +2489,7 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 				}
 			case opSbb32mrN:
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
 				at := ea - e.w
 				if at > 4096-4 {
 					if !c.ready(ea, 4) {
@@ -2504,7 +2504,7 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 				mem.Store32(c.ram, at, uint32(a-b-v))
 			case opSbb32mi:
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
 				at := ea - e.w
 				if at > 4096-4 {
 					if !c.ready(ea, 4) {
@@ -2523,7 +2523,7 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 				}
 			case opSbb32miN:
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
 				at := ea - e.w
 				if at > 4096-4 {
 					if !c.ready(ea, 4) {
@@ -2566,7 +2566,7 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 				c.R[op.dst&31] = a - b - v
 			case opSbb64rm:
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-8 {
 					b = uint64(mem.Load64(c.ram, e.add+d))
 				} else if b, ok = c.readSlow(ea, 8, c.mmu); !ok {
@@ -2581,7 +2581,7 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 				}
 			case opSbb64rmN:
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-8 {
 					b = uint64(mem.Load64(c.ram, e.add+d))
 				} else if b, ok = c.readSlow(ea, 8, c.mmu); !ok {
@@ -2592,7 +2592,7 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 				c.R[op.dst&31] = a - b - v
 			case opSbb64mr:
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
 				at := ea - e.w
 				if at > 4096-8 {
 					if !c.ready(ea, 8) {
@@ -2611,7 +2611,7 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 				}
 			case opSbb64mrN:
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
 				at := ea - e.w
 				if at > 4096-8 {
 					if !c.ready(ea, 8) {
@@ -2626,7 +2626,7 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 				mem.Store64(c.ram, at, uint64(a-b-v))
 			case opSbb64mi:
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
 				at := ea - e.w
 				if at > 4096-8 {
 					if !c.ready(ea, 8) {
@@ -2645,7 +2645,7 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 				}
 			case opSbb64miN:
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
 				at := ea - e.w
 				if at > 4096-8 {
 					if !c.ready(ea, 8) {
@@ -2680,7 +2680,7 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 				c.R[op.dst&31] = c.R[op.dst&31]&^0xff | (a&b)&0xff
 			case opAnd8rm:
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-1 {
 					b = uint64(c.ram[e.add+d])
 				} else if b, ok = c.readSlow(ea, 1, c.mmu); !ok {
@@ -2692,7 +2692,7 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 				c.lzOp, c.lzA, c.lzB = lzLogic|0, v, 0
 			case opAnd8rmN:
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-1 {
 					b = uint64(c.ram[e.add+d])
 				} else if b, ok = c.readSlow(ea, 1, c.mmu); !ok {
@@ -2702,7 +2702,7 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 				c.R[op.dst&31] = c.R[op.dst&31]&^0xff | (a&b)&0xff
 			case opAnd8mr:
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
 				at := ea - e.w
 				if at > 4096-1 {
 					if !c.ready(ea, 1) {
@@ -2718,7 +2718,7 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 				c.lzOp, c.lzA, c.lzB = lzLogic|0, v, 0
 			case opAnd8mrN:
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
 				at := ea - e.w
 				if at > 4096-1 {
 					if !c.ready(ea, 1) {
@@ -2732,7 +2732,7 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 				c.ram[at] = byte(a & b)
 			case opAnd8mi:
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
 				at := ea - e.w
 				if at > 4096-1 {
 					if !c.ready(ea, 1) {
@@ -2748,7 +2748,7 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 				c.lzOp, c.lzA, c.lzB = lzLogic|0, v, 0
 			case opAnd8miN:
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
 				at := ea - e.w
 				if at > 4096-1 {
 					if !c.ready(ea, 1) {
@@ -2782,7 +2782,7 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 				c.R[op.dst&31] = uint64(uint32(a & b))
 			case opAnd32rm:
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-4 {
 					b = uint64(mem.Load32(c.ram, e.add+d))
 				} else if b, ok = c.readSlow(ea, 4, c.mmu); !ok {
@@ -2794,7 +2794,7 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 				c.lzOp, c.lzA, c.lzB = lzLogic|2, v, 0
 			case opAnd32rmN:
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-4 {
 					b = uint64(mem.Load32(c.ram, e.add+d))
 				} else if b, ok = c.readSlow(ea, 4, c.mmu); !ok {
@@ -2804,7 +2804,7 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 				c.R[op.dst&31] = uint64(uint32(a & b))
 			case opAnd32mr:
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
 				at := ea - e.w
 				if at > 4096-4 {
 					if !c.ready(ea, 4) {
@@ -2820,7 +2820,7 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 				c.lzOp, c.lzA, c.lzB = lzLogic|2, v, 0
 			case opAnd32mrN:
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
 				at := ea - e.w
 				if at > 4096-4 {
 					if !c.ready(ea, 4) {
@@ -2834,7 +2834,7 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 				mem.Store32(c.ram, at, uint32(a&b))
 			case opAnd32mi:
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
 				at := ea - e.w
 				if at > 4096-4 {
 					if !c.ready(ea, 4) {
@@ -2850,7 +2850,7 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 				c.lzOp, c.lzA, c.lzB = lzLogic|2, v, 0
 			case opAnd32miN:
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
 				at := ea - e.w
 				if at > 4096-4 {
 					if !c.ready(ea, 4) {
@@ -2884,7 +2884,7 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 				c.R[op.dst&31] = a & b
 			case opAnd64rm:
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-8 {
 					b = uint64(mem.Load64(c.ram, e.add+d))
 				} else if b, ok = c.readSlow(ea, 8, c.mmu); !ok {
@@ -2896,7 +2896,7 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 				c.lzOp, c.lzA, c.lzB = lzLogic|3, v, 0
 			case opAnd64rmN:
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-8 {
 					b = uint64(mem.Load64(c.ram, e.add+d))
 				} else if b, ok = c.readSlow(ea, 8, c.mmu); !ok {
@@ -2906,7 +2906,7 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 				c.R[op.dst&31] = a & b
 			case opAnd64mr:
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
 				at := ea - e.w
 				if at > 4096-8 {
 					if !c.ready(ea, 8) {
@@ -2922,7 +2922,7 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 				c.lzOp, c.lzA, c.lzB = lzLogic|3, v, 0
 			case opAnd64mrN:
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
 				at := ea - e.w
 				if at > 4096-8 {
 					if !c.ready(ea, 8) {
@@ -2936,7 +2936,7 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 				mem.Store64(c.ram, at, uint64(a&b))
 			case opAnd64mi:
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
 				at := ea - e.w
 				if at > 4096-8 {
 					if !c.ready(ea, 8) {
@@ -2952,7 +2952,7 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 				c.lzOp, c.lzA, c.lzB = lzLogic|3, v, 0
 			case opAnd64miN:
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
 				at := ea - e.w
 				if at > 4096-8 {
 					if !c.ready(ea, 8) {
@@ -2984,7 +2984,7 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 				c.R[op.dst&31] = c.R[op.dst&31]&^0xff | (a-b)&0xff
 			case opSub8rm:
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-1 {
 					b = uint64(c.ram[e.add+d])
 				} else if b, ok = c.readSlow(ea, 1, c.mmu); !ok {
@@ -2995,7 +2995,7 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 				c.lzOp, c.lzA, c.lzB = lzSub|0, a, b
 			case opSub8rmN:
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-1 {
 					b = uint64(c.ram[e.add+d])
 				} else if b, ok = c.readSlow(ea, 1, c.mmu); !ok {
@@ -3005,7 +3005,7 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 				c.R[op.dst&31] = c.R[op.dst&31]&^0xff | (a-b)&0xff
 			case opSub8mr:
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
 				at := ea - e.w
 				if at > 4096-1 {
 					if !c.ready(ea, 1) {
@@ -3020,7 +3020,7 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 				c.lzOp, c.lzA, c.lzB = lzSub|0, a, b
 			case opSub8mrN:
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
 				at := ea - e.w
 				if at > 4096-1 {
 					if !c.ready(ea, 1) {
@@ -3034,7 +3034,7 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 				c.ram[at] = byte(a - b)
 			case opSub8mi:
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
 				at := ea - e.w
 				if at > 4096-1 {
 					if !c.ready(ea, 1) {
@@ -3049,7 +3049,7 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 				c.lzOp, c.lzA, c.lzB = lzSub|0, a, b
 			case opSub8miN:
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
 				at := ea - e.w
 				if at > 4096-1 {
 					if !c.ready(ea, 1) {
@@ -3081,7 +3081,7 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 				c.R[op.dst&31] = uint64(uint32(a - b))
 			case opSub32rm:
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-4 {
 					b = uint64(mem.Load32(c.ram, e.add+d))
 				} else if b, ok = c.readSlow(ea, 4, c.mmu); !ok {
@@ -3092,7 +3092,7 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 				c.lzOp, c.lzA, c.lzB = lzSub|2, a, b
 			case opSub32rmN:
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-4 {
 					b = uint64(mem.Load32(c.ram, e.add+d))
 				} else if b, ok = c.readSlow(ea, 4, c.mmu); !ok {
@@ -3102,7 +3102,7 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 				c.R[op.dst&31] = uint64(uint32(a - b))
 			case opSub32mr:
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
 				at := ea - e.w
 				if at > 4096-4 {
 					if !c.ready(ea, 4) {
@@ -3117,7 +3117,7 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 				c.lzOp, c.lzA, c.lzB = lzSub|2, a, b
 			case opSub32mrN:
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
 				at := ea - e.w
 				if at > 4096-4 {
 					if !c.ready(ea, 4) {
@@ -3131,7 +3131,7 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 				mem.Store32(c.ram, at, uint32(a-b))
 			case opSub32mi:
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
 				at := ea - e.w
 				if at > 4096-4 {
 					if !c.ready(ea, 4) {
@@ -3146,7 +3146,7 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 				c.lzOp, c.lzA, c.lzB = lzSub|2, a, b
 			case opSub32miN:
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
 				at := ea - e.w
 				if at > 4096-4 {
 					if !c.ready(ea, 4) {
@@ -3178,7 +3178,7 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 				c.R[op.dst&31] = a - b
 			case opSub64rm:
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-8 {
 					b = uint64(mem.Load64(c.ram, e.add+d))
 				} else if b, ok = c.readSlow(ea, 8, c.mmu); !ok {
@@ -3189,7 +3189,7 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 				c.lzOp, c.lzA, c.lzB = lzSub|3, a, b
 			case opSub64rmN:
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-8 {
 					b = uint64(mem.Load64(c.ram, e.add+d))
 				} else if b, ok = c.readSlow(ea, 8, c.mmu); !ok {
@@ -3199,7 +3199,7 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 				c.R[op.dst&31] = a - b
 			case opSub64mr:
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
 				at := ea - e.w
 				if at > 4096-8 {
 					if !c.ready(ea, 8) {
@@ -3214,7 +3214,7 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 				c.lzOp, c.lzA, c.lzB = lzSub|3, a, b
 			case opSub64mrN:
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
 				at := ea - e.w
 				if at > 4096-8 {
 					if !c.ready(ea, 8) {
@@ -3228,7 +3228,7 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 				mem.Store64(c.ram, at, uint64(a-b))
 			case opSub64mi:
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
 				at := ea - e.w
 				if at > 4096-8 {
 					if !c.ready(ea, 8) {
@@ -3243,7 +3243,7 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 				c.lzOp, c.lzA, c.lzB = lzSub|3, a, b
 			case opSub64miN:
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
 				at := ea - e.w
 				if at > 4096-8 {
 					if !c.ready(ea, 8) {
@@ -3277,7 +3277,7 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 				c.R[op.dst&31] = c.R[op.dst&31]&^0xff | (a^b)&0xff
 			case opXor8rm:
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-1 {
 					b = uint64(c.ram[e.add+d])
 				} else if b, ok = c.readSlow(ea, 1, c.mmu); !ok {
@@ -3289,7 +3289,7 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 				c.lzOp, c.lzA, c.lzB = lzLogic|0, v, 0
 			case opXor8rmN:
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-1 {
 					b = uint64(c.ram[e.add+d])
 				} else if b, ok = c.readSlow(ea, 1, c.mmu); !ok {
@@ -3299,7 +3299,7 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 				c.R[op.dst&31] = c.R[op.dst&31]&^0xff | (a^b)&0xff
 			case opXor8mr:
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
 				at := ea - e.w
 				if at > 4096-1 {
 					if !c.ready(ea, 1) {
@@ -3315,7 +3315,7 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 				c.lzOp, c.lzA, c.lzB = lzLogic|0, v, 0
 			case opXor8mrN:
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
 				at := ea - e.w
 				if at > 4096-1 {
 					if !c.ready(ea, 1) {
@@ -3329,7 +3329,7 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 				c.ram[at] = byte(a ^ b)
 			case opXor8mi:
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
 				at := ea - e.w
 				if at > 4096-1 {
 					if !c.ready(ea, 1) {
@@ -3345,7 +3345,7 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 				c.lzOp, c.lzA, c.lzB = lzLogic|0, v, 0
 			case opXor8miN:
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
 				at := ea - e.w
 				if at > 4096-1 {
 					if !c.ready(ea, 1) {
@@ -3379,7 +3379,7 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 				c.R[op.dst&31] = uint64(uint32(a ^ b))
 			case opXor32rm:
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-4 {
 					b = uint64(mem.Load32(c.ram, e.add+d))
 				} else if b, ok = c.readSlow(ea, 4, c.mmu); !ok {
@@ -3391,7 +3391,7 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 				c.lzOp, c.lzA, c.lzB = lzLogic|2, v, 0
 			case opXor32rmN:
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-4 {
 					b = uint64(mem.Load32(c.ram, e.add+d))
 				} else if b, ok = c.readSlow(ea, 4, c.mmu); !ok {
@@ -3401,7 +3401,7 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 				c.R[op.dst&31] = uint64(uint32(a ^ b))
 			case opXor32mr:
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
 				at := ea - e.w
 				if at > 4096-4 {
 					if !c.ready(ea, 4) {
@@ -3417,7 +3417,7 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 				c.lzOp, c.lzA, c.lzB = lzLogic|2, v, 0
 			case opXor32mrN:
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
 				at := ea - e.w
 				if at > 4096-4 {
 					if !c.ready(ea, 4) {
@@ -3431,7 +3431,7 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 				mem.Store32(c.ram, at, uint32(a^b))
 			case opXor32mi:
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
 				at := ea - e.w
 				if at > 4096-4 {
 					if !c.ready(ea, 4) {
@@ -3447,7 +3447,7 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 				c.lzOp, c.lzA, c.lzB = lzLogic|2, v, 0
 			case opXor32miN:
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
 				at := ea - e.w
 				if at > 4096-4 {
 					if !c.ready(ea, 4) {
@@ -3481,7 +3481,7 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 				c.R[op.dst&31] = a ^ b
 			case opXor64rm:
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-8 {
 					b = uint64(mem.Load64(c.ram, e.add+d))
 				} else if b, ok = c.readSlow(ea, 8, c.mmu); !ok {
@@ -3493,7 +3493,7 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 				c.lzOp, c.lzA, c.lzB = lzLogic|3, v, 0
 			case opXor64rmN:
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-8 {
 					b = uint64(mem.Load64(c.ram, e.add+d))
 				} else if b, ok = c.readSlow(ea, 8, c.mmu); !ok {
@@ -3503,7 +3503,7 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 				c.R[op.dst&31] = a ^ b
 			case opXor64mr:
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
 				at := ea - e.w
 				if at > 4096-8 {
 					if !c.ready(ea, 8) {
@@ -3519,7 +3519,7 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 				c.lzOp, c.lzA, c.lzB = lzLogic|3, v, 0
 			case opXor64mrN:
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
 				at := ea - e.w
 				if at > 4096-8 {
 					if !c.ready(ea, 8) {
@@ -3533,7 +3533,7 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 				mem.Store64(c.ram, at, uint64(a^b))
 			case opXor64mi:
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
 				at := ea - e.w
 				if at > 4096-8 {
 					if !c.ready(ea, 8) {
@@ -3549,7 +3549,7 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 				c.lzOp, c.lzA, c.lzB = lzLogic|3, v, 0
 			case opXor64miN:
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
 				at := ea - e.w
 				if at > 4096-8 {
 					if !c.ready(ea, 8) {
@@ -3571,7 +3571,7 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 				c.lzOp, c.lzA, c.lzB = lzSub|0, a, b
 			case opCmp8rm:
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-1 {
 					b = uint64(c.ram[e.add+d])
 				} else if b, ok = c.readSlow(ea, 1, c.mmu); !ok {
@@ -3581,7 +3581,7 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 				c.lzOp, c.lzA, c.lzB = lzSub|0, a, b
 			case opCmp8mr:
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-1 {
 					a = uint64(c.ram[e.add+d])
 				} else if a, ok = c.readSlow(ea, 1, c.mmu); !ok {
@@ -3591,7 +3591,7 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 				c.lzOp, c.lzA, c.lzB = lzSub|0, a, b
 			case opCmp8mi:
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-1 {
 					a = uint64(c.ram[e.add+d])
 				} else if a, ok = c.readSlow(ea, 1, c.mmu); !ok {
@@ -3609,7 +3609,7 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 				c.lzOp, c.lzA, c.lzB = lzSub|2, a, b
 			case opCmp32rm:
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-4 {
 					b = uint64(mem.Load32(c.ram, e.add+d))
 				} else if b, ok = c.readSlow(ea, 4, c.mmu); !ok {
@@ -3619,7 +3619,7 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 				c.lzOp, c.lzA, c.lzB = lzSub|2, a, b
 			case opCmp32mr:
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-4 {
 					a = uint64(mem.Load32(c.ram, e.add+d))
 				} else if a, ok = c.readSlow(ea, 4, c.mmu); !ok {
@@ -3629,7 +3629,7 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 				c.lzOp, c.lzA, c.lzB = lzSub|2, a, b
 			case opCmp32mi:
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-4 {
 					a = uint64(mem.Load32(c.ram, e.add+d))
 				} else if a, ok = c.readSlow(ea, 4, c.mmu); !ok {
@@ -3647,7 +3647,7 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 				c.lzOp, c.lzA, c.lzB = lzSub|3, a, b
 			case opCmp64rm:
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-8 {
 					b = uint64(mem.Load64(c.ram, e.add+d))
 				} else if b, ok = c.readSlow(ea, 8, c.mmu); !ok {
@@ -3657,7 +3657,7 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 				c.lzOp, c.lzA, c.lzB = lzSub|3, a, b
 			case opCmp64mr:
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-8 {
 					a = uint64(mem.Load64(c.ram, e.add+d))
 				} else if a, ok = c.readSlow(ea, 8, c.mmu); !ok {
@@ -3667,7 +3667,7 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 				c.lzOp, c.lzA, c.lzB = lzSub|3, a, b
 			case opCmp64mi:
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-8 {
 					a = uint64(mem.Load64(c.ram, e.add+d))
 				} else if a, ok = c.readSlow(ea, 8, c.mmu); !ok {
@@ -3685,7 +3685,7 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 				c.lzOp, c.lzA, c.lzB = lzLogic|0, a&b, 0
 			case opTest8mr:
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-1 {
 					a = uint64(c.ram[e.add+d])
 				} else if a, ok = c.readSlow(ea, 1, c.mmu); !ok {
@@ -3695,7 +3695,7 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 				c.lzOp, c.lzA, c.lzB = lzLogic|0, a&b, 0
 			case opTest8mi:
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-1 {
 					a = uint64(c.ram[e.add+d])
 				} else if a, ok = c.readSlow(ea, 1, c.mmu); !ok {
@@ -3713,7 +3713,7 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 				c.lzOp, c.lzA, c.lzB = lzLogic|2, a&b, 0
 			case opTest32mr:
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-4 {
 					a = uint64(mem.Load32(c.ram, e.add+d))
 				} else if a, ok = c.readSlow(ea, 4, c.mmu); !ok {
@@ -3723,7 +3723,7 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 				c.lzOp, c.lzA, c.lzB = lzLogic|2, a&b, 0
 			case opTest32mi:
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-4 {
 					a = uint64(mem.Load32(c.ram, e.add+d))
 				} else if a, ok = c.readSlow(ea, 4, c.mmu); !ok {
@@ -3741,7 +3741,7 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 				c.lzOp, c.lzA, c.lzB = lzLogic|3, a&b, 0
 			case opTest64mr:
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-8 {
 					a = uint64(mem.Load64(c.ram, e.add+d))
 				} else if a, ok = c.readSlow(ea, 8, c.mmu); !ok {
@@ -3751,7 +3751,7 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 				c.lzOp, c.lzA, c.lzB = lzLogic|3, a&b, 0
 			case opTest64mi:
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-8 {
 					a = uint64(mem.Load64(c.ram, e.add+d))
 				} else if a, ok = c.readSlow(ea, 8, c.mmu); !ok {
@@ -3953,7 +3953,7 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 				break body
 			case opCmp8rmJ2:
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-1 {
 					b = uint64(c.ram[e.add+d])
 				} else if b, ok = c.readSlow(ea, 1, c.mmu); !ok {
@@ -3967,7 +3967,7 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 				break body
 			case opCmp8rmJ3:
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-1 {
 					b = uint64(c.ram[e.add+d])
 				} else if b, ok = c.readSlow(ea, 1, c.mmu); !ok {
@@ -3981,7 +3981,7 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 				break body
 			case opCmp8rmJ4:
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-1 {
 					b = uint64(c.ram[e.add+d])
 				} else if b, ok = c.readSlow(ea, 1, c.mmu); !ok {
@@ -3995,7 +3995,7 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 				break body
 			case opCmp8rmJ5:
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-1 {
 					b = uint64(c.ram[e.add+d])
 				} else if b, ok = c.readSlow(ea, 1, c.mmu); !ok {
@@ -4009,7 +4009,7 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 				break body
 			case opCmp8rmJ6:
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-1 {
 					b = uint64(c.ram[e.add+d])
 				} else if b, ok = c.readSlow(ea, 1, c.mmu); !ok {
@@ -4023,7 +4023,7 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 				break body
 			case opCmp8rmJ7:
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-1 {
 					b = uint64(c.ram[e.add+d])
 				} else if b, ok = c.readSlow(ea, 1, c.mmu); !ok {
@@ -4037,7 +4037,7 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 				break body
 			case opCmp8rmJ8:
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-1 {
 					b = uint64(c.ram[e.add+d])
 				} else if b, ok = c.readSlow(ea, 1, c.mmu); !ok {
@@ -4051,7 +4051,7 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 				break body
 			case opCmp8rmJ9:
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-1 {
 					b = uint64(c.ram[e.add+d])
 				} else if b, ok = c.readSlow(ea, 1, c.mmu); !ok {
@@ -4065,7 +4065,7 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 				break body
 			case opCmp8rmJ12:
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-1 {
 					b = uint64(c.ram[e.add+d])
 				} else if b, ok = c.readSlow(ea, 1, c.mmu); !ok {
@@ -4079,7 +4079,7 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 				break body
 			case opCmp8rmJ13:
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-1 {
 					b = uint64(c.ram[e.add+d])
 				} else if b, ok = c.readSlow(ea, 1, c.mmu); !ok {
@@ -4093,7 +4093,7 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 				break body
 			case opCmp8rmJ14:
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-1 {
 					b = uint64(c.ram[e.add+d])
 				} else if b, ok = c.readSlow(ea, 1, c.mmu); !ok {
@@ -4107,7 +4107,7 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 				break body
 			case opCmp8rmJ15:
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-1 {
 					b = uint64(c.ram[e.add+d])
 				} else if b, ok = c.readSlow(ea, 1, c.mmu); !ok {
@@ -4121,7 +4121,7 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 				break body
 			case opCmp8mrJ2:
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-1 {
 					a = uint64(c.ram[e.add+d])
 				} else if a, ok = c.readSlow(ea, 1, c.mmu); !ok {
@@ -4135,7 +4135,7 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 				break body
 			case opCmp8mrJ3:
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-1 {
 					a = uint64(c.ram[e.add+d])
 				} else if a, ok = c.readSlow(ea, 1, c.mmu); !ok {
@@ -4149,7 +4149,7 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 				break body
 			case opCmp8mrJ4:
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-1 {
 					a = uint64(c.ram[e.add+d])
 				} else if a, ok = c.readSlow(ea, 1, c.mmu); !ok {
@@ -4163,7 +4163,7 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 				break body
 			case opCmp8mrJ5:
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-1 {
 					a = uint64(c.ram[e.add+d])
 				} else if a, ok = c.readSlow(ea, 1, c.mmu); !ok {
@@ -4177,7 +4177,7 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 				break body
 			case opCmp8mrJ6:
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-1 {
 					a = uint64(c.ram[e.add+d])
 				} else if a, ok = c.readSlow(ea, 1, c.mmu); !ok {
@@ -4191,7 +4191,7 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 				break body
 			case opCmp8mrJ7:
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-1 {
 					a = uint64(c.ram[e.add+d])
 				} else if a, ok = c.readSlow(ea, 1, c.mmu); !ok {
@@ -4205,7 +4205,7 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 				break body
 			case opCmp8mrJ8:
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-1 {
 					a = uint64(c.ram[e.add+d])
 				} else if a, ok = c.readSlow(ea, 1, c.mmu); !ok {
@@ -4219,7 +4219,7 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 				break body
 			case opCmp8mrJ9:
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-1 {
 					a = uint64(c.ram[e.add+d])
 				} else if a, ok = c.readSlow(ea, 1, c.mmu); !ok {
@@ -4233,7 +4233,7 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 				break body
 			case opCmp8mrJ12:
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-1 {
 					a = uint64(c.ram[e.add+d])
 				} else if a, ok = c.readSlow(ea, 1, c.mmu); !ok {
@@ -4247,7 +4247,7 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 				break body
 			case opCmp8mrJ13:
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-1 {
 					a = uint64(c.ram[e.add+d])
 				} else if a, ok = c.readSlow(ea, 1, c.mmu); !ok {
@@ -4261,7 +4261,7 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 				break body
 			case opCmp8mrJ14:
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-1 {
 					a = uint64(c.ram[e.add+d])
 				} else if a, ok = c.readSlow(ea, 1, c.mmu); !ok {
@@ -4275,7 +4275,7 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 				break body
 			case opCmp8mrJ15:
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-1 {
 					a = uint64(c.ram[e.add+d])
 				} else if a, ok = c.readSlow(ea, 1, c.mmu); !ok {
@@ -4289,7 +4289,7 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 				break body
 			case opCmp8miJ2:
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-1 {
 					a = uint64(c.ram[e.add+d])
 				} else if a, ok = c.readSlow(ea, 1, c.mmu); !ok {
@@ -4303,7 +4303,7 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 				break body
 			case opCmp8miJ3:
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-1 {
 					a = uint64(c.ram[e.add+d])
 				} else if a, ok = c.readSlow(ea, 1, c.mmu); !ok {
@@ -4317,7 +4317,7 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 				break body
 			case opCmp8miJ4:
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-1 {
 					a = uint64(c.ram[e.add+d])
 				} else if a, ok = c.readSlow(ea, 1, c.mmu); !ok {
@@ -4331,7 +4331,7 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 				break body
 			case opCmp8miJ5:
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-1 {
 					a = uint64(c.ram[e.add+d])
 				} else if a, ok = c.readSlow(ea, 1, c.mmu); !ok {
@@ -4345,7 +4345,7 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 				break body
 			case opCmp8miJ6:
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-1 {
 					a = uint64(c.ram[e.add+d])
 				} else if a, ok = c.readSlow(ea, 1, c.mmu); !ok {
@@ -4359,7 +4359,7 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 				break body
 			case opCmp8miJ7:
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-1 {
 					a = uint64(c.ram[e.add+d])
 				} else if a, ok = c.readSlow(ea, 1, c.mmu); !ok {
@@ -4373,7 +4373,7 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 				break body
 			case opCmp8miJ8:
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-1 {
 					a = uint64(c.ram[e.add+d])
 				} else if a, ok = c.readSlow(ea, 1, c.mmu); !ok {
@@ -4387,7 +4387,7 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 				break body
 			case opCmp8miJ9:
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-1 {
 					a = uint64(c.ram[e.add+d])
 				} else if a, ok = c.readSlow(ea, 1, c.mmu); !ok {
@@ -4401,7 +4401,7 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 				break body
 			case opCmp8miJ12:
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-1 {
 					a = uint64(c.ram[e.add+d])
 				} else if a, ok = c.readSlow(ea, 1, c.mmu); !ok {
@@ -4415,7 +4415,7 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 				break body
 			case opCmp8miJ13:
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-1 {
 					a = uint64(c.ram[e.add+d])
 				} else if a, ok = c.readSlow(ea, 1, c.mmu); !ok {
@@ -4429,7 +4429,7 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 				break body
 			case opCmp8miJ14:
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-1 {
 					a = uint64(c.ram[e.add+d])
 				} else if a, ok = c.readSlow(ea, 1, c.mmu); !ok {
@@ -4443,7 +4443,7 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 				break body
 			case opCmp8miJ15:
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-1 {
 					a = uint64(c.ram[e.add+d])
 				} else if a, ok = c.readSlow(ea, 1, c.mmu); !ok {
@@ -4649,7 +4649,7 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 				break body
 			case opCmp32rmJ2:
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-4 {
 					b = uint64(mem.Load32(c.ram, e.add+d))
 				} else if b, ok = c.readSlow(ea, 4, c.mmu); !ok {
@@ -4663,7 +4663,7 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 				break body
 			case opCmp32rmJ3:
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-4 {
 					b = uint64(mem.Load32(c.ram, e.add+d))
 				} else if b, ok = c.readSlow(ea, 4, c.mmu); !ok {
@@ -4677,7 +4677,7 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 				break body
 			case opCmp32rmJ4:
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-4 {
 					b = uint64(mem.Load32(c.ram, e.add+d))
 				} else if b, ok = c.readSlow(ea, 4, c.mmu); !ok {
@@ -4691,7 +4691,7 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 				break body
 			case opCmp32rmJ5:
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-4 {
 					b = uint64(mem.Load32(c.ram, e.add+d))
 				} else if b, ok = c.readSlow(ea, 4, c.mmu); !ok {
@@ -4705,7 +4705,7 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 				break body
 			case opCmp32rmJ6:
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-4 {
 					b = uint64(mem.Load32(c.ram, e.add+d))
 				} else if b, ok = c.readSlow(ea, 4, c.mmu); !ok {
@@ -4719,7 +4719,7 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 				break body
 			case opCmp32rmJ7:
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-4 {
 					b = uint64(mem.Load32(c.ram, e.add+d))
 				} else if b, ok = c.readSlow(ea, 4, c.mmu); !ok {
@@ -4733,7 +4733,7 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 				break body
 			case opCmp32rmJ8:
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-4 {
 					b = uint64(mem.Load32(c.ram, e.add+d))
 				} else if b, ok = c.readSlow(ea, 4, c.mmu); !ok {
@@ -4747,7 +4747,7 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 				break body
 			case opCmp32rmJ9:
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-4 {
 					b = uint64(mem.Load32(c.ram, e.add+d))
 				} else if b, ok = c.readSlow(ea, 4, c.mmu); !ok {
@@ -4761,7 +4761,7 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 				break body
 			case opCmp32rmJ12:
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-4 {
 					b = uint64(mem.Load32(c.ram, e.add+d))
 				} else if b, ok = c.readSlow(ea, 4, c.mmu); !ok {
@@ -4775,7 +4775,7 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 				break body
 			case opCmp32rmJ13:
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-4 {
 					b = uint64(mem.Load32(c.ram, e.add+d))
 				} else if b, ok = c.readSlow(ea, 4, c.mmu); !ok {
@@ -4789,7 +4789,7 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 				break body
 			case opCmp32rmJ14:
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-4 {
 					b = uint64(mem.Load32(c.ram, e.add+d))
 				} else if b, ok = c.readSlow(ea, 4, c.mmu); !ok {
@@ -4803,7 +4803,7 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 				break body
 			case opCmp32rmJ15:
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-4 {
 					b = uint64(mem.Load32(c.ram, e.add+d))
 				} else if b, ok = c.readSlow(ea, 4, c.mmu); !ok {
@@ -4817,7 +4817,7 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 				break body
 			case opCmp32mrJ2:
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-4 {
 					a = uint64(mem.Load32(c.ram, e.add+d))
 				} else if a, ok = c.readSlow(ea, 4, c.mmu); !ok {
@@ -4831,7 +4831,7 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 				break body
 			case opCmp32mrJ3:
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-4 {
 					a = uint64(mem.Load32(c.ram, e.add+d))
 				} else if a, ok = c.readSlow(ea, 4, c.mmu); !ok {
@@ -4845,7 +4845,7 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 				break body
 			case opCmp32mrJ4:
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-4 {
 					a = uint64(mem.Load32(c.ram, e.add+d))
 				} else if a, ok = c.readSlow(ea, 4, c.mmu); !ok {
@@ -4859,7 +4859,7 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 				break body
 			case opCmp32mrJ5:
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-4 {
 					a = uint64(mem.Load32(c.ram, e.add+d))
 				} else if a, ok = c.readSlow(ea, 4, c.mmu); !ok {
@@ -4873,7 +4873,7 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 				break body
 			case opCmp32mrJ6:
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-4 {
 					a = uint64(mem.Load32(c.ram, e.add+d))
 				} else if a, ok = c.readSlow(ea, 4, c.mmu); !ok {
@@ -4887,7 +4887,7 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 				break body
 			case opCmp32mrJ7:
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-4 {
 					a = uint64(mem.Load32(c.ram, e.add+d))
 				} else if a, ok = c.readSlow(ea, 4, c.mmu); !ok {
@@ -4901,7 +4901,7 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 				break body
 			case opCmp32mrJ8:
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-4 {
 					a = uint64(mem.Load32(c.ram, e.add+d))
 				} else if a, ok = c.readSlow(ea, 4, c.mmu); !ok {
@@ -4915,7 +4915,7 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 				break body
 			case opCmp32mrJ9:
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-4 {
 					a = uint64(mem.Load32(c.ram, e.add+d))
 				} else if a, ok = c.readSlow(ea, 4, c.mmu); !ok {
@@ -4929,7 +4929,7 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 				break body
 			case opCmp32mrJ12:
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-4 {
 					a = uint64(mem.Load32(c.ram, e.add+d))
 				} else if a, ok = c.readSlow(ea, 4, c.mmu); !ok {
@@ -4943,7 +4943,7 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 				break body
 			case opCmp32mrJ13:
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-4 {
 					a = uint64(mem.Load32(c.ram, e.add+d))
 				} else if a, ok = c.readSlow(ea, 4, c.mmu); !ok {
@@ -4957,7 +4957,7 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 				break body
 			case opCmp32mrJ14:
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-4 {
 					a = uint64(mem.Load32(c.ram, e.add+d))
 				} else if a, ok = c.readSlow(ea, 4, c.mmu); !ok {
@@ -4971,7 +4971,7 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 				break body
 			case opCmp32mrJ15:
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-4 {
 					a = uint64(mem.Load32(c.ram, e.add+d))
 				} else if a, ok = c.readSlow(ea, 4, c.mmu); !ok {
@@ -4985,7 +4985,7 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 				break body
 			case opCmp32miJ2:
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-4 {
 					a = uint64(mem.Load32(c.ram, e.add+d))
 				} else if a, ok = c.readSlow(ea, 4, c.mmu); !ok {
@@ -4999,7 +4999,7 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 				break body
 			case opCmp32miJ3:
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-4 {
 					a = uint64(mem.Load32(c.ram, e.add+d))
 				} else if a, ok = c.readSlow(ea, 4, c.mmu); !ok {
@@ -5013,7 +5013,7 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 				break body
 			case opCmp32miJ4:
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-4 {
 					a = uint64(mem.Load32(c.ram, e.add+d))
 				} else if a, ok = c.readSlow(ea, 4, c.mmu); !ok {
@@ -5027,7 +5027,7 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 				break body
 			case opCmp32miJ5:
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-4 {
 					a = uint64(mem.Load32(c.ram, e.add+d))
 				} else if a, ok = c.readSlow(ea, 4, c.mmu); !ok {
@@ -5041,7 +5041,7 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 				break body
 			case opCmp32miJ6:
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-4 {
 					a = uint64(mem.Load32(c.ram, e.add+d))
 				} else if a, ok = c.readSlow(ea, 4, c.mmu); !ok {
@@ -5055,7 +5055,7 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 				break body
 			case opCmp32miJ7:
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-4 {
 					a = uint64(mem.Load32(c.ram, e.add+d))
 				} else if a, ok = c.readSlow(ea, 4, c.mmu); !ok {
@@ -5069,7 +5069,7 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 				break body
 			case opCmp32miJ8:
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-4 {
 					a = uint64(mem.Load32(c.ram, e.add+d))
 				} else if a, ok = c.readSlow(ea, 4, c.mmu); !ok {
@@ -5083,7 +5083,7 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 				break body
 			case opCmp32miJ9:
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-4 {
 					a = uint64(mem.Load32(c.ram, e.add+d))
 				} else if a, ok = c.readSlow(ea, 4, c.mmu); !ok {
@@ -5097,7 +5097,7 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 				break body
 			case opCmp32miJ12:
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-4 {
 					a = uint64(mem.Load32(c.ram, e.add+d))
 				} else if a, ok = c.readSlow(ea, 4, c.mmu); !ok {
@@ -5111,7 +5111,7 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 				break body
 			case opCmp32miJ13:
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-4 {
 					a = uint64(mem.Load32(c.ram, e.add+d))
 				} else if a, ok = c.readSlow(ea, 4, c.mmu); !ok {
@@ -5125,7 +5125,7 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 				break body
 			case opCmp32miJ14:
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-4 {
 					a = uint64(mem.Load32(c.ram, e.add+d))
 				} else if a, ok = c.readSlow(ea, 4, c.mmu); !ok {
@@ -5139,7 +5139,7 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 				break body
 			case opCmp32miJ15:
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-4 {
 					a = uint64(mem.Load32(c.ram, e.add+d))
 				} else if a, ok = c.readSlow(ea, 4, c.mmu); !ok {
@@ -5345,7 +5345,7 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 				break body
 			case opCmp64rmJ2:
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-8 {
 					b = uint64(mem.Load64(c.ram, e.add+d))
 				} else if b, ok = c.readSlow(ea, 8, c.mmu); !ok {
@@ -5359,7 +5359,7 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 				break body
 			case opCmp64rmJ3:
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-8 {
 					b = uint64(mem.Load64(c.ram, e.add+d))
 				} else if b, ok = c.readSlow(ea, 8, c.mmu); !ok {
@@ -5373,7 +5373,7 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 				break body
 			case opCmp64rmJ4:
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-8 {
 					b = uint64(mem.Load64(c.ram, e.add+d))
 				} else if b, ok = c.readSlow(ea, 8, c.mmu); !ok {
@@ -5387,7 +5387,7 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 				break body
 			case opCmp64rmJ5:
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-8 {
 					b = uint64(mem.Load64(c.ram, e.add+d))
 				} else if b, ok = c.readSlow(ea, 8, c.mmu); !ok {
@@ -5401,7 +5401,7 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 				break body
 			case opCmp64rmJ6:
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-8 {
 					b = uint64(mem.Load64(c.ram, e.add+d))
 				} else if b, ok = c.readSlow(ea, 8, c.mmu); !ok {
@@ -5415,7 +5415,7 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 				break body
 			case opCmp64rmJ7:
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-8 {
 					b = uint64(mem.Load64(c.ram, e.add+d))
 				} else if b, ok = c.readSlow(ea, 8, c.mmu); !ok {
@@ -5429,7 +5429,7 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 				break body
 			case opCmp64rmJ8:
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-8 {
 					b = uint64(mem.Load64(c.ram, e.add+d))
 				} else if b, ok = c.readSlow(ea, 8, c.mmu); !ok {
@@ -5443,7 +5443,7 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 				break body
 			case opCmp64rmJ9:
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-8 {
 					b = uint64(mem.Load64(c.ram, e.add+d))
 				} else if b, ok = c.readSlow(ea, 8, c.mmu); !ok {
@@ -5457,7 +5457,7 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 				break body
 			case opCmp64rmJ12:
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-8 {
 					b = uint64(mem.Load64(c.ram, e.add+d))
 				} else if b, ok = c.readSlow(ea, 8, c.mmu); !ok {
@@ -5471,7 +5471,7 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 				break body
 			case opCmp64rmJ13:
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-8 {
 					b = uint64(mem.Load64(c.ram, e.add+d))
 				} else if b, ok = c.readSlow(ea, 8, c.mmu); !ok {
@@ -5485,7 +5485,7 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 				break body
 			case opCmp64rmJ14:
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-8 {
 					b = uint64(mem.Load64(c.ram, e.add+d))
 				} else if b, ok = c.readSlow(ea, 8, c.mmu); !ok {
@@ -5499,7 +5499,7 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 				break body
 			case opCmp64rmJ15:
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-8 {
 					b = uint64(mem.Load64(c.ram, e.add+d))
 				} else if b, ok = c.readSlow(ea, 8, c.mmu); !ok {
@@ -5513,7 +5513,7 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 				break body
 			case opCmp64mrJ2:
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-8 {
 					a = uint64(mem.Load64(c.ram, e.add+d))
 				} else if a, ok = c.readSlow(ea, 8, c.mmu); !ok {
@@ -5527,7 +5527,7 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 				break body
 			case opCmp64mrJ3:
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-8 {
 					a = uint64(mem.Load64(c.ram, e.add+d))
 				} else if a, ok = c.readSlow(ea, 8, c.mmu); !ok {
@@ -5541,7 +5541,7 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 				break body
 			case opCmp64mrJ4:
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-8 {
 					a = uint64(mem.Load64(c.ram, e.add+d))
 				} else if a, ok = c.readSlow(ea, 8, c.mmu); !ok {
@@ -5555,7 +5555,7 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 				break body
 			case opCmp64mrJ5:
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-8 {
 					a = uint64(mem.Load64(c.ram, e.add+d))
 				} else if a, ok = c.readSlow(ea, 8, c.mmu); !ok {
@@ -5569,7 +5569,7 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 				break body
 			case opCmp64mrJ6:
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-8 {
 					a = uint64(mem.Load64(c.ram, e.add+d))
 				} else if a, ok = c.readSlow(ea, 8, c.mmu); !ok {
@@ -5583,7 +5583,7 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 				break body
 			case opCmp64mrJ7:
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-8 {
 					a = uint64(mem.Load64(c.ram, e.add+d))
 				} else if a, ok = c.readSlow(ea, 8, c.mmu); !ok {
@@ -5597,7 +5597,7 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 				break body
 			case opCmp64mrJ8:
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-8 {
 					a = uint64(mem.Load64(c.ram, e.add+d))
 				} else if a, ok = c.readSlow(ea, 8, c.mmu); !ok {
@@ -5611,7 +5611,7 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 				break body
 			case opCmp64mrJ9:
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-8 {
 					a = uint64(mem.Load64(c.ram, e.add+d))
 				} else if a, ok = c.readSlow(ea, 8, c.mmu); !ok {
@@ -5625,7 +5625,7 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 				break body
 			case opCmp64mrJ12:
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-8 {
 					a = uint64(mem.Load64(c.ram, e.add+d))
 				} else if a, ok = c.readSlow(ea, 8, c.mmu); !ok {
@@ -5639,7 +5639,7 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 				break body
 			case opCmp64mrJ13:
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-8 {
 					a = uint64(mem.Load64(c.ram, e.add+d))
 				} else if a, ok = c.readSlow(ea, 8, c.mmu); !ok {
@@ -5653,7 +5653,7 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 				break body
 			case opCmp64mrJ14:
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-8 {
 					a = uint64(mem.Load64(c.ram, e.add+d))
 				} else if a, ok = c.readSlow(ea, 8, c.mmu); !ok {
@@ -5667,7 +5667,7 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 				break body
 			case opCmp64mrJ15:
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-8 {
 					a = uint64(mem.Load64(c.ram, e.add+d))
 				} else if a, ok = c.readSlow(ea, 8, c.mmu); !ok {
@@ -5681,7 +5681,7 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 				break body
 			case opCmp64miJ2:
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-8 {
 					a = uint64(mem.Load64(c.ram, e.add+d))
 				} else if a, ok = c.readSlow(ea, 8, c.mmu); !ok {
@@ -5695,7 +5695,7 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 				break body
 			case opCmp64miJ3:
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-8 {
 					a = uint64(mem.Load64(c.ram, e.add+d))
 				} else if a, ok = c.readSlow(ea, 8, c.mmu); !ok {
@@ -5709,7 +5709,7 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 				break body
 			case opCmp64miJ4:
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-8 {
 					a = uint64(mem.Load64(c.ram, e.add+d))
 				} else if a, ok = c.readSlow(ea, 8, c.mmu); !ok {
@@ -5723,7 +5723,7 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 				break body
 			case opCmp64miJ5:
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-8 {
 					a = uint64(mem.Load64(c.ram, e.add+d))
 				} else if a, ok = c.readSlow(ea, 8, c.mmu); !ok {
@@ -5737,7 +5737,7 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 				break body
 			case opCmp64miJ6:
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-8 {
 					a = uint64(mem.Load64(c.ram, e.add+d))
 				} else if a, ok = c.readSlow(ea, 8, c.mmu); !ok {
@@ -5751,7 +5751,7 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 				break body
 			case opCmp64miJ7:
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-8 {
 					a = uint64(mem.Load64(c.ram, e.add+d))
 				} else if a, ok = c.readSlow(ea, 8, c.mmu); !ok {
@@ -5765,7 +5765,7 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 				break body
 			case opCmp64miJ8:
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-8 {
 					a = uint64(mem.Load64(c.ram, e.add+d))
 				} else if a, ok = c.readSlow(ea, 8, c.mmu); !ok {
@@ -5779,7 +5779,7 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 				break body
 			case opCmp64miJ9:
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-8 {
 					a = uint64(mem.Load64(c.ram, e.add+d))
 				} else if a, ok = c.readSlow(ea, 8, c.mmu); !ok {
@@ -5793,7 +5793,7 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 				break body
 			case opCmp64miJ12:
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-8 {
 					a = uint64(mem.Load64(c.ram, e.add+d))
 				} else if a, ok = c.readSlow(ea, 8, c.mmu); !ok {
@@ -5807,7 +5807,7 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 				break body
 			case opCmp64miJ13:
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-8 {
 					a = uint64(mem.Load64(c.ram, e.add+d))
 				} else if a, ok = c.readSlow(ea, 8, c.mmu); !ok {
@@ -5821,7 +5821,7 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 				break body
 			case opCmp64miJ14:
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-8 {
 					a = uint64(mem.Load64(c.ram, e.add+d))
 				} else if a, ok = c.readSlow(ea, 8, c.mmu); !ok {
@@ -5835,7 +5835,7 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 				break body
 			case opCmp64miJ15:
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-8 {
 					a = uint64(mem.Load64(c.ram, e.add+d))
 				} else if a, ok = c.readSlow(ea, 8, c.mmu); !ok {
@@ -6065,7 +6065,7 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 				break body
 			case opTest8miJ2:
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-1 {
 					a = uint64(c.ram[e.add+d])
 				} else if a, ok = c.readSlow(ea, 1, c.mmu); !ok {
@@ -6080,7 +6080,7 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 				break body
 			case opTest8miJ3:
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-1 {
 					a = uint64(c.ram[e.add+d])
 				} else if a, ok = c.readSlow(ea, 1, c.mmu); !ok {
@@ -6095,7 +6095,7 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 				break body
 			case opTest8miJ4:
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-1 {
 					a = uint64(c.ram[e.add+d])
 				} else if a, ok = c.readSlow(ea, 1, c.mmu); !ok {
@@ -6110,7 +6110,7 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 				break body
 			case opTest8miJ5:
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-1 {
 					a = uint64(c.ram[e.add+d])
 				} else if a, ok = c.readSlow(ea, 1, c.mmu); !ok {
@@ -6125,7 +6125,7 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 				break body
 			case opTest8miJ6:
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-1 {
 					a = uint64(c.ram[e.add+d])
 				} else if a, ok = c.readSlow(ea, 1, c.mmu); !ok {
@@ -6140,7 +6140,7 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 				break body
 			case opTest8miJ7:
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-1 {
 					a = uint64(c.ram[e.add+d])
 				} else if a, ok = c.readSlow(ea, 1, c.mmu); !ok {
@@ -6155,7 +6155,7 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 				break body
 			case opTest8miJ8:
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-1 {
 					a = uint64(c.ram[e.add+d])
 				} else if a, ok = c.readSlow(ea, 1, c.mmu); !ok {
@@ -6170,7 +6170,7 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 				break body
 			case opTest8miJ9:
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-1 {
 					a = uint64(c.ram[e.add+d])
 				} else if a, ok = c.readSlow(ea, 1, c.mmu); !ok {
@@ -6185,7 +6185,7 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 				break body
 			case opTest8miJ12:
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-1 {
 					a = uint64(c.ram[e.add+d])
 				} else if a, ok = c.readSlow(ea, 1, c.mmu); !ok {
@@ -6200,7 +6200,7 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 				break body
 			case opTest8miJ13:
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-1 {
 					a = uint64(c.ram[e.add+d])
 				} else if a, ok = c.readSlow(ea, 1, c.mmu); !ok {
@@ -6215,7 +6215,7 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 				break body
 			case opTest8miJ14:
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-1 {
 					a = uint64(c.ram[e.add+d])
 				} else if a, ok = c.readSlow(ea, 1, c.mmu); !ok {
@@ -6230,7 +6230,7 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 				break body
 			case opTest8miJ15:
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-1 {
 					a = uint64(c.ram[e.add+d])
 				} else if a, ok = c.readSlow(ea, 1, c.mmu); !ok {
@@ -6461,7 +6461,7 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 				break body
 			case opTest32miJ2:
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-4 {
 					a = uint64(mem.Load32(c.ram, e.add+d))
 				} else if a, ok = c.readSlow(ea, 4, c.mmu); !ok {
@@ -6476,7 +6476,7 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 				break body
 			case opTest32miJ3:
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-4 {
 					a = uint64(mem.Load32(c.ram, e.add+d))
 				} else if a, ok = c.readSlow(ea, 4, c.mmu); !ok {
@@ -6491,7 +6491,7 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 				break body
 			case opTest32miJ4:
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-4 {
 					a = uint64(mem.Load32(c.ram, e.add+d))
 				} else if a, ok = c.readSlow(ea, 4, c.mmu); !ok {
@@ -6506,7 +6506,7 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 				break body
 			case opTest32miJ5:
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-4 {
 					a = uint64(mem.Load32(c.ram, e.add+d))
 				} else if a, ok = c.readSlow(ea, 4, c.mmu); !ok {
@@ -6521,7 +6521,7 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 				break body
 			case opTest32miJ6:
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-4 {
 					a = uint64(mem.Load32(c.ram, e.add+d))
 				} else if a, ok = c.readSlow(ea, 4, c.mmu); !ok {
@@ -6536,7 +6536,7 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 				break body
 			case opTest32miJ7:
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-4 {
 					a = uint64(mem.Load32(c.ram, e.add+d))
 				} else if a, ok = c.readSlow(ea, 4, c.mmu); !ok {
@@ -6551,7 +6551,7 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 				break body
 			case opTest32miJ8:
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-4 {
 					a = uint64(mem.Load32(c.ram, e.add+d))
 				} else if a, ok = c.readSlow(ea, 4, c.mmu); !ok {
@@ -6566,7 +6566,7 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 				break body
 			case opTest32miJ9:
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-4 {
 					a = uint64(mem.Load32(c.ram, e.add+d))
 				} else if a, ok = c.readSlow(ea, 4, c.mmu); !ok {
@@ -6581,7 +6581,7 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 				break body
 			case opTest32miJ12:
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-4 {
 					a = uint64(mem.Load32(c.ram, e.add+d))
 				} else if a, ok = c.readSlow(ea, 4, c.mmu); !ok {
@@ -6596,7 +6596,7 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 				break body
 			case opTest32miJ13:
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-4 {
 					a = uint64(mem.Load32(c.ram, e.add+d))
 				} else if a, ok = c.readSlow(ea, 4, c.mmu); !ok {
@@ -6611,7 +6611,7 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 				break body
 			case opTest32miJ14:
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-4 {
 					a = uint64(mem.Load32(c.ram, e.add+d))
 				} else if a, ok = c.readSlow(ea, 4, c.mmu); !ok {
@@ -6626,7 +6626,7 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 				break body
 			case opTest32miJ15:
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-4 {
 					a = uint64(mem.Load32(c.ram, e.add+d))
 				} else if a, ok = c.readSlow(ea, 4, c.mmu); !ok {
@@ -6857,7 +6857,7 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 				break body
 			case opTest64miJ2:
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-8 {
 					a = uint64(mem.Load64(c.ram, e.add+d))
 				} else if a, ok = c.readSlow(ea, 8, c.mmu); !ok {
@@ -6872,7 +6872,7 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 				break body
 			case opTest64miJ3:
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-8 {
 					a = uint64(mem.Load64(c.ram, e.add+d))
 				} else if a, ok = c.readSlow(ea, 8, c.mmu); !ok {
@@ -6887,7 +6887,7 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 				break body
 			case opTest64miJ4:
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-8 {
 					a = uint64(mem.Load64(c.ram, e.add+d))
 				} else if a, ok = c.readSlow(ea, 8, c.mmu); !ok {
@@ -6902,7 +6902,7 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 				break body
 			case opTest64miJ5:
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-8 {
 					a = uint64(mem.Load64(c.ram, e.add+d))
 				} else if a, ok = c.readSlow(ea, 8, c.mmu); !ok {
@@ -6917,7 +6917,7 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 				break body
 			case opTest64miJ6:
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-8 {
 					a = uint64(mem.Load64(c.ram, e.add+d))
 				} else if a, ok = c.readSlow(ea, 8, c.mmu); !ok {
@@ -6932,7 +6932,7 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 				break body
 			case opTest64miJ7:
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-8 {
 					a = uint64(mem.Load64(c.ram, e.add+d))
 				} else if a, ok = c.readSlow(ea, 8, c.mmu); !ok {
@@ -6947,7 +6947,7 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 				break body
 			case opTest64miJ8:
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-8 {
 					a = uint64(mem.Load64(c.ram, e.add+d))
 				} else if a, ok = c.readSlow(ea, 8, c.mmu); !ok {
@@ -6962,7 +6962,7 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 				break body
 			case opTest64miJ9:
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-8 {
 					a = uint64(mem.Load64(c.ram, e.add+d))
 				} else if a, ok = c.readSlow(ea, 8, c.mmu); !ok {
@@ -6977,7 +6977,7 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 				break body
 			case opTest64miJ12:
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-8 {
 					a = uint64(mem.Load64(c.ram, e.add+d))
 				} else if a, ok = c.readSlow(ea, 8, c.mmu); !ok {
@@ -6992,7 +6992,7 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 				break body
 			case opTest64miJ13:
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-8 {
 					a = uint64(mem.Load64(c.ram, e.add+d))
 				} else if a, ok = c.readSlow(ea, 8, c.mmu); !ok {
@@ -7007,7 +7007,7 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 				break body
 			case opTest64miJ14:
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-8 {
 					a = uint64(mem.Load64(c.ram, e.add+d))
 				} else if a, ok = c.readSlow(ea, 8, c.mmu); !ok {
@@ -7022,7 +7022,7 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 				break body
 			case opTest64miJ15:
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-8 {
 					a = uint64(mem.Load64(c.ram, e.add+d))
 				} else if a, ok = c.readSlow(ea, 8, c.mmu); !ok {
@@ -7063,7 +7063,7 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 				c.R[op.dst&31] = c.R[op.dst&31]&^0xff | (^a)&0xff
 			case opInc8m:
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
 				at := ea - e.w
 				if at > 4096-1 {
 					if !c.ready(ea, 1) {
@@ -7078,7 +7078,7 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 				c.lzOp, c.lzA, c.lzB = lzInc|0, a, v
 			case opInc8mN:
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
 				at := ea - e.w
 				if at > 4096-1 {
 					if !c.ready(ea, 1) {
@@ -7091,7 +7091,7 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 				c.ram[at] = byte(a + 1)
 			case opDec8m:
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
 				at := ea - e.w
 				if at > 4096-1 {
 					if !c.ready(ea, 1) {
@@ -7106,7 +7106,7 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 				c.lzOp, c.lzA, c.lzB = lzDec|0, a, v
 			case opDec8mN:
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
 				at := ea - e.w
 				if at > 4096-1 {
 					if !c.ready(ea, 1) {
@@ -7119,7 +7119,7 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 				c.ram[at] = byte(a - 1)
 			case opNeg8m:
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
 				at := ea - e.w
 				if at > 4096-1 {
 					if !c.ready(ea, 1) {
@@ -7133,7 +7133,7 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 				c.lzOp, c.lzA, c.lzB = lzSub|0, 0, a
 			case opNeg8mN:
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
 				at := ea - e.w
 				if at > 4096-1 {
 					if !c.ready(ea, 1) {
@@ -7146,7 +7146,7 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 				c.ram[at] = byte(-a)
 			case opNot8m:
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
 				at := ea - e.w
 				if at > 4096-1 {
 					if !c.ready(ea, 1) {
@@ -7185,7 +7185,7 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 				c.R[op.dst&31] = uint64(uint32(^a))
 			case opInc32m:
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
 				at := ea - e.w
 				if at > 4096-4 {
 					if !c.ready(ea, 4) {
@@ -7200,7 +7200,7 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 				c.lzOp, c.lzA, c.lzB = lzInc|2, a, v
 			case opInc32mN:
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
 				at := ea - e.w
 				if at > 4096-4 {
 					if !c.ready(ea, 4) {
@@ -7213,7 +7213,7 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 				mem.Store32(c.ram, at, uint32(a+1))
 			case opDec32m:
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
 				at := ea - e.w
 				if at > 4096-4 {
 					if !c.ready(ea, 4) {
@@ -7228,7 +7228,7 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 				c.lzOp, c.lzA, c.lzB = lzDec|2, a, v
 			case opDec32mN:
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
 				at := ea - e.w
 				if at > 4096-4 {
 					if !c.ready(ea, 4) {
@@ -7241,7 +7241,7 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 				mem.Store32(c.ram, at, uint32(a-1))
 			case opNeg32m:
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
 				at := ea - e.w
 				if at > 4096-4 {
 					if !c.ready(ea, 4) {
@@ -7255,7 +7255,7 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 				c.lzOp, c.lzA, c.lzB = lzSub|2, 0, a
 			case opNeg32mN:
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
 				at := ea - e.w
 				if at > 4096-4 {
 					if !c.ready(ea, 4) {
@@ -7268,7 +7268,7 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 				mem.Store32(c.ram, at, uint32(-a))
 			case opNot32m:
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
 				at := ea - e.w
 				if at > 4096-4 {
 					if !c.ready(ea, 4) {
@@ -7307,7 +7307,7 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 				c.R[op.dst&31] = ^a
 			case opInc64m:
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
 				at := ea - e.w
 				if at > 4096-8 {
 					if !c.ready(ea, 8) {
@@ -7322,7 +7322,7 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 				c.lzOp, c.lzA, c.lzB = lzInc|3, a, v
 			case opInc64mN:
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
 				at := ea - e.w
 				if at > 4096-8 {
 					if !c.ready(ea, 8) {
@@ -7335,7 +7335,7 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 				mem.Store64(c.ram, at, uint64(a+1))
 			case opDec64m:
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
 				at := ea - e.w
 				if at > 4096-8 {
 					if !c.ready(ea, 8) {
@@ -7350,7 +7350,7 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 				c.lzOp, c.lzA, c.lzB = lzDec|3, a, v
 			case opDec64mN:
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
 				at := ea - e.w
 				if at > 4096-8 {
 					if !c.ready(ea, 8) {
@@ -7363,7 +7363,7 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 				mem.Store64(c.ram, at, uint64(a-1))
 			case opNeg64m:
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
 				at := ea - e.w
 				if at > 4096-8 {
 					if !c.ready(ea, 8) {
@@ -7377,7 +7377,7 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 				c.lzOp, c.lzA, c.lzB = lzSub|3, 0, a
 			case opNeg64mN:
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
 				at := ea - e.w
 				if at > 4096-8 {
 					if !c.ready(ea, 8) {
@@ -7390,7 +7390,7 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 				mem.Store64(c.ram, at, uint64(-a))
 			case opNot64m:
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
 				at := ea - e.w
 				if at > 4096-8 {
 					if !c.ready(ea, 8) {
@@ -7585,7 +7585,7 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 				c.R[op.dst&31] = c.R[op.dst&31]&^0xff | (c.R[op.src&31]&0xff)&0xff
 			case opMov8rm:
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-1 {
 					v = uint64(c.ram[e.add+d])
 				} else if v, ok = c.readSlow(ea, 1, c.mmu); !ok {
@@ -7595,7 +7595,7 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 			case opMov8mr:
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
 				v = c.R[op.src&31] & 0xff
-				e := &t.e[(ea>>12)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
 				if d := ea - e.w; d <= 4096-1 {
 					c.ram[e.add+d] = byte(v)
 				} else if !c.writeSlow(ea, 1, v, c.mmu) {
@@ -7604,7 +7604,7 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 			case opMov8mi:
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
 				v = uint64(int64(op.imm))
-				e := &t.e[(ea>>12)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
 				if d := ea - e.w; d <= 4096-1 {
 					c.ram[e.add+d] = byte(v)
 				} else if !c.writeSlow(ea, 1, v, c.mmu) {
@@ -7614,7 +7614,7 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 				c.R[op.dst&31] = c.R[op.dst&31]&^0xffff | (c.R[op.src&31]&0xffff)&0xffff
 			case opMov16rm:
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-2 {
 					v = uint64(mem.Load16(c.ram, e.add+d))
 				} else if v, ok = c.readSlow(ea, 2, c.mmu); !ok {
@@ -7624,7 +7624,7 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 			case opMov16mr:
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
 				v = c.R[op.src&31] & 0xffff
-				e := &t.e[(ea>>12)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
 				if d := ea - e.w; d <= 4096-2 {
 					mem.Store16(c.ram, e.add+d, uint16(v))
 				} else if !c.writeSlow(ea, 2, v, c.mmu) {
@@ -7633,7 +7633,7 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 			case opMov16mi:
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
 				v = uint64(int64(op.imm))
-				e := &t.e[(ea>>12)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
 				if d := ea - e.w; d <= 4096-2 {
 					mem.Store16(c.ram, e.add+d, uint16(v))
 				} else if !c.writeSlow(ea, 2, v, c.mmu) {
@@ -7643,7 +7643,7 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 				c.R[op.dst&31] = uint64(uint32(uint64(uint32(c.R[op.src&31]))))
 			case opMov32rm:
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-4 {
 					v = uint64(mem.Load32(c.ram, e.add+d))
 				} else if v, ok = c.readSlow(ea, 4, c.mmu); !ok {
@@ -7653,7 +7653,7 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 			case opMov32mr:
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
 				v = uint64(uint32(c.R[op.src&31]))
-				e := &t.e[(ea>>12)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
 				if d := ea - e.w; d <= 4096-4 {
 					mem.Store32(c.ram, e.add+d, uint32(v))
 				} else if !c.writeSlow(ea, 4, v, c.mmu) {
@@ -7662,7 +7662,7 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 			case opMov32mi:
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
 				v = uint64(int64(op.imm))
-				e := &t.e[(ea>>12)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
 				if d := ea - e.w; d <= 4096-4 {
 					mem.Store32(c.ram, e.add+d, uint32(v))
 				} else if !c.writeSlow(ea, 4, v, c.mmu) {
@@ -7672,7 +7672,7 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 				c.R[op.dst&31] = c.R[op.src&31]
 			case opMov64rm:
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-8 {
 					v = uint64(mem.Load64(c.ram, e.add+d))
 				} else if v, ok = c.readSlow(ea, 8, c.mmu); !ok {
@@ -7682,7 +7682,7 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 			case opMov64mr:
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
 				v = c.R[op.src&31]
-				e := &t.e[(ea>>12)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
 				if d := ea - e.w; d <= 4096-8 {
 					mem.Store64(c.ram, e.add+d, uint64(v))
 				} else if !c.writeSlow(ea, 8, v, c.mmu) {
@@ -7691,7 +7691,7 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 			case opMov64mi:
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
 				v = uint64(int64(op.imm))
-				e := &t.e[(ea>>12)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
 				if d := ea - e.w; d <= 4096-8 {
 					mem.Store64(c.ram, e.add+d, uint64(v))
 				} else if !c.writeSlow(ea, 8, v, c.mmu) {
@@ -7707,7 +7707,7 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 				c.R[op.dst&31] = c.R[op.src&31] & 0xff
 			case opMovzx8rm:
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-1 {
 					v = uint64(c.ram[e.add+d])
 				} else if v, ok = c.readSlow(ea, 1, c.mmu); !ok {
@@ -7718,7 +7718,7 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 				c.R[op.dst&31] = uint64(uint32(uint64(int64(int8(c.R[op.src&31])))))
 			case opMovsx8to32rm:
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-1 {
 					v = uint64(c.ram[e.add+d])
 				} else if v, ok = c.readSlow(ea, 1, c.mmu); !ok {
@@ -7729,7 +7729,7 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 				c.R[op.dst&31] = uint64(int64(int8(c.R[op.src&31])))
 			case opMovsx8to64rm:
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-1 {
 					v = uint64(c.ram[e.add+d])
 				} else if v, ok = c.readSlow(ea, 1, c.mmu); !ok {
@@ -7740,7 +7740,7 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 				c.R[op.dst&31] = c.R[op.src&31] & 0xffff
 			case opMovzx16rm:
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-2 {
 					v = uint64(mem.Load16(c.ram, e.add+d))
 				} else if v, ok = c.readSlow(ea, 2, c.mmu); !ok {
@@ -7751,7 +7751,7 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 				c.R[op.dst&31] = uint64(uint32(uint64(int64(int16(c.R[op.src&31])))))
 			case opMovsx16to32rm:
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-2 {
 					v = uint64(mem.Load16(c.ram, e.add+d))
 				} else if v, ok = c.readSlow(ea, 2, c.mmu); !ok {
@@ -7762,7 +7762,7 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 				c.R[op.dst&31] = uint64(int64(int16(c.R[op.src&31])))
 			case opMovsx16to64rm:
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-2 {
 					v = uint64(mem.Load16(c.ram, e.add+d))
 				} else if v, ok = c.readSlow(ea, 2, c.mmu); !ok {
@@ -7773,7 +7773,7 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 				c.R[op.dst&31] = uint64(int64(int32(c.R[op.src&31])))
 			case opMovsx32to64rm:
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-4 {
 					v = uint64(mem.Load32(c.ram, e.add+d))
 				} else if v, ok = c.readSlow(ea, 4, c.mmu); !ok {
@@ -7793,7 +7793,7 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 				c.R[op.src&31] = uint64(uint32(a))
 			case opXchg32mr:
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
 				at := ea - e.w
 				if at > 4096-4 {
 					if !c.ready(ea, 4) {
@@ -7825,7 +7825,7 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 				c.R[op.src&31] = a
 			case opXchg64mr:
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
 				at := ea - e.w
 				if at > 4096-8 {
 					if !c.ready(ea, 8) {
@@ -7868,7 +7868,7 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 				c.R[op.dst&31] = uint64(uint32(a * b))
 			case opImul32rm:
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-4 {
 					b = uint64(mem.Load32(c.ram, e.add+d))
 				} else if b, ok = c.readSlow(ea, 4, c.mmu); !ok {
@@ -7880,7 +7880,7 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 				c.lzOp, c.lzA, c.lzB = lzMul|2, uint64(uint32(v)), b2u(int64(v) != int64(int32(v)))
 			case opImul32rmN:
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-4 {
 					b = uint64(mem.Load32(c.ram, e.add+d))
 				} else if b, ok = c.readSlow(ea, 4, c.mmu); !ok {
@@ -7915,7 +7915,7 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 				c.R[op.dst&31] = a * b
 			case opImul64rm:
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-8 {
 					b = uint64(mem.Load64(c.ram, e.add+d))
 				} else if b, ok = c.readSlow(ea, 8, c.mmu); !ok {
@@ -7927,7 +7927,7 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 				c.lzOp, c.lzA, c.lzB = lzMul|3, v, b2u(hi != uint64(int64(v)>>63))
 			case opImul64rmN:
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-8 {
 					b = uint64(mem.Load64(c.ram, e.add+d))
 				} else if b, ok = c.readSlow(ea, 8, c.mmu); !ok {
@@ -7960,7 +7960,7 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 				c.setFlags(flagCF, a>>b&1)
 			case opBt32mi:
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-4 {
 					a = uint64(mem.Load32(c.ram, e.add+d))
 				} else if a, ok = c.readSlow(ea, 4, c.mmu); !ok {
@@ -7978,7 +7978,7 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 				c.setFlags(flagCF, a>>b&1)
 			case opBt64mi:
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-8 {
 					a = uint64(mem.Load64(c.ram, e.add+d))
 				} else if a, ok = c.readSlow(ea, 8, c.mmu); !ok {
@@ -8007,7 +8007,7 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 			case opPush:
 				ea = c.R[RSP] - 8
 				v = c.R[op.src&31]
-				e := &t.e[(ea>>12)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
 				if d := ea - e.w; d <= 4096-8 {
 					mem.Store64(c.ram, e.add+d, uint64(v))
 				} else if !c.writeSlow(ea, 8, v, c.mmu) {
@@ -8017,7 +8017,7 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 			case opPushi:
 				ea = c.R[RSP] - 8
 				v = uint64(int64(op.imm))
-				e := &t.e[(ea>>12)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
 				if d := ea - e.w; d <= 4096-8 {
 					mem.Store64(c.ram, e.add+d, uint64(v))
 				} else if !c.writeSlow(ea, 8, v, c.mmu) {
@@ -8026,7 +8026,7 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 				c.R[RSP] -= 8
 			case opPop:
 				ea = c.R[RSP]
-				e := &t.e[(ea>>12)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-8 {
 					v = uint64(mem.Load64(c.ram, e.add+d))
 				} else if v, ok = c.readSlow(ea, 8, c.mmu); !ok {
@@ -8036,7 +8036,7 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 				c.R[op.dst&31] = v
 			case opLeave:
 				ea = c.R[RBP]
-				e := &t.e[(ea>>12)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-8 {
 					v = uint64(mem.Load64(c.ram, e.add+d))
 				} else if v, ok = c.readSlow(ea, 8, c.mmu); !ok {
@@ -8047,7 +8047,7 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 			case opCall:
 				ea = c.R[RSP] - 8
 				v = c.R[isa.RegRIP] + uint64(int64(op.imm))
-				e := &t.e[(ea>>12)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
 				if d := ea - e.w; d <= 4096-8 {
 					mem.Store64(c.ram, e.add+d, uint64(v))
 				} else if !c.writeSlow(ea, 8, v, c.mmu) {
@@ -8062,7 +8062,7 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 				}
 				ea = c.R[RSP] - 8
 				v = c.R[isa.RegRIP] + uint64(int64(op.imm))
-				e := &t.e[(ea>>12)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
 				if d := ea - e.w; d <= 4096-8 {
 					mem.Store64(c.ram, e.add+d, uint64(v))
 				} else if !c.writeSlow(ea, 8, v, c.mmu) {
@@ -8072,7 +8072,7 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 				goto indirect
 			case opCallm:
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-8 {
 					rip = uint64(mem.Load64(c.ram, e.add+d))
 				} else if rip, ok = c.readSlow(ea, 8, c.mmu); !ok {
@@ -8083,7 +8083,7 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 				}
 				ea = c.R[RSP] - 8
 				v = c.R[isa.RegRIP] + uint64(int64(op.imm))
-				e = &t.e[(ea>>12)&t.mask&(tlbMax-1)]
+				e = &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
 				if d := ea - e.w; d <= 4096-8 {
 					mem.Store64(c.ram, e.add+d, v)
 				} else if !c.writeSlow(ea, 8, v, c.mmu) {
@@ -8099,7 +8099,7 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 				goto indirect
 			case opJmpm:
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-8 {
 					rip = uint64(mem.Load64(c.ram, e.add+d))
 				} else if rip, ok = c.readSlow(ea, 8, c.mmu); !ok {
@@ -8111,7 +8111,7 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 				goto indirect
 			case opRet:
 				ea = c.R[RSP]
-				e := &t.e[(ea>>12)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-8 {
 					rip = uint64(mem.Load64(c.ram, e.add+d))
 				} else if rip, ok = c.readSlow(ea, 8, c.mmu); !ok {

@@ -86,7 +86,7 @@ func rawStore(w int, at, v string) string {
 
 // load reads w bits at ea into v.
 func load(w int, v string) string {
-	return fmt.Sprintf(`e := &t.e[(ea>>12)&t.mask&(tlbMax-1)]
+	return fmt.Sprintf(`e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
 	if d := ea - e.r; d <= 4096-%d {
 		%s = %s
 	} else if %s, ok = c.readSlow(ea, %d, c.mmu); !ok {
@@ -97,7 +97,7 @@ func load(w int, v string) string {
 
 // store writes w bits of v at ea.
 func store(w int, v string) string {
-	return fmt.Sprintf(`e := &t.e[(ea>>12)&t.mask&(tlbMax-1)]
+	return fmt.Sprintf(`e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
 	if d := ea - e.w; d <= 4096-%d {
 		%s} else if !c.writeSlow(ea, %d, %s, c.mmu) {
 		goto leave
@@ -107,7 +107,7 @@ func store(w int, v string) string {
 
 // modify makes at the arena offset of w bits at ea that may be read and written.
 func modify(w int) string {
-	return fmt.Sprintf(`e := &t.e[(ea>>12)&t.mask&(tlbMax-1)]
+	return fmt.Sprintf(`e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
 	at := ea - e.w
 	if at > 4096-%d {
 		if !c.ready(ea, %d) {
@@ -406,7 +406,7 @@ func control() {
 	emit("opLeave", "ea = c.R[RBP]\n"+load(64, "v")+"c.R[RSP] = ea + 8\nc.R[RBP] = v\n", barrier)
 	emit("opCall", "ea = c.R[RSP] - 8\nv = c.R[isa.RegRIP] + uint64(int64(op.imm))\n"+store(64, "v")+"c.R[RSP] -= 8\ngoto taken\n", barrier)
 	emit("opCallr", "rip = c.R[op.dst&31]\nif !c.canonical(rip) {\ngoto leave\n}\nea = c.R[RSP] - 8\nv = c.R[isa.RegRIP] + uint64(int64(op.imm))\n"+store(64, "v")+"c.R[RSP] -= 8\ngoto indirect\n", barrier)
-	emit("opCallm", ea+load(64, "rip")+"if !c.canonical(rip) {\ngoto leave\n}\nea = c.R[RSP] - 8\nv = c.R[isa.RegRIP] + uint64(int64(op.imm))\ne = &t.e[(ea>>12)&t.mask&(tlbMax-1)]\nif d := ea - e.w; d <= 4096-8 {\nmem.Store64(c.ram, e.add+d, v)\n} else if !c.writeSlow(ea, 8, v, c.mmu) {\ngoto leave\n}\nc.R[RSP] -= 8\ngoto indirect\n", barrier)
+	emit("opCallm", ea+load(64, "rip")+"if !c.canonical(rip) {\ngoto leave\n}\nea = c.R[RSP] - 8\nv = c.R[isa.RegRIP] + uint64(int64(op.imm))\ne = &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]\nif d := ea - e.w; d <= 4096-8 {\nmem.Store64(c.ram, e.add+d, v)\n} else if !c.writeSlow(ea, 8, v, c.mmu) {\ngoto leave\n}\nc.R[RSP] -= 8\ngoto indirect\n", barrier)
 	emit("opJmpr", "rip = c.R[op.dst&31]\nif !c.canonical(rip) {\ngoto leave\n}\ngoto indirect\n", barrier)
 	emit("opJmpm", ea+load(64, "rip")+"if !c.canonical(rip) {\ngoto leave\n}\ngoto indirect\n", barrier)
 	emit("opRet", "ea = c.R[RSP]\n"+load(64, "rip")+"if !c.canonical(rip) {\ngoto leave\n}\nc.R[RSP] += 8 + uint64(uint32(op.imm))\ngoto indirect\n", barrier)
