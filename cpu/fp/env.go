@@ -5,8 +5,9 @@
 // Specifications: IEEE 754-2008; [SDM 1 4.8] formats and NaN rules, [SDM 1 8]
 // x87, [SDM 1 11.5] and [SDM 1 E] SIMD exceptions, [SDM 2] per instruction.
 //
-// Everything is computed in integers, so a result and its exception flags are
-// the same on every host. Nothing allocates and nothing panics.
+// Everything is computed in integers, except on the checked fast path of fast.go,
+// so a result and its exception flags are the same on every host. Nothing
+// allocates and nothing panics.
 //
 // # Exceptions
 //
@@ -17,10 +18,11 @@
 // SSE: keep one Env per vCPU, loaded by LDMXCSR, call [Env.Begin] before the
 // elements of an instruction and [Env.End] after them, and store nothing if
 // that returns exceptions. With sticky flags kept in the Env, most operations
-// take the fast path of fast.go.
+// take the fast path.
 //
-// x87: make an Env by [FromFCW] for each instruction, and add [Env.FSW] to FSW. If [Env.Unmasked] has IE, DE or ZE, nothing is written; if it has OE or
-// UE, only stores to memory write nothing.
+// x87: make an Env by [FromFCW] for each instruction, and add [Env.FSW] to FSW.
+// If [Env.Unmasked] has IE, DE or ZE, nothing is written; if it has OE or UE,
+// only stores to memory write nothing.
 //
 // An unmasked denormal-operand exception stops the operation before it computes
 // anything, so no overflow, underflow or inexact is reported with it.
