@@ -15,15 +15,15 @@ const (
 
 // Debug register bits [SDM 3B 18.2].
 const (
-	dr6B0  = 1 << 0
-	dr6BD  = 1 << 13
-	dr6BS  = 1 << 14
-	dr6BT  = 1 << 15
-	dr7GD  = 1 << 13
-	dr6One = 0xffff0ff0 // read as 1
-	dr6Set = 0xf | dr6BD | dr6BS | dr6BT
-	dr7One = 1 << 10
-	dr7Set = 0xffff23ff
+	dr6Points = 0xf // B0...B3
+	dr6BD     = 1 << 13
+	dr6BS     = 1 << 14
+	dr6BT     = 1 << 15
+	dr7GD     = 1 << 13
+	dr6One    = 0xffff0ff0 // read as 1
+	dr6Set    = dr6Points | dr6BD | dr6BS | dr6BT
+	dr7One    = 1 << 10
+	dr7Set    = 0xffff23ff
 )
 
 func init() {

@@ -17,7 +17,8 @@ type delivery struct {
 const (
 	contributory = 1<<vecDE | 1<<vecTS | 1<<vecNP | 1<<vecSS | 1<<vecGP
 
-	// faultClass exceptions save RFLAGS with RF set [SDM 3B 18.3.1.1].
+	// faultClass exceptions save RFLAGS with RF set, but for instruction
+	// breakpoints [SDM 3B 18.3.1.1].
 	faultClass = 1<<vecDE | 1<<vecDB | 1<<vecBR | 1<<vecUD | 1<<vecNM | 1<<vecTS | 1<<vecNP |
 		1<<vecSS | 1<<vecGP | 1<<vecPF | 1<<vecMF | 1<<vecAC | 1<<vecXM
 )
@@ -42,7 +43,7 @@ func (c *CPU) deliverFault(f Fault) {
 	for {
 		c.noteFault(f)
 		e := delivery{vec: f.Vec, hasErr: f.HasErr, err: f.Err, ext: 1, ret: c.RIP, flags: c.RFLAGS}
-		if faultClass>>f.Vec&1 != 0 {
+		if faultClass>>f.Vec&1 != 0 && (f.Vec != vecDB || f.Addr&dr6Points == 0) {
 			e.flags |= flagRF
 		}
 		if c.deliver(&e) {
@@ -77,7 +78,7 @@ func (c *CPU) noteFault(f Fault) {
 // noteDebug reports a debug exception in DR6 and lifts general detection
 // [SDM 3B 18.2.3, 18.2.4].
 func (c *CPU) noteDebug(bits uint64) {
-	c.DR[6] = c.DR[6]&^(dr6B0|dr6B0<<1|dr6B0<<2|dr6B0<<3) | bits
+	c.DR[6] = c.DR[6]&^dr6Points | bits
 	c.DR[7] &^= dr7GD
 }
 

@@ -273,6 +273,7 @@ func hIn(c *CPU, in *isa.Inst) bool {
 		return false
 	}
 	c.event = true
+	c.portBreak(port, size)
 	c.setReg(in, RAX, size, uint64(c.bus.In(port, size)))
 	return true
 }
@@ -284,6 +285,7 @@ func hOut(c *CPU, in *isa.Inst) bool {
 		return false
 	}
 	c.event = true
+	c.portBreak(port, size)
 	c.bus.Out(port, size, uint32(c.reg(in, RAX, size)))
 	return true
 }
