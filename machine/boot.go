@@ -20,7 +20,7 @@ func (f firmwareMemory) Write(pa uint64, b []byte) bool { return f.m.Load(pa, b)
 // Boot loads the images and points vCPU 0 at them. Until Boot or Restore, a
 // machine is not to be run.
 func (m *Machine) Boot() error {
-	p := firmware.Platform{}
+	p := firmware.Platform{I8042: true}
 	for i := range m.cpus {
 		p.APICIDs = append(p.APICIDs, uint32(i))
 	}

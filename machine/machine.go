@@ -19,6 +19,7 @@ import (
 	"godwit/devices/lapic"
 	"godwit/devices/pic"
 	"godwit/devices/pit"
+	"godwit/devices/rtc"
 	"godwit/devices/uart"
 	"godwit/mem"
 )
@@ -72,6 +73,7 @@ type Machine struct {
 	ioapic *ioapic.IOAPIC
 	uart   *uart.UART
 	pm     *acpipm.PM
+	rtc    *rtc.RTC
 
 	st       state
 	resetReq bool

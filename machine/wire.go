@@ -7,10 +7,12 @@ import (
 	"godwit/devices"
 	"godwit/devices/acpipm"
 	"godwit/devices/debugexit"
+	"godwit/devices/i8042"
 	"godwit/devices/ioapic"
 	"godwit/devices/lapic"
 	"godwit/devices/pic"
 	"godwit/devices/pit"
+	"godwit/devices/rtc"
 	"godwit/devices/uart"
 )
 
@@ -18,9 +20,11 @@ import (
 // tables tell the guest.
 const (
 	irqTimer = 0
+	irqKey   = 1
 	irqCOM1  = 4
 	irqRTC   = 8
 	irqSCI   = 9
+	irqAux   = 12
 	gsiTimer = 2
 )
 
@@ -51,6 +55,14 @@ func (m *Machine) wire(model *cpu.Model) error {
 			return m.pm
 		},
 	}
+	devs = append(devs, func() devices.Device {
+		m.rtc = rtc.New(rtc.Wiring{
+			ID: "rtc0", IRQ: m.line(irqRTC), Clock: m.clock(), Epoch: m.cfg.RTCEpoch, Alarm: m.pm.RTCAlarm,
+		})
+		return m.rtc
+	}, func() devices.Device {
+		return i8042.New(i8042.Wiring{ID: "i8042", KeyIRQ: m.line(irqKey), AuxIRQ: m.line(irqAux), Chassis: (*power)(m)})
+	})
 	if m.cfg.ExitDevice {
 		devs = append(devs, func() devices.Device {
 			return debugexit.New(debugexit.Wiring{ID: "debugexit0", Exit: (*power)(m)})
@@ -88,20 +100,12 @@ type core struct {
 	m *Machine
 }
 
-// TSC is the vCPU's time stamp counter: guest nanoseconds plus its adjustment.
-func (p *core) TSC() uint64 { return uint64(p.m.Now()) + p.TSCAdjust }
+// TSC is the machine's time stamp counter. The vCPU has already taken its own
+// adjustment off the deadlines it passes on.
+func (p *core) TSC() uint64 { return uint64(p.m.Now()) }
 
 // Time is the first instant at which the counter has reached tsc.
-func (p *core) Time(tsc uint64) devices.Nanos {
-	now, cur := p.m.Now(), p.TSC()
-	if tsc <= cur {
-		return now
-	}
-	if tsc-cur > uint64(Forever-now) {
-		return Forever
-	}
-	return now + devices.Nanos(tsc-cur)
-}
+func (p *core) Time(tsc uint64) devices.Nanos { return devices.Nanos(min(tsc, uint64(Forever))) }
 
 // line is one source of an interrupt request.
 type line struct {
@@ -161,6 +165,9 @@ func (p *power) Sleep(uint8) {}
 
 // Reset resets after this instruction.
 func (p *power) Reset(bool) { p.resetReq = true }
+
+// A20 changes nothing: the line is always let through.
+func (p *power) A20(bool) {}
 
 // Exit ends the run with the guest's code.
 func (p *power) Exit(code uint32) { p.st.End, p.st.ExitCode = Exited, code }
