@@ -13,6 +13,7 @@
 package cpu
 
 import (
+	"godwit/cpu/fp"
 	"godwit/cpu/isa"
 	"godwit/mem"
 )
@@ -69,6 +70,7 @@ type CPU struct {
 	mmu     int    // index of the TLB in use: mmuUser...
 	mode    isa.Mode
 	in      isa.Inst // the instruction Step runs
+	env     fp.Env   // floating-point environment of the SSE instruction running
 
 	mem    *mem.Memory
 	ram    []byte

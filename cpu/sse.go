@@ -1,0 +1,225 @@
+package cpu
+
+import (
+	"godwit/cpu/fp"
+	"godwit/cpu/isa"
+	"godwit/mem"
+)
+
+// This file is what all vector instructions share: how they reach their
+// operands, and the shapes that turn a function on values into a handler. The
+// other sse_*.go files are tables of such functions.
+
+// xmm is the value of an XMM register, or of a memory operand zero-extended.
+type xmm struct{ lo, hi uint64 }
+
+func (c *CPU) xmm(n uint8) xmm {
+	v := &c.V[n&15]
+	return xmm{v[0], v[1]}
+}
+
+// setXMM writes bits 127:0; legacy SSE keeps the rest [SDM 1 14.1.3].
+func (c *CPU) setXMM(n uint8, x xmm) {
+	v := &c.V[n&15]
+	v[0], v[1] = x.lo, x.hi
+}
+
+// load128 reads sixteen bytes at the memory operand. Most instructions want
+// them aligned, whatever EFLAGS.AC says [SDM 1 10.4.1.1].
+func (c *CPU) load128(in *isa.Inst, mustAlign bool) (xmm, bool) {
+	la, ok := c.linear(in.Seg, c.ea(in), 16, accRead)
+	if !ok || !c.aligned128(la, mustAlign) {
+		return xmm{}, false
+	}
+	e := c.tlb[c.mmu].slot(la)
+	if d := la - e.r; d <= 4096-16 {
+		off := e.add + d
+		return xmm{mem.Load64(c.ram, off), mem.Load64(c.ram, off+8)}, true
+	}
+	if !c.probe(la, 16, accRead, c.mmu) {
+		return xmm{}, false
+	}
+	lo, ok := c.readLin(la, 8, c.mmu)
+	if !ok {
+		return xmm{}, false
+	}
+	hi, ok := c.readLin(la+8, 8, c.mmu)
+	return xmm{lo, hi}, ok
+}
+
+func (c *CPU) aligned128(la uint64, must bool) bool {
+	if must && la&15 != 0 {
+		return c.gp(0)
+	}
+	return c.aligned(la, 16)
+}
+
+// store128 writes sixteen bytes at the memory operand, or nothing.
+func (c *CPU) store128(in *isa.Inst, x xmm, mustAlign bool) bool {
+	la, ok := c.linear(in.Seg, c.ea(in), 16, accWrite)
+	if !ok || !c.aligned128(la, mustAlign) {
+		return false
+	}
+	e := c.tlb[c.mmu].slot(la)
+	if d := la - e.w; d <= 4096-16 {
+		off := e.add + d
+		mem.Store64(c.ram, off, x.lo)
+		mem.Store64(c.ram, off+8, x.hi)
+		return true
+	}
+	if c.inBlock && la&0xfff > 4096-16 {
+		c.stepReq = true // the second half must not be refused after the first
+		return false
+	}
+	if !c.probe(la, 16, accWrite, c.mmu) {
+		return false
+	}
+	return c.writeLin(la, 8, x.lo, c.mmu) && c.writeLin(la+8, 8, x.hi, c.mmu)
+}
+
+// isMMX tells the MMX form of an instruction that has both.
+func isMMX(in *isa.Inst) bool { return isa.Rows[in.Row].Attrs&isa.AttrMMX != 0 }
+
+// useVec is the check that opens a vector instruction of either kind, or of
+// both: CVTPI2PS.
+func (c *CPU) useVec(in *isa.Inst) bool {
+	switch a := isa.Rows[in.Row].Attrs; {
+	case a&isa.AttrSSE == 0:
+		return c.useMMX()
+	case a&isa.AttrMMX == 0:
+		return c.useSSE()
+	}
+	return c.useSSE() && c.pendingX87()
+}
+
+// srcXMM reads the ModRM.rm operand: a whole register, or exactly the bytes in
+// memory that the instruction uses.
+func (c *CPU) srcXMM(in *isa.Inst, arg int) (xmm, bool) {
+	if in.Flags&isa.FlagMem == 0 {
+		return c.xmm(in.RM), true
+	}
+	size := in.ArgSize(arg)
+	if size == 16 {
+		return c.load128(in, true)
+	}
+	v, ok := c.load(in.Seg, c.ea(in), size)
+	return xmm{lo: v}, ok
+}
+
+// qop computes on the lanes of a quadword, a being the destination.
+type qop func(a, b uint64) uint64
+
+// packed makes the handler of an instruction whose lanes do not mix, for MMX and
+// XMM registers alike.
+func packed(f qop) handler {
+	return func(c *CPU, in *isa.Inst) bool {
+		if isMMX(in) {
+			a, b, ok := c.argsMM(in)
+			return ok && c.finishMM(in, f(a, b))
+		}
+		if !c.useSSE() {
+			return false
+		}
+		b, ok := c.srcXMM(in, 1)
+		if !ok {
+			return false
+		}
+		d := &c.V[in.Reg&15]
+		d[0], d[1] = f(d[0], b.lo), f(d[1], b.hi)
+		return true
+	}
+}
+
+// folded makes the handler of an instruction that reduces two quadwords to one:
+// of an MMX instruction's operands, or of each of an XMM instruction's.
+func folded(f qop) handler {
+	return both(
+		func(a, b uint64, _ uint8) uint64 { return f(a, b) },
+		func(a, b xmm, _ uint8) xmm { return xmm{f(a.lo, a.hi), f(b.lo, b.hi)} },
+	)
+}
+
+// both makes the handler of an instruction that differs between MMX and XMM. Its
+// functions get the immediate, if there is one.
+func both(m func(a, b uint64, imm uint8) uint64, x func(a, b xmm, imm uint8) xmm) handler {
+	wide := vector(x)
+	return func(c *CPU, in *isa.Inst) bool {
+		if !isMMX(in) {
+			return wide(c, in)
+		}
+		a, b, ok := c.argsMM(in)
+		return ok && c.finishMM(in, m(a, b, uint8(in.Imm)))
+	}
+}
+
+// vector makes the handler of an XMM instruction. f gets the immediate, if there
+// is one.
+func vector(f func(a, b xmm, imm uint8) xmm) handler {
+	return func(c *CPU, in *isa.Inst) bool {
+		if !c.useSSE() {
+			return false
+		}
+		b, ok := c.srcXMM(in, 1)
+		if ok {
+			c.setXMM(in.Reg, f(c.xmm(in.Reg), b, uint8(in.Imm)))
+		}
+		return ok
+	}
+}
+
+// vector0 makes the handler of an XMM instruction with XMM0 as third operand.
+func vector0(f func(a, b, x0 xmm) xmm) handler {
+	return func(c *CPU, in *isa.Inst) bool {
+		if !c.useSSE() {
+			return false
+		}
+		b, ok := c.srcXMM(in, 1)
+		if ok {
+			c.setXMM(in.Reg, f(c.xmm(in.Reg), b, c.xmm(0)))
+		}
+		return ok
+	}
+}
+
+// simdOp computes on floating-point lanes; exceptions go to the environment.
+type simdOp func(e *fp.Env, a, b xmm, imm uint8) xmm
+
+// simd makes the handler of an SSE floating-point instruction.
+func simd(f simdOp) handler {
+	return func(c *CPU, in *isa.Inst) bool {
+		if !c.useSSE() {
+			return false
+		}
+		b, ok := c.srcXMM(in, 1)
+		if !ok {
+			return false
+		}
+		before := c.beginSIMD()
+		r := f(&c.env, c.xmm(in.Reg), b, uint8(in.Imm))
+		if !c.endSIMD(before) {
+			return false
+		}
+		c.setXMM(in.Reg, r)
+		return true
+	}
+}
+
+// beginSIMD sets the environment up from MXCSR.
+func (c *CPU) beginSIMD() (before uint8) {
+	c.env = fp.FromMXCSR(c.MXCSR)
+	return c.env.Begin()
+}
+
+// endSIMD notes the exceptions raised and faults if one is unmasked; then the
+// destination must stay as it is [SDM 1 11.5.2].
+func (c *CPU) endSIMD(before uint8) bool {
+	unmasked := c.env.End(before)
+	c.MXCSR |= uint32(c.env.Flags)
+	switch {
+	case unmasked == 0:
+		return true
+	case c.CR4&cr4OSXMMEXCPT == 0:
+		return c.ud()
+	}
+	return c.raise(vecXM)
+}
