@@ -65,7 +65,7 @@ func compactSize(rfbm uint64) uint32 {
 	return n
 }
 
-// noFPU checks CR0.EM and CR0.TS for x87 instructions.
+// fpuOn checks CR0.EM and CR0.TS for x87 instructions.
 func (c *CPU) fpuOn() bool {
 	return c.CR0&(cr0EM|cr0TS) == 0 || c.raise(vecNM)
 }
@@ -332,7 +332,8 @@ func (c *CPU) savePart(bit uint, la uint64) {
 	}
 }
 
-// loadPart reads one extended component; with la 0 it takes its initial state.
+// loadPart reads one extended component; one that is not present takes its
+// initial state.
 func (c *CPU) loadPart(bit uint, la uint64, present bool) {
 	at := func(off uint64) uint64 {
 		if !present {

@@ -98,7 +98,7 @@ func (c *CPU) trap(tf bool) {
 		tf = false
 	case isa.SYSCALL, isa.SYSRET:
 		tf = c.RFLAGS&flagTF != 0 // as it is afterwards: FMASK may have cleared it
-	case isa.MOVTOSEG, isa.POP, isa.LSS:
+	case isa.MOVTOSEG, isa.POP:
 		if c.Shadow > 0 {
 			return
 		}

@@ -90,7 +90,7 @@ var features = []feature{
 	{"la57", cpuidReg{7, 0, ecx}, 16, cr4LA57}, {"rdpid", cpuidReg{7, 0, ecx}, 22, 0},
 	{"movdiri", cpuidReg{7, 0, ecx}, 27, 0}, {"movdir64b", cpuidReg{7, 0, ecx}, 28, 0},
 	{"fsrm", cpuidReg{7, 0, edx}, 4, 0}, {"serialize", cpuidReg{7, 0, edx}, 14, 0},
-	{"arch_capabilities", cpuidReg{7, 0, edx}, 29, 0},
+	{"spec_ctrl", cpuidReg{7, 0, edx}, 26, 0}, {"arch_capabilities", cpuidReg{7, 0, edx}, 29, 0},
 
 	{"xsaveopt", cpuidReg{0xd, 1, eax}, 0, 0}, {"xsavec", cpuidReg{0xd, 1, eax}, 1, 0},
 	{"xgetbv1", cpuidReg{0xd, 1, eax}, 2, 0}, {"xsaves", cpuidReg{0xd, 1, eax}, 3, 0},
@@ -134,6 +134,10 @@ var Models = []*Model{
 	{
 		Name: DefaultModel, Vendor: "AuthenticAMD", Brand: "godwit virtual CPU",
 		family: 0x19, model: 1, stepping: 1, list: baseFeatures + amdFeatures,
+	},
+	{
+		Name: "godwit-v2-intel", Vendor: "GenuineIntel", Brand: "godwit virtual CPU",
+		family: 6, model: 0x8f, stepping: 8, list: baseFeatures + "spec_ctrl",
 	},
 }
 

@@ -261,6 +261,7 @@ func TestRestored(t *testing.T) {
 		"cr4":                 func(a *Arch) { a.CR4 = 1 << 13 },
 		"efer":                func(a *Arch) { a.EFER &^= eferLMA },
 		"rflags":              func(a *Arch) { a.RFLAGS = 1 << 40 },
+		"rflags is 0x20002":   func(a *Arch) { a.RFLAGS = flagVM | flagsFixed },
 		"mxcsr":               func(a *Arch) { a.MXCSR = 1 << 16 },
 		"acknowledged vector": func(a *Arch) { a.MSRs.Acked = 300 },
 	} {
@@ -282,4 +283,55 @@ func TestResetAndInit(t *testing.T) {
 	assert.Equal(t, isa.Mode16, r.mode)
 	assert.Equal(t, uint64(cr0ET), r.CR0)
 	assert.Equal(t, []uint64{5, 0x0606060606060606, 77, 0}, []uint64{r.V[1][0], r.PAT, r.LSTAR, r.EFER})
+}
+
+// Where vendors differ, the model's vendor rules.
+func TestVendorDifferences(t *testing.T) {
+	tests := []struct {
+		name, code string
+		amd, intel uint64 // RIP afterwards
+		set        func(r *rig)
+	}{
+		{"sysenter in long mode", "0f34", isr(vecUD), rigUser, func(r *rig) { r.SysenterCS, r.SysenterEIP = selCode64, rigUser }},
+		{"syscall in compatibility mode", "0f05", rigUser, isr(vecUD), func(r *rig) {
+			r.STAR, r.CSTAR = selCode64<<32, rigUser
+			r.flat(isa.CS, selUser32)
+			r.CPL = 3
+			r.changed()
+		}},
+		{"sysret to nowhere", "480f07", 1 << 47, isr(vecGP), func(r *rig) { r.R[RCX], r.R[11] = 1<<47, flagsFixed }},
+	}
+	for _, tt := range tests {
+		for _, m := range Models {
+			want := tt.intel
+			if m.amd() {
+				want = tt.amd
+			}
+			t.Run(tt.name+" "+m.Vendor, func(t *testing.T) {
+				r := newRig(t)
+				r.model = m
+				r.long(0)
+				tt.set(r)
+				r.put(rigCode, tt.code)
+				r.Step()
+				assert.Equal(t, want, r.RIP)
+			})
+		}
+	}
+}
+
+func TestIntelCaches(t *testing.T) {
+	r := newRig(t)
+	var err error
+	r.model, err = LookupModel("godwit-v2-intel")
+	require.NoError(t, err)
+	assert.Equal(t, uint32(0x000806f8), r.cpuid(1, 0)[eax])
+	for sub, size := range []uint32{32 << 10, 32 << 10, 512 << 10, 16 << 20, 0} {
+		v := r.cpuid(4, uint32(sub))
+		if size == 0 {
+			assert.Zero(t, v[eax]&31)
+			continue
+		}
+		assert.Equal(t, size, (v[ebx]>>22+1)*(v[ebx]&0xfff+1)*(v[ecx]+1))
+	}
 }

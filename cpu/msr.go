@@ -54,10 +54,10 @@ const all64 = ^uint64(0)
 
 // archCapabilities tells that no speculation flaw is to be worked around:
 // RDCL_NO, IBRS_ALL, SKIP_L1DFL, SSB_NO, MDS_NO, PSCHANGE_MC_NO, TAA_NO,
-// SBDR_SSDP_NO, FBSDP_NO, PSDP_NO, BHI_NO, PBRSB_NO, GDS_NO, RFDS_NO
+// SBDR_SSDP_NO, FBSDP_NO, PSDP_NO, BHI_NO, PBRSB_NO, GDS_NO, RFDS_NO, ITS_NO
 // [SDM 4 table 2-2].
 const archCapabilities = 1<<0 | 1<<1 | 1<<3 | 1<<4 | 1<<5 | 1<<6 | 1<<8 |
-	1<<13 | 1<<14 | 1<<15 | 1<<20 | 1<<24 | 1<<26 | 1<<27
+	1<<13 | 1<<14 | 1<<15 | 1<<20 | 1<<24 | 1<<26 | 1<<27 | 1<<62
 
 // msrTable [SDM 4 2.1, PPR 2.1.14]. Ranges follow in init.
 var msrTable = []msr{
@@ -68,7 +68,7 @@ var msrTable = []msr{
 	{n: 0x3b, name: "TSC_ADJUST", at: func(c *CPU) *uint64 { return &c.TSCAdjust }, mask: all64},
 	{n: 0x48, name: "SPEC_CTRL", at: func(c *CPU) *uint64 { return &c.MSRs.SpecCtrl }, mask: 7},
 	{n: 0x49, name: "PRED_CMD", write: func(_ *CPU, v uint64) bool { return v&^1 == 0 }},
-	{n: 0x8b, name: "BIOS_SIGN_ID", read: constant(0x0a0011d5), write: ignore},
+	{n: 0x8b, name: "BIOS_SIGN_ID", read: microcode, write: ignore},
 	{n: 0xce, name: "PLATFORM_INFO", read: constant(0)},
 	{n: 0xfe, name: "MTRRCAP", read: constant(1<<10 | 1<<8 | mtrrRanges)},
 	{n: 0x10a, name: "ARCH_CAPABILITIES", need: "arch_capabilities", read: constant(archCapabilities)},
@@ -155,6 +155,15 @@ func addRanges() {
 }
 
 func constant(v uint64) func(*CPU) uint64 { return func(*CPU) uint64 { return v } }
+
+// microcode is the revision of a processor that needs no update; Intel's is in
+// the upper half.
+func microcode(c *CPU) uint64 {
+	if c.model.amd() {
+		return 0x0a0011d5
+	}
+	return 0x2b000643 << 32
+}
 
 func ignore(*CPU, uint64) bool { return true }
 

@@ -110,6 +110,9 @@ func (a *Arch) check(m *Model) error {
 	if a.CR0&(cr0PG|cr0PE) == cr0PG {
 		return fmt.Errorf("cr0 is %#x: paging without protection", a.CR0)
 	}
+	if a.RFLAGS&flagVM != 0 && (a.CR0&cr0PE == 0 || a.EFER&eferLMA != 0) {
+		return fmt.Errorf("rflags is %#x: virtual-8086 mode with cr0 %#x, efer %#x", a.RFLAGS, a.CR0, a.EFER)
+	}
 	if a.MSRs.Acked > 256 {
 		return fmt.Errorf("acknowledged vector is %d, at most 256", a.MSRs.Acked)
 	}
