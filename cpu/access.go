@@ -318,13 +318,21 @@ func (c *CPU) load(seg uint8, off uint64, size int) (uint64, bool) {
 	if !ok || !c.aligned(la, size) {
 		return 0, false
 	}
-	return c.readLin(la, size, c.mmu)
+	v, ok := c.readLin(la, size, c.mmu)
+	if ok && c.DR[7]&0xff != 0 {
+		c.dataBreak(la, size, false)
+	}
+	return v, ok
 }
 
 // store writes to a segmented address.
 func (c *CPU) store(seg uint8, off uint64, size int, v uint64) bool {
 	la, ok := c.linear(seg, off, size, accWrite)
-	return ok && c.aligned(la, size) && c.writeLin(la, size, v, c.mmu)
+	ok = ok && c.aligned(la, size) && c.writeLin(la, size, v, c.mmu)
+	if ok && c.DR[7]&0xff != 0 {
+		c.dataBreak(la, size, true)
+	}
+	return ok
 }
 
 // aligned raises #AC where alignment checking is on and la is not aligned.

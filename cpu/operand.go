@@ -138,6 +138,9 @@ func (c *CPU) dstMem(seg uint8, off uint64, size int) (dest, bool) {
 func (c *CPU) get(in *isa.Inst, d dest) uint64 {
 	if d.mem {
 		v, _ := c.readLin(d.la, d.size, c.mmu)
+		if c.DR[7]&0xff != 0 {
+			c.dataBreak(d.la, d.size, false)
+		}
 		return v
 	}
 	return c.reg(in, d.n, d.size)
@@ -147,6 +150,9 @@ func (c *CPU) get(in *isa.Inst, d dest) uint64 {
 func (c *CPU) put(in *isa.Inst, d dest, v uint64) {
 	if d.mem {
 		c.writeLin(d.la, d.size, v, c.mmu)
+		if c.DR[7]&0xff != 0 {
+			c.dataBreak(d.la, d.size, true)
+		}
 		return
 	}
 	c.setReg(in, d.n, d.size, v)

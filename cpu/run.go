@@ -44,15 +44,15 @@ func (c *CPU) begin(limit uint64) {
 	}
 }
 
-// deliverable tells whether something can interrupt before the next instruction.
+// deliverable tells whether something is delivered before the next instruction.
 func (c *CPU) deliverable() bool {
-	return (c.intr && c.RFLAGS&flagIF != 0 && c.Shadow == 0) || (c.NMIPending && !c.NMIBlocked && c.Shadow == 0)
+	return (c.intr || c.NMIPending || c.DBPending != 0 || c.MSRs.Acked != 0) && c.Interruptible()
 }
 
 // mustStep tells whether the next instruction needs what only the reference
 // does: shadows, single-stepping, breakpoints, alignment checks.
 func (c *CPU) mustStep() bool {
-	return c.Shadow != 0 || c.RFLAGS&(flagTF|flagRF|flagVM) != 0 || c.DR[7]&0xff != 0 || c.DBPending != 0 ||
+	return c.Shadow != 0 || c.RFLAGS&(flagTF|flagRF|flagVM) != 0 || c.DR[7]&0xff != 0 ||
 		(c.RFLAGS&flagAC != 0 && c.CPL == 3 && c.CR0&cr0AM != 0)
 }
 

@@ -25,9 +25,13 @@ func register(t map[isa.Op]handler) {
 // engine.
 func (c *CPU) Step() {
 	c.stats.Steps++
+	rf := c.RFLAGS & flagRF
 	c.materialize()
 	c.stepReq = false
 	c.finish(c.fetch() && c.execute())
+	if c.stalled {
+		c.RFLAGS |= rf // the instruction is executed again
+	}
 }
 
 // finish retires the instruction in c.in, or delivers what it raised.
@@ -67,7 +71,7 @@ func (c *CPU) execute() bool {
 // suffice.
 func (c *CPU) fetch() bool {
 	lin, ok := c.codeAddr(c.RIP)
-	if !ok {
+	if !ok || (c.DR[7]&0xff != 0 && !c.codeBreak(lin)) {
 		return false
 	}
 	var buf [15]byte
@@ -147,7 +151,12 @@ func (c *CPU) known(in *isa.Inst) bool {
 // exception delivers the pending fault, or its escalation. RIP is still that of
 // the instruction.
 func (c *CPU) exception() {
+	shadow := c.Shadow
 	c.Shadow = 0
 	c.deliverFault(c.fault)
+	if c.stalled {
+		c.Shadow = shadow
+		return
+	}
 	c.Count++
 }

@@ -134,6 +134,7 @@ func sIns(c *CPU, in *isa.Inst) bool {
 		return false
 	}
 	c.event = true
+	c.portBreak(port, size)
 	c.put(in, d, uint64(c.bus.In(port, size)))
 	c.advance(in, RDI, size)
 	return true
@@ -150,6 +151,7 @@ func sOuts(c *CPU, in *isa.Inst) bool {
 		return false
 	}
 	c.event = true
+	c.portBreak(port, size)
 	c.bus.Out(port, size, uint32(v))
 	c.advance(in, RSI, size)
 	return true

@@ -62,9 +62,7 @@ func (m *Machine) asAfterFirmware() error {
 // enter sets a vCPU to a loader's entry state.
 func (m *Machine) enter(c *cpu.CPU, e firmware.Entry) error {
 	c.RIP, c.RFLAGS = e.RIP, e.RFLAGS|2
-	for i, v := range [...]uint64{e.RAX, e.RCX, e.RDX, e.RBX, e.RSP, e.RBP, e.RSI, e.RDI} {
-		c.R[i] = v
-	}
+	copy(c.R[:], []uint64{e.RAX, e.RCX, e.RDX, e.RBX, e.RSP, e.RBP, e.RSI, e.RDI})
 	c.CR0, c.CR3, c.CR4, c.EFER = e.CR0, e.CR3, e.CR4, e.EFER
 	for i, s := range [...]firmware.Segment{isa.ES: e.ES, isa.CS: e.CS, isa.SS: e.SS, isa.DS: e.DS, isa.FS: e.FS, isa.GS: e.GS} {
 		c.Seg[i] = segment(s)

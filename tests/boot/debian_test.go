@@ -1,0 +1,191 @@
+package boot
+
+import (
+	"bytes"
+	"context"
+	"encoding/hex"
+	"math/rand/v2"
+	"net"
+	"os"
+	"path/filepath"
+	"slices"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"godwit/devices"
+	"godwit/machine"
+	"godwit/migrate"
+	"godwit/snapshot"
+)
+
+// guest reads the Debian kernel and initrd that `make guest` leaves.
+func guest(t testing.TB) machine.Images {
+	dir := os.Getenv("GODWIT_GUESTS")
+	if dir == "" {
+		dir = "../../.cache/guests"
+	}
+	kernel, err := os.ReadFile(filepath.Join(dir, "vmlinuz"))
+	if os.IsNotExist(err) && os.Getenv("CI") != "true" {
+		t.Skip("no Debian guest: make guest")
+	}
+	require.NoError(t, err)
+	initrd, err := os.ReadFile(filepath.Join(dir, "initrd.img"))
+	require.NoError(t, err)
+	return machine.Images{Kernel: kernel, Initrd: initrd}
+}
+
+func newDebian(t testing.TB, images machine.Images, cmdline string, h machine.Host) *machine.Machine {
+	cfg := machine.DefaultConfig()
+	cfg.Append = "console=ttyS0 " + cmdline
+	m, err := machine.New(cfg, images, h)
+	require.NoError(t, err)
+	t.Cleanup(func() { m.Close() })
+	require.NoError(t, m.Boot())
+	return m
+}
+
+func TestDebianRunsAndPowersOff(t *testing.T) {
+	o := &out{}
+	m := newDebian(t, guest(t), `godwit.run="uname -a; cat /proc/cpuinfo /proc/interrupts"`, o)
+	s := m.Run(5_000_000_000)
+	t.Logf("%s at #%d", s, m.Count())
+	require.Equal(t, machine.Off, s, "%s", tail(o))
+	require.Contains(t, o.String(), "GUEST-OK init")
+	require.Contains(t, o.String(), "GUEST-OK run rc=0")
+	for _, bad := range []string{"Oops", "BUG:", "WARNING:", "Call Trace", "invalid opcode", "segfault"} {
+		require.NotContains(t, o.String(), bad, "%s", tail(o))
+	}
+}
+
+func tail(o *out) string {
+	s := o.String()
+	return s[max(0, len(s)-3000):]
+}
+
+// asker types a line each time the guest's prompt has appeared.
+type asker struct {
+	out
+	m     *machine.Machine
+	lines []string
+	seen  int
+}
+
+func (a *asker) Idle(devices.Nanos) bool {
+	if len(a.lines) > 0 && bytes.Contains(a.Bytes()[a.seen:], []byte("# ")) {
+		a.seen = a.Len()
+		a.m.Input(machine.InputConsole, []byte(a.lines[0]+"\r"))
+		a.lines = a.lines[1:]
+	}
+	return false
+}
+
+func (a *asker) Poll() bool { a.Idle(0); return false }
+
+// TestDebianShell talks to a shell on the serial console.
+func TestDebianShell(t *testing.T) {
+	a := &asker{lines: []string{"echo $((6*7)) > /tmp/x; sha256sum /bin/busybox; cat /tmp/x", "dmesg | grep -c .", "poweroff -f"}}
+	m := newDebian(t, guest(t), "", a)
+	a.m = m
+	s := m.Run(8_000_000_000)
+	require.Equal(t, machine.Off, s, "%s", tail(&a.out))
+	require.Contains(t, a.String(), "\r\n42\r\n")
+}
+
+const mark = 200_000_000
+
+// TestDebianHash compares the state in the middle of booting: the same twice,
+// and after five suspends and five sends at random counts.
+func TestDebianHash(t *testing.T) {
+	images := guest(t)
+	ctx := context.Background()
+	m := newDebian(t, images, "", &out{})
+	require.Equal(t, machine.Reached, m.Run(mark))
+	want := hash(t, m)
+
+	n := newDebian(t, images, "", &out{})
+	require.Equal(t, machine.Reached, n.Run(mark))
+	require.Equal(t, want, hash(t, n), "a second time")
+	n.Close()
+
+	rng := rand.New(rand.NewPCG(7, 8))
+	at := make([]uint64, 10)
+	for i := range at {
+		at[i] = rng.Uint64N(mark)
+	}
+	slices.Sort(at)
+	v := newDebian(t, images, "", &out{})
+	for i, count := range at {
+		require.Equal(t, machine.Reached, v.Run(count))
+		if i%2 == 0 {
+			v = suspended(t, ctx, v)
+		} else {
+			v = sent(t, ctx, v)
+		}
+	}
+	require.Equal(t, machine.Reached, v.Run(mark))
+	require.Equal(t, hex.EncodeToString(want[:]), hexHash(t, v), "after suspends and sends at %v", at)
+	v.Close()
+}
+
+func hexHash(t testing.TB, m *machine.Machine) string {
+	h := hash(t, m)
+	return hex.EncodeToString(h[:])
+}
+
+// TestDebianReference compares the engines over the first counts of a boot.
+func TestDebianReference(t *testing.T) {
+	images := guest(t)
+	limit := uint64(mark)
+	if os.Getenv("GODWIT_FULL") == "" {
+		limit = mark / 8
+	}
+	a := newDebian(t, images, "", &out{})
+	b := newDebian(t, images, "", &out{})
+	b.SetEngine(machine.EngineReference)
+	for n := limit / 8; n <= limit; n += limit / 8 {
+		require.Equal(t, machine.Reached, a.Run(n))
+		require.Equal(t, machine.Reached, b.Run(n))
+		require.Equal(t, dump(t, b), dump(t, a), "at #%d", n)
+		require.Equal(t, hash(t, b), hash(t, a), "memory at #%d", n)
+	}
+}
+
+func suspended(t *testing.T, ctx context.Context, m *machine.Machine) *machine.Machine {
+	path := filepath.Join(t.TempDir(), "vm")
+	_, err := m.Save(ctx, snapshot.Disk{}, path, 0, snapshot.Options{Codec: snapshot.S2})
+	require.NoError(t, err)
+	f, err := snapshot.Open(snapshot.Disk{}, path)
+	require.NoError(t, err)
+	defer f.Close()
+	next, err := machine.Load(ctx, f, &out{})
+	require.NoError(t, err)
+	require.NoError(t, m.Close())
+	return next
+}
+
+func sent(t *testing.T, ctx context.Context, m *machine.Machine) *machine.Machine {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	defer l.Close()
+	in := &machine.Incoming{Host: &out{}}
+	done := make(chan error, 1)
+	go func() {
+		c, err := l.Accept()
+		if err == nil {
+			defer c.Close()
+			_, err = migrate.Receive(ctx, c, in, migrate.Options{})
+		}
+		done <- err
+	}()
+	c, err := net.Dial("tcp", l.Addr().String())
+	require.NoError(t, err)
+	defer c.Close()
+	src, err := m.Source()
+	require.NoError(t, err)
+	_, err = migrate.Send(ctx, c, src, migrate.Options{})
+	require.NoError(t, err)
+	require.NoError(t, <-done)
+	require.NoError(t, m.Close())
+	return in.M
+}
