@@ -139,30 +139,77 @@ func (c *CPU) setFlags(mask, f uint64) {
 
 // cond evaluates condition number n [SDM 1 B.1].
 func (c *CPU) cond(n uint8) bool {
+	switch c.lzOp &^ 3 {
+	case lzSub:
+		if r, ok := condSub(n, c.lzOp&3, c.lzA, c.lzB); ok {
+			return r != (n&1 != 0)
+		}
+	case lzLogic:
+		if r, ok := condLogic(n, c.lzOp&3, c.lzA); ok {
+			return r != (n&1 != 0)
+		}
+	}
 	f := c.RFLAGS
 	if c.lzOp != lzNone {
 		f = flagsOf(c.lzOp, c.lzA, c.lzB)
 	}
-	var r bool
+	return condFlags(n, f) != (n&1 != 0)
+}
+
+// condFlags evaluates the even condition of n's pair on status flags.
+func condFlags(n uint8, f uint64) bool {
 	switch n >> 1 {
 	case 0:
-		r = f&flagOF != 0
+		return f&flagOF != 0
 	case 1:
-		r = f&flagCF != 0
+		return f&flagCF != 0
 	case 2:
-		r = f&flagZF != 0
+		return f&flagZF != 0
 	case 3:
-		r = f&(flagCF|flagZF) != 0
+		return f&(flagCF|flagZF) != 0
 	case 4:
-		r = f&flagSF != 0
+		return f&flagSF != 0
 	case 5:
-		r = f&flagPF != 0
+		return f&flagPF != 0
 	case 6:
-		r = f>>7&1 != f>>11&1
-	default:
-		r = f>>7&1 != f>>11&1 || f&flagZF != 0
+		return f>>7&1 != f>>11&1
 	}
-	return r != (n&1 != 0)
+	return f>>7&1 != f>>11&1 || f&flagZF != 0
+}
+
+// condSub evaluates the even condition of n's pair after a comparison of a with
+// b; ok is false for those that are not simply an order.
+func condSub(n, size uint8, a, b uint64) (r, ok bool) {
+	shift := 64 - 8<<size
+	switch n >> 1 {
+	case 1:
+		return a < b, true
+	case 2:
+		return a == b, true
+	case 3:
+		return a <= b, true
+	case 6:
+		return int64(a<<shift) < int64(b<<shift), true
+	case 7:
+		return int64(a<<shift) <= int64(b<<shift), true
+	}
+	return false, false
+}
+
+// condLogic is condSub for a logical operation's result.
+func condLogic(n, size uint8, a uint64) (r, ok bool) {
+	shift := 64 - 8<<size
+	switch n >> 1 {
+	case 0, 1:
+		return false, true
+	case 2, 3:
+		return a == 0, true
+	case 4, 6:
+		return int64(a<<shift) < 0, true
+	case 7:
+		return int64(a<<shift) <= 0, true
+	}
+	return false, false
 }
 
 // zero is ZF, the condition most branches ask for.
