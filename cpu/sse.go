@@ -27,8 +27,8 @@ func (c *CPU) setXMM(n uint8, x xmm) {
 // load128 reads sixteen bytes at the memory operand. Most instructions want
 // them aligned, whatever EFLAGS.AC says [SDM 1 10.4.1.1].
 func (c *CPU) load128(in *isa.Inst, mustAlign bool) (xmm, bool) {
-	la, ok := c.linear(in.Seg, c.ea(in), 16, accRead)
-	if !ok || !c.aligned128(la, mustAlign) {
+	la, ok := c.linear128(in, accRead, mustAlign)
+	if !ok {
 		return xmm{}, false
 	}
 	e := c.tlb[c.mmu].slot(la)
@@ -47,17 +47,27 @@ func (c *CPU) load128(in *isa.Inst, mustAlign bool) (xmm, bool) {
 	return xmm{lo, hi}, ok
 }
 
-func (c *CPU) aligned128(la uint64, must bool) bool {
-	if must && la&15 != 0 {
-		return c.gp(0)
+// linear128 checks the address of a sixteen-byte operand. Misalignment counts
+// before a bad address, as the two differ for SS.
+func (c *CPU) linear128(in *isa.Inst, acc int, mustAlign bool) (uint64, bool) {
+	ea := c.ea(in)
+	la, ok := c.linear(in.Seg, ea, 16, acc)
+	switch {
+	case !ok:
+		if mustAlign && c.mode == isa.Mode64 && ea&15 != 0 && in.Seg < isa.FS {
+			return 0, c.gp(0)
+		}
+		return 0, false
+	case mustAlign && la&15 != 0:
+		return 0, c.gp(0)
 	}
-	return c.aligned(la, 16)
+	return la, c.aligned(la, 16)
 }
 
 // store128 writes sixteen bytes at the memory operand, or nothing.
 func (c *CPU) store128(in *isa.Inst, x xmm, mustAlign bool) bool {
-	la, ok := c.linear(in.Seg, c.ea(in), 16, accWrite)
-	if !ok || !c.aligned128(la, mustAlign) {
+	la, ok := c.linear128(in, accWrite, mustAlign)
+	if !ok {
 		return false
 	}
 	e := c.tlb[c.mmu].slot(la)

@@ -111,7 +111,8 @@ func toInt(f32 func(*fp.Env, uint64, uint8) int32, f64 func(*fp.Env, uint64, uin
 	}
 }
 
-// toMM makes the conversions into an MMX register.
+// toMM makes the conversions into an MMX register. The x87 state becomes that
+// of MMX even if an exception then keeps the register, as measured on silicon.
 func toMM(f simdOp) handler {
 	return func(c *CPU, in *isa.Inst) bool {
 		if !c.useVec(in) {
@@ -123,10 +124,13 @@ func toMM(f simdOp) handler {
 		}
 		before := c.beginSIMD()
 		r := f(&c.env, xmm{}, b, 0)
+		c.enterMMX()
 		return c.endSIMD(before) && c.finishMM(in, r.lo)
 	}
 }
 
+// hCvtpi2ps leaves the x87 state alone with a memory operand on AMD's processors;
+// Intel's manual has an exception only for CVTPI2PD [SDM 2 CVTPI2PS].
 func hCvtpi2ps(c *CPU, in *isa.Inst) bool {
 	if !c.useVec(in) {
 		return false
@@ -142,7 +146,9 @@ func hCvtpi2ps(c *CPU, in *isa.Inst) bool {
 		return false
 	}
 	c.V[in.Reg&15][0] = r
-	c.enterMMX()
+	if in.Flags&isa.FlagMem == 0 || !c.model.amd() {
+		c.enterMMX()
+	}
 	return true
 }
 
