@@ -137,12 +137,11 @@ func hRcl(c *CPU, in *isa.Inst) bool {
 		return false
 	}
 	w := uint64(8 * d.size)
-	n %= w + 1
 	cf := c.carry()
-	for ; n > 0; n-- {
+	for k := n % (w + 1); k > 0; k-- {
 		a, cf = (a<<1|cf)&sizeMask(d.size), a>>(w-1)&1
 	}
-	return c.rclDone(in, d, a, cf, a>>(w-1)^cf)
+	return c.rclDone(in, d, n, a, cf, a>>(w-1)^cf)
 }
 
 func hRcr(c *CPU, in *isa.Inst) bool {
@@ -151,17 +150,17 @@ func hRcr(c *CPU, in *isa.Inst) bool {
 		return false
 	}
 	w := uint64(8 * d.size)
-	n %= w + 1
 	cf := c.carry()
-	for ; n > 0; n-- {
+	for k := n % (w + 1); k > 0; k-- {
 		a, cf = a>>1|cf<<(w-1), a&1
 	}
-	return c.rclDone(in, d, a, cf, a>>(w-1)^a>>(w-2))
+	return c.rclDone(in, d, n, a, cf, a>>(w-1)^a>>(w-2))
 }
 
-func (c *CPU) rclDone(in *isa.Inst, d dest, a, cf, of uint64) bool {
+// rclDone writes the result of a rotate by n; the destination may be the count.
+func (c *CPU) rclDone(in *isa.Inst, d dest, n, a, cf, of uint64) bool {
 	c.put(in, d, a)
-	if n, _ := c.arg(in, 1); shiftCount(n, d.size) != 0 {
+	if n != 0 {
 		c.rotFlags(cf, of)
 	}
 	return true
