@@ -1,0 +1,163 @@
+package cpu
+
+import (
+	"godwit/cpu/fp"
+	"godwit/cpu/isa"
+)
+
+// This file is what all x87 instructions share: the register stack, the response
+// to exceptions and the last instruction's pointers [SDM 1 8]. The other
+// x87_*.go files are tables of functions of package fp, and the shapes that turn
+// these into handlers.
+//
+// An unmasked exception is noted in FSW.ES and raises #MF at the next waiting
+// instruction. With CR0.NE clear a PC's FERR# pin would raise IRQ 13 instead,
+// which is not modelled: the instruction goes on.
+//
+// Pointers: FOP, FIP and FCS are those of the last instruction that is no control
+// instruction, whether it raised something or not; FDP and FDS those of the last
+// one with a memory operand. AMD's CPUs do so, and many of Intel's [SDM 1 8.1.8].
+
+const (
+	fswSF   = 1 << 6
+	fswCC   = fp.C0 | fp.C1 | fp.C2 | fp.C3
+	fswTop  = 7 << 11
+	topUnit = 1 << 11
+)
+
+// x87 makes a waiting instruction of h: it checks that the FPU may be used, makes
+// c.env, and moves the pointers if h succeeds.
+func x87(h handler) handler {
+	return func(c *CPU, in *isa.Inst) bool {
+		if !c.useFPU() {
+			return false
+		}
+		opcode, ok := c.opcodeX87(in)
+		if !ok {
+			return false
+		}
+		c.env = fp.FromFCW(c.FCW)
+		if !h(c, in) {
+			return false
+		}
+		c.FOP, c.FIP, c.FCS = opcode, c.RIP, c.Seg[isa.CS].Sel
+		if in.Flags&isa.FlagMem != 0 {
+			c.FDP, c.FDS = c.ea(in), c.Seg[in.Seg].Sel
+		}
+		return true
+	}
+}
+
+// opcodeX87 is the instruction's FOP: three bits of the first opcode byte, and
+// the ModRM byte [SDM 1 8.1.9]. Why: decoding keeps neither, so the bytes are
+// looked at again. They were fetched just before, so that this cannot fault.
+func (c *CPU) opcodeX87(in *isa.Inst) (uint16, bool) {
+	lin, ok := c.codeAddr(c.RIP)
+	if !ok {
+		return 0, false
+	}
+	var b [15]byte
+	n := min(int(in.Len), 4096-int(lin&0xfff))
+	if !c.fetchBytes(lin, b[:n]) {
+		return 0, false
+	}
+	if n < int(in.Len) && !c.fetchBytes(c.secondPage(lin), b[n:in.Len]) {
+		return 0, false
+	}
+	for i, v := range b[:in.Len-1] {
+		if v&0xf8 == 0xd8 { // no prefix looks like this
+			return uint16(v&7)<<8 | uint16(b[i+1]), true
+		}
+	}
+	return 0, true
+}
+
+// phys is the number of the physical register ST(i).
+func (c *CPU) phys(i uint8) uint8 { return (uint8(c.FSW>>11) + i) & 7 }
+
+func (c *CPU) st(i uint8) fp.F80 { return fp.F80(c.ST[c.phys(i)]) }
+
+// setST writes ST(i) and tags it valid.
+func (c *CPU) setST(i uint8, v fp.F80) {
+	p := c.phys(i)
+	c.ST[p] = F80(v)
+	c.FTW |= 1 << p
+}
+
+// emptyST tells that ST(i) holds nothing.
+func (c *CPU) emptyST(i uint8) bool { return c.FTW>>c.phys(i)&1 == 0 }
+
+// turnX87 moves TOP by n.
+func (c *CPU) turnX87(n int) {
+	c.FSW = c.FSW&^fswTop | (c.FSW+uint16(n)*topUnit)&fswTop
+}
+
+func (c *CPU) freeST(i uint8) { c.FTW &^= 1 << c.phys(i) }
+
+// popST empties and pops n registers.
+func (c *CPU) popST(n int) {
+	for ; n > 0; n-- {
+		c.freeST(0)
+		c.turnX87(1)
+	}
+}
+
+// pushST pushes onto a free register.
+func (c *CPU) pushST(v fp.F80) {
+	c.turnX87(-1)
+	c.setST(0, v)
+}
+
+// stackFault raises the stack fault of a full (c1) or empty register. False: it is
+// not masked, and the instruction has no further effect [SDM 1 8.5.1.1].
+func (c *CPU) stackFault(c1 uint16) bool {
+	c.FSW = c.FSW&^fp.C1 | uint16(fp.IE) | fswSF | c1
+	c.summarizeX87()
+	return c.FCW&uint16(fp.IE) != 0
+}
+
+func (c *CPU) underflowST() bool { return c.stackFault(0) }
+func (c *CPU) overflowST() bool  { return c.stackFault(fp.C1) }
+
+// settle adds what the operation raised to FSW. False: the operation must not
+// write its result, because of an unmasked exception that comes before the
+// computation [SDM 1 8.4, 8.5].
+func (c *CPU) settle() bool {
+	c.FSW = c.FSW&^fp.C1 | c.env.FSW()
+	c.summarizeX87()
+	return c.env.Unmasked()&(fp.IE|fp.DE|fp.ZE) == 0
+}
+
+// setCC writes the condition code bits in mask.
+func (c *CPU) setCC(mask, cc uint16) { c.FSW = c.FSW&^mask | cc }
+
+// placeX87 checks that size bytes at the memory operand can be accessed, so that
+// nothing after it can fault. Ten bytes want the alignment of eight.
+func (c *CPU) placeX87(in *isa.Inst, size, acc int) (uint64, bool) {
+	la, ok := c.linear(in.Seg, c.ea(in), size, acc)
+	if !ok || !c.aligned(la, alignX87(size)) {
+		return 0, false
+	}
+	if c.inBlock && la&0xfff+uint64(size) > 4096 {
+		c.stepReq = true // no part may be refused after the first
+		return 0, false
+	}
+	return la, c.probe(la, size, acc, c.mmu)
+}
+
+// alignX87 is the alignment that alignment checking asks for [SDM 3A 6.15].
+func alignX87(size int) int {
+	if size == 10 {
+		return 8
+	}
+	return size
+}
+
+// load80 reads a ten-byte operand.
+func (c *CPU) load80(in *isa.Inst) (lo uint64, hi uint16, ok bool) {
+	la, ok := c.placeX87(in, 10, accRead)
+	if !ok {
+		return 0, 0, false
+	}
+	return c.peek(la, 8), uint16(c.peek(la+8, 2)), true
+}
