@@ -1,0 +1,73 @@
+package main
+
+import (
+	"fmt"
+	"io"
+
+	"github.com/spf13/cobra"
+
+	"godwit/control"
+)
+
+func (a *app) pauseCommand() *cobra.Command {
+	return &cobra.Command{
+		Use: "pause [VM]", GroupID: "Run", Short: "let a VM stand still",
+		Example:           "  godwit pause\n  godwit pause plover\n  godwit pause plover --json",
+		Args:              cobra.MaximumNArgs(1),
+		ValidArgsFunction: a.names,
+		RunE:              func(_ *cobra.Command, args []string) error { return a.change(args, "/v1/pause", nil) },
+	}
+}
+
+func (a *app) contCommand() *cobra.Command {
+	var force bool
+	c := &cobra.Command{
+		Use: "cont [VM]", GroupID: "Run", Short: "let a paused VM go on",
+		Example:           "  godwit cont\n  godwit cont plover\n  godwit cont plover --force",
+		Args:              cobra.MaximumNArgs(1),
+		ValidArgsFunction: a.names,
+		RunE: func(_ *cobra.Command, args []string) error {
+			return a.change(args, "/v1/cont", map[string]bool{"force": force})
+		},
+	}
+	c.Flags().BoolVar(&force, "force", false, "even after a send of which nobody knows whether it arrived")
+	return c
+}
+
+func (a *app) stopCommand() *cobra.Command {
+	var force, reset bool
+	c := &cobra.Command{
+		Use: "stop [VM]", GroupID: "Run", Short: "press a VM's power button",
+		Example:           "  godwit stop plover\n  godwit stop plover --reset\n  godwit stop plover --force",
+		Args:              cobra.MaximumNArgs(1),
+		ValidArgsFunction: a.names,
+		RunE: func(_ *cobra.Command, args []string) error {
+			how := "power"
+			switch {
+			case force && reset:
+				return control.Fail("usage", "stop either by --force or by --reset", "", "godwit stop --force")
+			case force:
+				how = "force"
+			case reset:
+				how = "reset"
+			}
+			return a.change(args, "/v1/stop", map[string]string{"how": how})
+		},
+	}
+	c.Flags().BoolVar(&force, "force", false, "end it now; what is in its memory is lost")
+	c.Flags().BoolVar(&reset, "reset", false, "press the reset button instead")
+	return c
+}
+
+// change does something to a VM that answers with its status.
+func (a *app) change(args []string, path string, in any) error {
+	c, err := a.vm(args)
+	if err != nil {
+		return err
+	}
+	var st control.Status
+	if err := c.Post(c.Context(), path, in, &st); err != nil {
+		return err
+	}
+	return a.print(st, func(w io.Writer) { fmt.Fprintf(w, "%s %s #%d\n", st.Name, st.State, st.Count) })
+}

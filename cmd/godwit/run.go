@@ -1,0 +1,247 @@
+package main
+
+import (
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"godwit/control"
+	"godwit/internal/host"
+	"godwit/machine"
+)
+
+// runFlags are the flags of run.
+type runFlags struct {
+	limits
+	memory, clock, cpu     string
+	kernel, initrd, append string
+	cpus                   int
+	noReboot, exitDevice   bool
+	dryRun                 bool
+}
+
+// limits are the flags of all commands that set a machine going.
+type limits struct {
+	name           string
+	detach, paused bool
+	ephemeral      bool
+	until          string
+	hash           bool
+	timeout        time.Duration
+	record, replay string
+	escape         string
+}
+
+func (l *limits) register(c *cobra.Command) {
+	f := c.Flags()
+	f.StringVarP(&l.name, "name", "n", "", "name of the VM (default: a bird)")
+	f.BoolVarP(&l.detach, "detach", "d", false, "leave it running in the background")
+	f.BoolVarP(&l.paused, "paused", "S", false, "do not run yet: godwit cont")
+	f.BoolVar(&l.ephemeral, "ephemeral", false, "leave nothing behind")
+	f.StringVar(&l.until, "until", "", "end at this count: '#1000000'")
+	f.BoolVar(&l.hash, "state-hash", false, "print count and state hash at the end")
+	f.DurationVar(&l.timeout, "timeout", 0, "end with exit code 6 when guest time is this far: 90s")
+	f.StringVar(&l.record, "record", "", "log every input to a file")
+	f.StringVar(&l.replay, "replay", "", "take every input from such a file")
+	f.StringVar(&l.escape, "escape", "ctrl-a", "prefix of the console's keys")
+}
+
+// spec fills in what the flags say.
+func (l *limits) spec() (*control.Spec, error) {
+	s := &control.Spec{
+		Name: l.name, Paused: l.paused, TimeoutNS: int64(l.timeout), Hash: l.hash, Ephemeral: l.ephemeral,
+	}
+	if l.name != "" {
+		if err := control.CheckName(l.name); err != nil {
+			return nil, err
+		}
+	}
+	if l.timeout < 0 {
+		return nil, control.Fail("usage", fmt.Sprintf("timeout %s is below zero", l.timeout), "it is guest time", "--timeout 90s")
+	}
+	if l.until != "" {
+		n, err := strconv.ParseUint(strings.TrimPrefix(l.until, "#"), 10, 64)
+		if err != nil {
+			return nil, control.Fail("usage", fmt.Sprintf("count %q is no number", l.until), "", "--until '#1000000'")
+		}
+		s.Until = &n
+	}
+	for _, p := range []struct{ from, to *string }{{&l.record, &s.Record}, {&l.replay, &s.Replay}} {
+		if *p.from == "" {
+			continue
+		}
+		abs, err := filepath.Abs(*p.from)
+		if err != nil {
+			return nil, err
+		}
+		*p.to = abs
+	}
+	return s, nil
+}
+
+// measured tells that the run is for a result, not for someone to watch.
+func (l *limits) measured() bool {
+	return l.until != "" || l.hash || l.replay != ""
+}
+
+func (a *app) runCommand() *cobra.Command {
+	var r runFlags
+	c := &cobra.Command{
+		Use:     "run [IMAGE|KERNEL] [-- CMDLINE...]",
+		GroupID: "Run",
+		Short:   "create a VM, boot it, and attach to its console",
+		Long: `Create a VM, boot it, and attach to its console.
+
+IMAGE is tiny, the guest that is built in (and the default), or a kernel file: bzImage or ELF with a PVH note.
+
+Guest time follows the wall clock where someone is there to see it: at a terminal and with -d. Otherwise, and with
+--until, --state-hash and --replay, it is virtual: a function of the count alone, so that equal runs are equal.`,
+		Example: `  godwit run tiny
+  godwit run --kernel vmlinuz --initrd initrd.img --append console=ttyS0 -m 512M
+  godwit run tiny --until '#1000000' --state-hash`,
+		RunE: func(c *cobra.Command, args []string) error { return a.run(c, &r, args) },
+	}
+	r.register(c)
+	f := c.Flags()
+	f.StringVarP(&r.memory, "memory", "m", "512M", "memory: bytes, or with K, M or G")
+	f.IntVarP(&r.cpus, "cpus", "c", 1, "vCPUs")
+	f.StringVar(&r.cpu, "cpu", machine.DefaultConfig().CPU, "CPU model")
+	f.StringVar(&r.kernel, "kernel", "", "kernel file")
+	f.StringVar(&r.initrd, "initrd", "", "initial RAM disk")
+	f.StringVar(&r.append, "append", "", "kernel command line")
+	f.StringVar(&r.clock, "clock", "", "virtual or wall (default: see above)")
+	f.BoolVar(&r.noReboot, "no-reboot", false, "end where the guest asks for a reset")
+	f.BoolVar(&r.exitDevice, "exit-device", false, "a byte written to port 0xf4 ends the VM and is the exit code")
+	f.BoolVar(&r.dryRun, "dry-run", false, "print the configuration and do nothing")
+	return c
+}
+
+func (a *app) run(c *cobra.Command, r *runFlags, args []string) error {
+	a.bug = r.exitDevice
+	s, err := r.build(c, args)
+	if err != nil {
+		return err
+	}
+	if r.dryRun {
+		a.json = true
+		return a.print(s, nil)
+	}
+	return a.start(s, &r.limits)
+}
+
+// build makes a VM's specification of flags and arguments.
+func (r *runFlags) build(c *cobra.Command, args []string) (*control.Spec, error) {
+	s, err := r.spec()
+	if err != nil {
+		return nil, err
+	}
+	s.Kernel, s.Initrd = r.kernel, r.initrd
+	images := args
+	if n := c.ArgsLenAtDash(); n >= 0 {
+		images = args[:n]
+		r.append = strings.TrimSpace(r.append + " " + strings.Join(args[n:], " "))
+	}
+	switch {
+	case len(images) > 1 || len(images) == 1 && r.kernel != "":
+		return nil, control.Fail("usage", "one image at a time", "the kernel's command line comes after --", "godwit run tiny -- run=selftest")
+	case len(images) == 1:
+		s.Kernel = images[0]
+	case r.kernel == "":
+		s.Kernel = control.TinyName
+	}
+	s.Source = s.Kernel
+	if err := s.FindImages(); err != nil {
+		return nil, err
+	}
+	return s, r.config(&s.Machine)
+}
+
+func (r *runFlags) config(m *machine.Config) error {
+	*m = machine.DefaultConfig()
+	n, err := control.ParseBytes(r.memory)
+	if err != nil {
+		return err
+	}
+	m.Memory, m.CPUs, m.CPU, m.Append = n, r.cpus, r.cpu, r.append
+	m.NoReboot, m.ExitDevice, m.Clock = r.noReboot, r.exitDevice, r.clock
+	if m.Clock == "" {
+		m.Clock = machine.ClockVirtual
+		if !r.measured() && (r.detach || host.IsTerminal(os.Stdin)) {
+			m.Clock = machine.ClockWall
+		}
+	}
+	if m.Clock == machine.ClockWall && r.record == "" && r.replay == "" {
+		m.RTCEpoch = time.Now().Unix()
+	}
+	if errs := m.Validate(); len(errs) > 0 {
+		return control.Fail("usage", errs[0].Error(), "", "godwit run --help")
+	}
+	return nil
+}
+
+// start sets a VM going, in the background or here.
+func (a *app) start(s *control.Spec, l *limits) error {
+	if l.detach {
+		c, err := a.home.Launch(a.exe, s)
+		if err != nil {
+			return err
+		}
+		st, err := c.Status()
+		if err != nil {
+			return err
+		}
+		return a.print(st, func(w io.Writer) { fmt.Fprintln(w, st.Name) })
+	}
+	esc, err := control.ParseKey(l.escape)
+	if err != nil {
+		return err
+	}
+	t := a.terminal()
+	c, left, err := a.home.Foreground(a.exe, s, t, control.AttachOptions{Escape: esc})
+	if err != nil {
+		return err
+	}
+	return a.leave(c, t, left, s.Hash)
+}
+
+// leave says how a stay at the console ended.
+func (a *app) leave(c *control.Client, t *control.Terminal, left control.Left, hash bool) error {
+	switch {
+	case left.Signal != nil:
+		fmt.Fprintf(a.err, "%q is still running.  godwit attach %s\n", c.Name(), c.Name())
+		a.exit, a.bug = 128+host.SignalNumber(left.Signal), false
+		return nil
+	case left.Detached:
+		fmt.Fprintf(a.err, "%q is still running.  godwit attach %s\n", c.Name(), c.Name())
+		return nil
+	}
+	return a.ended(t, left.Status, hash)
+}
+
+// ended tells how a VM ended and takes over its exit code.
+func (a *app) ended(t *control.Terminal, st control.Status, hash bool) error {
+	e := st.End
+	if e == nil {
+		return control.Fail("bug", fmt.Sprintf("%q ended without a word", st.Name), "", "")
+	}
+	a.exit = e.Exit
+	if a.json {
+		return a.print(st, nil)
+	}
+	if hash && e.Hash != "" {
+		fmt.Fprintf(a.out, "#%d %s\n", st.Count, e.Hash)
+	}
+	if err := st.Failure(); err != nil {
+		return err
+	}
+	if t.Interactive() || e.File != "" || e.To != "" {
+		fmt.Fprintf(a.err, "%s\n", st.Epitaph())
+	}
+	return nil
+}

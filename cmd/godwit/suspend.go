@@ -1,0 +1,82 @@
+package main
+
+import (
+	"fmt"
+	"io"
+	"path/filepath"
+
+	"github.com/spf13/cobra"
+
+	"godwit/control"
+)
+
+func (a *app) suspendCommand() *cobra.Command {
+	var file string
+	c := &cobra.Command{
+		Use: "suspend [VM]", GroupID: "Save", Short: "save a VM and end its process",
+		Example:           "  godwit suspend\n  godwit suspend plover\n  godwit suspend plover -o plover.gwsnap",
+		Args:              cobra.MaximumNArgs(1),
+		ValidArgsFunction: a.names,
+		RunE: func(_ *cobra.Command, args []string) error {
+			c, err := a.vm(args)
+			if err != nil {
+				return err
+			}
+			if file != "" {
+				if file, err = filepath.Abs(file); err != nil {
+					return err
+				}
+			}
+			ctx, stop := interruptible()
+			defer stop()
+			o, err := c.Begin(ctx, "/v1/suspend", map[string]string{"file": file}, a.progress())
+			if err != nil {
+				return err
+			}
+			r := o.Saved
+			return a.print(r, func(w io.Writer) {
+				arg := c.Name()
+				if file != "" {
+					arg = file
+				}
+				fmt.Fprintf(w, "%s suspended at #%d: %d pages, %d zero, %d bytes.  godwit resume %s\n", c.Name(), r.Count, r.Pages, r.Zero, r.Bytes, arg)
+			})
+		},
+	}
+	c.Flags().StringVarP(&file, "output", "o", "", "file to write (default: one in the VM's directory)")
+	return c
+}
+
+func (a *app) resumeCommand() *cobra.Command {
+	var l limits
+	c := &cobra.Command{
+		Use: "resume [NAME|FILE]", GroupID: "Save", Short: "let a suspended VM go on",
+		Example: "  godwit resume plover\n  godwit resume plover.gwsnap -n copy\n  godwit resume plover --paused -d",
+		Args:    cobra.MaximumNArgs(1),
+		RunE: func(_ *cobra.Command, args []string) error {
+			s, err := l.spec()
+			if err != nil {
+				return err
+			}
+			arg := ""
+			if len(args) > 0 {
+				arg = args[0]
+			}
+			if err := a.home.ToResume(s, arg); err != nil {
+				return err
+			}
+			return a.start(s, &l)
+		},
+	}
+	l.register(c)
+	return c
+}
+
+// progress shows how far an operation is, once a second at most and only to a
+// terminal.
+func (a *app) progress() func(control.Event) {
+	if a.json {
+		return nil
+	}
+	return control.ShowProgress(a.err)
+}

@@ -1,0 +1,140 @@
+package control
+
+import (
+	"context"
+	"fmt"
+	"sync"
+)
+
+// States of an operation.
+const (
+	OpRunning   = "running"
+	OpDone      = "done"
+	OpFailed    = "failed"
+	OpCancelled = "cancelled"
+)
+
+// Op is a long operation.
+type Op struct {
+	ID     string      `json:"id"`
+	Verb   string      `json:"verb"`
+	State  string      `json:"state"`
+	Done   uint64      `json:"done"`
+	Total  uint64      `json:"total"`
+	Unit   string      `json:"unit,omitempty"`
+	Error  *Error      `json:"error,omitempty"`
+	Saved  *SaveResult `json:"saved,omitempty"`
+	Moved  *MoveResult `json:"moved,omitempty"`
+	Status *Status     `json:"status,omitempty"` // of the VM that a receive brought
+}
+
+// Event is one step of an operation.
+type Event struct {
+	ID   int    // from 1
+	Name string // progress, refused, done, failed, cancelled
+	Op   Op
+}
+
+// final tells that no event follows.
+func (e *Event) final() bool { return e.Op.State != OpRunning }
+
+// maxEvents is how many events of one operation are kept for clients that
+// reconnect; of progress, only the newest ones matter.
+const maxEvents = 256
+
+// op is a running operation with its history.
+type op struct {
+	cancel context.CancelFunc
+
+	mu     sync.Mutex
+	cur    Op            // guarded by mu
+	events []Event       // guarded by mu; the last maxEvents
+	last   int           // guarded by mu; id of the newest
+	more   chan struct{} // guarded by mu; closed when an event is added
+}
+
+// ops are the operations of a VM.
+type ops struct {
+	mu  sync.Mutex
+	all map[string]*op
+}
+
+func (o *ops) start(verb, unit string) (*op, context.Context) {
+	ctx, cancel := context.WithCancel(context.Background())
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if o.all == nil {
+		o.all = map[string]*op{}
+	}
+	id := fmt.Sprint(len(o.all) + 1)
+	if verb == "receive" {
+		id = verb // there is one, and clients know it without having begun it
+	}
+	p := &op{cancel: cancel, more: make(chan struct{})}
+	p.cur = Op{ID: id, Verb: verb, State: OpRunning, Unit: unit}
+	o.all[id] = p
+	return p, ctx
+}
+
+func (o *ops) find(id string) (*op, error) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if p := o.all[id]; p != nil {
+		return p, nil
+	}
+	return nil, Fail("not-found", fmt.Sprintf("no operation has id %q", id), "", "")
+}
+
+// emit changes the operation and tells its followers.
+func (p *op) emit(name string, f func(*Op)) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	f(&p.cur)
+	p.last++
+	if len(p.events) == maxEvents {
+		p.events = append(p.events[:0], p.events[1:]...)
+	}
+	p.events = append(p.events, Event{p.last, name, p.cur})
+	close(p.more)
+	p.more = make(chan struct{})
+}
+
+// progress tells how far it is.
+func (p *op) progress(done, total uint64) {
+	p.emit("progress", func(o *Op) { o.Done, o.Total = done, total })
+}
+
+// finish ends the operation.
+func (p *op) finish(err *Error, f func(*Op)) {
+	state := OpDone
+	switch {
+	case err != nil && err.Code == "cancelled":
+		state = OpCancelled
+	case err != nil:
+		state = OpFailed
+	}
+	p.emit(state, func(o *Op) {
+		o.State, o.Error = state, err
+		if err == nil && f != nil {
+			f(o)
+		}
+	})
+}
+
+func (p *op) now() Op {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.cur
+}
+
+// since gives the kept events after id, and a channel that closes at the next.
+func (p *op) since(id int) ([]Event, <-chan struct{}) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for i, e := range p.events {
+		if e.ID > id {
+			return append([]Event(nil), p.events[i:]...), p.more
+		}
+	}
+	return nil, p.more
+}

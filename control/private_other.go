@@ -1,0 +1,6 @@
+//go:build !unix
+
+package control
+
+// private: the temporary folder is the user's own here.
+func private(string) error { return nil }

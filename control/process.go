@@ -1,0 +1,476 @@
+package control
+
+import (
+	"bufio"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"os/signal"
+	"path/filepath"
+	"strings"
+	"syscall"
+
+	"godwit/firmware/tiny"
+	"godwit/internal/host"
+	"godwit/machine"
+	"godwit/migrate"
+	"godwit/snapshot"
+)
+
+// ProcessVerb is the hidden command that makes an executable the process of a
+// VM: Serve is to be called with its one argument.
+const ProcessVerb = "vm-process"
+
+// TinyName names the guest that is built in.
+const TinyName = "tiny"
+
+// ready is the one line that a VM's process says to whoever started it.
+type ready struct {
+	Listen string `json:"listen,omitempty"`
+	Error  *Error `json:"error,omitempty"`
+}
+
+// Launch starts a VM's process and waits until it serves. exe is a program that
+// calls Serve.
+func (h Home) Launch(exe string, s *Spec) (*Client, error) {
+	if s.Name == "" {
+		s.Name = birdName(h.exists)
+	} else {
+		s.Named = true
+	}
+	if s.Listen != "" {
+		s.Name += incomingSuffix
+	}
+	again := h.resumes(s)
+	if err := h.claim(s, again); err != nil {
+		return nil, err
+	}
+	c, err := h.launch(exe, s)
+	if err != nil {
+		if !again {
+			_ = os.RemoveAll(h.Dir(s.Name)) // the error is what matters
+		}
+		return nil, err
+	}
+	if again { // from here on there is one owner of the machine: the process
+		_ = os.Remove(h.file(s.Name, fileEnd))
+		_ = os.Remove(h.file(s.Name, fileState))
+	}
+	h.Remember(s.Name)
+	return c, nil
+}
+
+func (h Home) launch(exe string, s *Spec) (*Client, error) {
+	log, err := os.OpenFile(h.file(s.Name, fileLog), os.O_CREATE|os.O_WRONLY|os.O_APPEND, 0o600)
+	if err != nil {
+		return nil, AsError("cannot start a VM", err)
+	}
+	defer log.Close()
+	pr, pw, err := os.Pipe()
+	if err != nil {
+		return nil, AsError("cannot start a VM", err)
+	}
+	defer pr.Close()
+	p, err := host.Start(exe, []string{ProcessVerb, h.Dir(s.Name)}, pw, log)
+	pw.Close()
+	if err != nil {
+		return nil, AsError("cannot start "+exe, err)
+	}
+	go func() { _, _ = p.Wait() }() // leave no zombie behind
+	var r ready
+	line, err := bufio.NewReader(pr).ReadBytes('\n')
+	if err == nil {
+		err = json.Unmarshal(line, &r)
+	}
+	if err != nil {
+		b, _ := os.ReadFile(log.Name()) // for what there is
+		return nil, Fail("bug", "the VM's process died at its start", string(b[max(0, len(b)-300):]), "")
+	}
+	if r.Error != nil {
+		return nil, r.Error
+	}
+	return h.Client(s.Name), nil
+}
+
+// process is a VM's process.
+type process struct {
+	home Home
+	name string // of the directory
+	spec Spec
+	r    *Runner
+	srv  *Server
+	lock *os.File
+	log  *os.File // inputs recorded
+}
+
+// Serve is the life of a VM's process: it runs the VM of a directory to its end
+// and returns the exit code. It says one line on out when it serves.
+func Serve(dir string, out io.WriteCloser) int {
+	p := &process{home: Home(filepath.Dir(filepath.Dir(dir))), name: filepath.Base(dir)}
+	listen, err := p.open()
+	var start func()
+	if err == nil {
+		start, err = p.prepare()
+	}
+	r := ready{Listen: p.listening(), Error: AsError("cannot start the VM", err)}
+	if err == nil {
+		go func() { _ = p.srv.http.Serve(listen) }() // ends with the process
+		start()
+	}
+	b, _ := json.Marshal(r) // our own struct
+	_, _ = out.Write(append(b, '\n'))
+	out.Close()
+	if err != nil {
+		return r.Error.Exit
+	}
+	return p.live()
+}
+
+func (p *process) listening() string {
+	if p.r == nil {
+		return ""
+	}
+	return p.r.Status().Listen
+}
+
+// open makes the directory this process's own.
+func (p *process) open() (net.Listener, error) {
+	spec, err := p.home.spec(p.name)
+	if err != nil {
+		return nil, err
+	}
+	p.spec = spec
+	lock, ok, err := host.Lock(p.home.file(p.name, fileLock))
+	if err != nil {
+		return nil, err
+	}
+	if !ok {
+		return nil, Fail("state", fmt.Sprintf("%q is running already", p.name), "", "godwit attach "+p.name)
+	}
+	p.lock = lock
+	if err := os.WriteFile(p.home.file(p.name, filePID), fmt.Appendln(nil, os.Getpid()), 0o600); err != nil {
+		return nil, err
+	}
+	con, err := os.OpenFile(p.home.file(p.name, fileConsole), os.O_CREATE|os.O_WRONLY|os.O_APPEND, 0o600)
+	if err != nil {
+		return nil, err
+	}
+	p.r = newRunner(&p.spec, con, p.home.Dir(p.name))
+	p.srv = newServer(p.r)
+	return p.socket()
+}
+
+func (p *process) socket() (net.Listener, error) {
+	path, err := p.home.placeSock(p.name)
+	if err != nil {
+		return nil, err
+	}
+	_ = os.Remove(path) // left by a process that died
+	l, err := net.Listen("unix", path)
+	if err != nil {
+		return nil, err
+	}
+	l.(*net.UnixListener).SetUnlinkOnClose(false) // it may have moved
+	return l, os.Chmod(path, 0o600)
+}
+
+// prepare builds the machine, or opens the port it will come in by, and returns
+// what sets it going.
+func (p *process) prepare() (func(), error) {
+	switch {
+	case p.spec.Listen != "":
+		return p.incoming()
+	case p.spec.Resume != "":
+		m, err := p.load()
+		return func() { p.begin(m, p.spec.Paused) }, err
+	}
+	m, err := p.boot()
+	return func() { p.begin(m, p.spec.Paused) }, err
+}
+
+// boot builds a new machine.
+func (p *process) boot() (*machine.Machine, error) {
+	images, err := p.spec.images()
+	if err != nil {
+		return nil, err
+	}
+	m, err := machine.New(p.spec.Machine, images, p.r)
+	if err != nil {
+		return nil, Fail("usage", "the machine cannot be built", strings.ReplaceAll(err.Error(), "\n", "; "), "")
+	}
+	if err := m.Boot(); err != nil {
+		m.Close()
+		return nil, AsError("cannot boot "+p.spec.Source, err)
+	}
+	return m, p.wireLog(m)
+}
+
+// images reads the files the machine boots from.
+func (s *Spec) images() (machine.Images, error) {
+	var im machine.Images
+	if s.Kernel == TinyName {
+		im.Kernel = tiny.Image
+	} else {
+		b, err := readImage(s.Kernel)
+		if err != nil {
+			return im, err
+		}
+		im.Kernel = b
+	}
+	if s.Initrd == "" {
+		return im, nil
+	}
+	b, err := readImage(s.Initrd)
+	im.Initrd = b
+	return im, err
+}
+
+// maxImage bounds what is read as a kernel or initrd, in bytes.
+const maxImage = 1 << 30
+
+func readImage(path string) ([]byte, error) {
+	fi, err := os.Stat(path)
+	if err != nil {
+		return nil, AsError("cannot read "+path, err)
+	}
+	if fi.IsDir() || fi.Size() > maxImage {
+		return nil, Fail("usage", "cannot boot "+path, "it is a directory, or larger than 1 GiB", "godwit run tiny")
+	}
+	b, err := os.ReadFile(path)
+	return b, AsNil(err, "cannot read "+path)
+}
+
+// load builds the machine of a snapshot file.
+func (p *process) load() (*machine.Machine, error) {
+	what := "cannot resume " + p.spec.Resume
+	f, err := snapshot.Open(snapshot.Disk{}, p.spec.Resume)
+	if err != nil {
+		return nil, AsError(what, err)
+	}
+	defer f.Close()
+	m, err := machine.Load(context.Background(), f, p.r)
+	if err != nil {
+		return nil, AsError(what, err)
+	}
+	return m, p.wireLog(m)
+}
+
+// wireLog connects --record and --replay.
+func (p *process) wireLog(m *machine.Machine) error {
+	if p.spec.Replay != "" {
+		f, err := os.Open(p.spec.Replay)
+		if err != nil {
+			return AsError("cannot replay "+p.spec.Replay, err)
+		}
+		defer f.Close()
+		in, err := machine.ReadLog(bufio.NewReader(f))
+		if err != nil {
+			return Fail("incompatible", "cannot replay "+p.spec.Replay, err.Error(), "godwit run --record FILE  to make a log")
+		}
+		m.Replay(in)
+	}
+	if p.spec.Record == "" {
+		return nil
+	}
+	f, err := os.OpenFile(p.spec.Record, os.O_CREATE|os.O_WRONLY|os.O_TRUNC, 0o600)
+	if err != nil {
+		return AsError("cannot record to "+p.spec.Record, err)
+	}
+	w, err := machine.NewLogWriter(f)
+	if err != nil {
+		return AsError("cannot record to "+p.spec.Record, err)
+	}
+	p.log = f
+	m.SetLog(func(in machine.Input) {
+		if err := w.Add(in); err != nil {
+			fmt.Fprintln(os.Stderr, "recording stops:", err)
+			m.SetLog(nil)
+		}
+	})
+	return nil
+}
+
+// begin lets the machine run.
+func (p *process) begin(m *machine.Machine, paused bool) {
+	p.spec.Machine = m.Config()
+	_ = writeJSON(p.home.file(p.name, fileSpec), &p.spec) // people's information
+	p.r.Start(m, paused)
+	go func() {
+		<-p.r.done
+		close(p.srv.ended)
+	}()
+}
+
+// live waits for the end, or for being told to end.
+func (p *process) live() int {
+	sig := make(chan os.Signal, 2)
+	signal.Notify(sig, host.Terminations()...)
+	signal.Ignore(syscall.SIGPIPE)
+	for {
+		select {
+		case <-sig:
+			p.srv.save()
+		case <-p.srv.ended:
+			return p.bury()
+		}
+	}
+}
+
+// bury leaves word of what happened, and ends.
+func (p *process) bury() int {
+	st := p.r.Status()
+	st.PID = 0
+	dir := p.r.home()
+	if !p.spec.Ephemeral {
+		_ = writeJSON(filepath.Join(dir, fileEnd), &st) // ls then says "lost"
+	}
+	p.srv.close()
+	if p.log != nil {
+		p.log.Close()
+	}
+	if sock := p.home.sock(filepath.Base(dir)); filepath.Dir(sock) != dir || !p.spec.Ephemeral {
+		_ = os.Remove(sock)
+	}
+	if p.spec.Ephemeral {
+		_ = os.RemoveAll(dir)
+	}
+	p.lock.Close()
+	if st.End == nil {
+		return ExitFailed
+	}
+	return st.End.Exit
+}
+
+// incoming opens the port at which a machine will arrive.
+func (p *process) incoming() (func(), error) {
+	l, err := net.Listen("tcp", p.spec.Listen)
+	if err != nil {
+		return nil, taken(p.spec.Listen, err)
+	}
+	p.r.update(func(s *Status) { s.State, s.Listen = StateIncoming, l.Addr().String() })
+	o, ctx := p.srv.ops.start("receive", "pages")
+	ctx, cancel := context.WithCancel(ctx)
+	p.srv.stop = cancel
+	context.AfterFunc(ctx, func() { l.Close() })
+	return func() { go p.receive(ctx, o, l) }, nil
+}
+
+func taken(addr string, err error) error {
+	what := "cannot listen on " + addr
+	_, port, serr := net.SplitHostPort(addr)
+	switch {
+	case serr != nil:
+		return Fail("usage", what, "an address is [HOST]:PORT", "godwit receive :4444")
+	case errors.Is(err, syscall.EADDRINUSE) || strings.Contains(err.Error(), "Only one usage"):
+		e := Fail("resource", what, "port "+port+" is taken by another program", "godwit receive :0")
+		e.Field, e.Have = "port", port
+		return e
+	case errors.Is(err, os.ErrPermission):
+		return Fail("resource", what, "port "+port+" needs privileges", "godwit receive :4444")
+	}
+	return Fail("resource", what, err.Error(), "godwit receive :4444")
+}
+
+// receive takes peers one after the other until one has brought a machine.
+func (p *process) receive(ctx context.Context, o *op, l net.Listener) {
+	for {
+		conn, err := l.Accept()
+		if err != nil {
+			p.abandon(o, ctx, err)
+			return
+		}
+		p.r.update(func(s *Status) { s.State = StateIncoming })
+		if p.take(ctx, o, conn) {
+			l.Close()
+			return
+		}
+	}
+}
+
+// abandon ends a VM that never came.
+func (p *process) abandon(o *op, ctx context.Context, err error) {
+	if ctx.Err() != nil {
+		err = ctx.Err()
+	}
+	e := AsError("nothing was received", err)
+	p.r.update(func(s *Status) {
+		s.State, s.End = StateOff, &End{Reason: "nothing was received", Exit: e.Exit, Error: e}
+	})
+	o.finish(e, nil)
+	p.r.con.close()
+	close(p.srv.ended)
+}
+
+// take receives over one connection.
+func (p *process) take(ctx context.Context, o *op, conn net.Conn) bool {
+	defer conn.Close()
+	var what about
+	var came MoveResult
+	in := &machine.Incoming{Host: p.r, Start: func(m *machine.Machine) error {
+		if err := p.wireLog(m); err != nil {
+			return err
+		}
+		came.Count, came.GuestNS = m.Count(), int64(m.Now())
+		p.arrive(what)
+		p.begin(m, p.spec.Paused || what.Paused)
+		return nil
+	}}
+	d := &destination{in, &what}
+	st, err := migrate.Receive(ctx, conn, d, migrate.Options{
+		Agent:    "godwit " + Version,
+		Progress: func(s migrate.Stats) { o.progress(moved(&s), uint64(s.Present)) },
+	})
+	if err != nil {
+		if in.M != nil {
+			in.M.Close()
+		}
+		e := AsError("refused what came from "+conn.RemoteAddr().String(), err)
+		fmt.Fprint(os.Stderr, e.Text())
+		o.emit("refused", func(o *Op) { o.Error = e })
+		return false
+	}
+	came.count(&st)
+	status := p.r.Status()
+	o.finish(nil, func(o *Op) { o.Error, o.Moved, o.Status = nil, &came, &status })
+	return true
+}
+
+// destination is an incoming machine whose host wants to know what it is called.
+type destination struct {
+	*machine.Incoming
+	about *about
+}
+
+func (d *destination) Prepare(secs []snapshot.Section) (snapshot.Sink, error) {
+	*d.about = aboutOf(secs)
+	return d.Incoming.Prepare(secs)
+}
+
+// arrive gives the VM its final name: the one asked for, else the one it had,
+// else the one it waited under. Where the directory cannot be renamed, as on
+// Windows while it is in use, it stays NAME.incoming.
+func (p *process) arrive(what about) {
+	name := strings.TrimSuffix(p.name, incomingSuffix)
+	if !p.spec.Named && what.Name != "" && !p.home.exists(what.Name) {
+		name = what.Name
+	}
+	if p.home.exists(name) {
+		name = birdName(p.home.exists)
+	}
+	if os.Rename(p.home.Dir(p.name), p.home.Dir(name)) != nil {
+		name = p.name
+	}
+	p.name, p.spec.Name = name, name
+	if what.Source != "" {
+		p.spec.Source = what.Source
+	}
+	p.r.mu.Lock()
+	p.r.dir = p.home.Dir(name)
+	p.r.status.Name, p.r.status.Source, p.r.status.Listen = name, p.spec.Source, ""
+	p.r.mu.Unlock()
+	p.home.Remember(name)
+}

@@ -1,0 +1,4 @@
+package control
+
+// Version is godwit's.
+const Version = "0.1"
