@@ -29,6 +29,10 @@ var kinds = []testkit.Kind{
 	{Name: "acpipm", New: newPM},
 	{Name: "rtc", New: newRTC},
 	{Name: "i8042", New: newI8042},
+	{Name: "pcihost", New: newPCIHost},
+	{Name: "pciisa", New: newPCIISA},
+	{Name: "pcipm", New: newPCIPM},
+	{Name: "virtiorng", New: newRNG},
 }
 
 func TestConformance(t *testing.T) { testkit.Conform(t, kinds) }

@@ -1,0 +1,123 @@
+package conform
+
+import (
+	"encoding/binary"
+	"fmt"
+	"math/rand/v2"
+
+	"godwit/devices"
+	"godwit/devices/bus"
+	"godwit/devices/pci"
+	"godwit/devices/virtio"
+	"godwit/devices/virtio/rng"
+	"godwit/devices/virtio/virtiotest"
+	"godwit/internal/testkit"
+)
+
+func newPCIHost(w *testkit.World) testkit.Specimen {
+	b := virtiotest.NewBus()
+	h, err := pci.NewHost(pci.Wiring{Bus: b.Bus, Reset: outside{w}})
+	if err != nil {
+		panic(err)
+	}
+	return testkit.Specimen{Dev: h, Windows: []bus.Window{h.Ports(), cfgWindow(b, 0, 0)}, Poke: func(r *rand.Rand) string {
+		h.Write(0, 4, 1<<31|r.Uint64N(0x100))
+		if r.IntN(2) == 0 {
+			h.Write(4+r.Uint64N(4), 1<<r.IntN(3), r.Uint64())
+		}
+		return fmt.Sprintf("%x", h.Read(4, 4))
+	}}
+}
+
+// Read and Write are the reset control port.
+func (o outside) Read(off uint64, size int) uint64 { o.w.Logf("read %x %d", off, size); return 0x12 }
+func (o outside) Write(off uint64, size int, v uint64) {
+	o.w.Logf("write %x %d %x", off, size, v)
+}
+
+func cfgWindow(b *virtiotest.Bus, slot, fn uint8) bus.Window {
+	return bus.Window{Name: "cfg", Size: pci.ConfigSize, Handler: b.At(slot, fn).Config()}
+}
+
+func newPCIISA(*testkit.World) testkit.Specimen {
+	b := virtiotest.NewBus()
+	return testkit.Specimen{Dev: pci.NewISA(pci.Wiring{Bus: b.Bus}), Windows: []bus.Window{cfgWindow(b, 1, 0)}}
+}
+
+func newPCIPM(*testkit.World) testkit.Specimen {
+	b := virtiotest.NewBus()
+	return testkit.Specimen{Dev: pci.NewPM(pci.Wiring{Bus: b.Bus}), Windows: []bus.Window{cfgWindow(b, 1, 3)}}
+}
+
+// guestRAM is memory that is only there while a poke runs, since the suite does not
+// carry memory from world to world: otherwise it reads as zero.
+type guestRAM struct{ *virtiotest.RAM }
+
+func (g *guestRAM) Read(pa uint64, b []byte) {
+	if g.RAM != nil {
+		g.RAM.Read(pa, b)
+		return
+	}
+	clear(b)
+}
+
+func (g *guestRAM) Write(pa uint64, b []byte) bool { return g.RAM == nil || g.RAM.Write(pa, b) }
+
+// newVirtio builds a device and the driver that pokes it.
+func newVirtio(w *testkit.World, build func(virtio.Wiring) (virtioDevice, *virtio.State), more func(r *rand.Rand) string) testkit.Specimen {
+	b, ram := virtiotest.NewBus(), &guestRAM{}
+	d, s := build(virtio.Wiring{
+		Bus: b.Bus, Slot: 3, Line: w.Line("inta"), MSI: outside{w}, Mem: ram,
+		Stall:      func() { w.Logf("stall") },
+		GuestError: func(_, what string) { w.Logf("%s", what) },
+	})
+	return testkit.Specimen{Dev: d, Windows: d.Spaces(), Poke: func(r *rand.Rand) string {
+		if more != nil && r.IntN(4) == 0 {
+			return more(r)
+		}
+		ram.RAM = virtiotest.NewRAM(1 << 14)
+		defer func() { ram.RAM = nil }()
+		return pokeVirtio(d, s, ram.RAM, r)
+	}}
+}
+
+type virtioDevice interface {
+	virtio.Transport
+	devices.Device
+}
+
+// pokeVirtio initializes the device or gives it random requests, with the memory's
+// pages sometimes refused.
+func pokeVirtio(d virtioDevice, s *virtio.State, ram *virtiotest.RAM, r *rand.Rand) string {
+	drv := virtiotest.NewDriver(d, ram)
+	if r.IntN(3) == 0 {
+		features := virtio.FeatureVersion1 | r.Uint64()&(virtio.FeatureIndirect|virtio.FeatureEventIdx|7)
+		return fmt.Sprintf("init %x", drv.Init(features, r.IntN(2) == 0))
+	}
+	n := r.IntN(len(s.Queues))
+	q := &s.Queues[n]
+	for i := range ram.B[:0x800] {
+		ram.B[i] = byte(r.IntN(16))
+	}
+	q.Desc, q.Driver, q.Device = 0, 0x1800, 0x2800
+	for i := range uint16(8) { // mostly sensible
+		drv.Desc(0, i, virtio.Segment{Addr: r.Uint64N(1 << 14), Len: r.Uint32N(300)},
+			[]uint16{0, 0, 1, 2, 2, 3, 4, uint16(r.Uint32())}[r.IntN(8)], uint16(r.IntN(10)))
+	}
+	binary.LittleEndian.PutUint16(ram.B[q.Driver+2:], q.Avail+uint16(r.IntN(4)))
+	for i := range uint64(q.Size) {
+		binary.LittleEndian.PutUint16(ram.B[q.Driver+4+2*i:], uint16(r.IntN(9)))
+	}
+	ram.Full, ram.Room = r.IntN(4) == 0, r.IntN(4)
+	drv.Kick(n)
+	ram.Full = false
+	d.Retry()
+	return fmt.Sprintf("kick %d: %x", n, ram.B[0x2800:0x2820])
+}
+
+func newRNG(w *testkit.World) testkit.Specimen {
+	return newVirtio(w, func(v virtio.Wiring) (virtioDevice, *virtio.State) {
+		d := rng.New(v, func() uint64 { return uint64(w.Now()) * 0x9e3779b97f4a7c15 })
+		return d, &d.Virtio
+	}, nil)
+}
