@@ -367,13 +367,9 @@ func hCmpxchg8b(c *CPU, in *isa.Inst) bool {
 }
 
 func hCmpxchg16b(c *CPU, in *isa.Inst) bool {
-	ea := c.ea(in)
-	la, ok := c.linear(in.Seg, ea, 16, accWrite)
+	la, ok := c.linear128(in, accWrite, true)
 	if !ok {
 		return false
-	}
-	if la&15 != 0 {
-		return c.gp(0)
 	}
 	if !c.probe(la, 16, accWrite, c.mmu) {
 		return false

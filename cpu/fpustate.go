@@ -153,6 +153,9 @@ func hEmms(c *CPU, _ *isa.Inst) bool {
 		return false
 	}
 	c.FTW = 0
+	if c.model.amd() {
+		c.FSW &^= 7 << 11 // Intel's processors keep the top of the stack
+	}
 	return true
 }
 

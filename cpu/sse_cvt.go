@@ -142,13 +142,13 @@ func hCvtpi2ps(c *CPU, in *isa.Inst) bool {
 	before := c.beginSIMD()
 	lo := fp.I64ToF32(&c.env, int64(int32(v)))
 	r := uint64(lo) | uint64(fp.I64ToF32(&c.env, int64(v)>>32))<<32
+	if in.Flags&isa.FlagMem == 0 || !c.model.amd() {
+		c.enterMMX() // an exception notwithstanding, see toMM
+	}
 	if !c.endSIMD(before) {
 		return false
 	}
 	c.V[in.Reg&15][0] = r
-	if in.Flags&isa.FlagMem == 0 || !c.model.amd() {
-		c.enterMMX()
-	}
 	return true
 }
 

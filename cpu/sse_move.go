@@ -206,14 +206,14 @@ func hMaskmov(c *CPU, in *isa.Inst) bool {
 	}
 	la, ok := c.linear(in.Seg, c.R[RDI]&addrMask(in.AddrSize), size, accWrite)
 	if !ok {
-		return false
+		return c.maskmovFault(in)
 	}
 	if c.inBlock && la&0xfff+uint64(size) > 4096 {
 		c.stepReq = true // no write may be refused after the first
 		return false
 	}
 	if !c.probe(la, size, accWrite, c.mmu) {
-		return false
+		return c.maskmovFault(in)
 	}
 	c.putMasked(la, v.lo, signs8(m.lo))
 	c.putMasked(la+8, v.hi, signs8(m.hi))
@@ -221,6 +221,15 @@ func hMaskmov(c *CPU, in *isa.Inst) bool {
 		c.enterMMX()
 	}
 	return true
+}
+
+// maskmovFault: on AMD's processors even a MASKMOVQ that faults makes the x87
+// state that of MMX.
+func (c *CPU) maskmovFault(in *isa.Inst) bool {
+	if isMMX(in) && c.model.amd() && !c.stepReq {
+		c.enterMMX()
+	}
+	return false
 }
 
 // putMasked writes the bytes of v whose bit is set in mask to checked memory.

@@ -20,8 +20,8 @@ func rep(step handler) handler {
 		m := addrMask(in.AddrSize)
 		n := c.R[RCX] & m
 		if n == 0 {
-			if in.AddrSize == 4 {
-				c.R[RCX] = 0
+			if in.AddrSize == 4 && !c.model.amd() {
+				c.R[RCX] = 0 // Intel's processors extend ECX, AMD's leave RCX alone
 			}
 			return true
 		}
