@@ -132,7 +132,7 @@ func (c *CPU) settle() bool {
 func (c *CPU) setCC(mask, cc uint16) { c.FSW = c.FSW&^mask | cc }
 
 // placeX87 checks that size bytes at the memory operand can be accessed, so that
-// nothing after it can fault. Ten bytes want the alignment of eight.
+// nothing after it can fault.
 func (c *CPU) placeX87(in *isa.Inst, size, acc int) (uint64, bool) {
 	la, ok := c.linear(in.Seg, c.ea(in), size, acc)
 	if !ok || !c.aligned(la, alignX87(size)) {
@@ -145,10 +145,16 @@ func (c *CPU) placeX87(in *isa.Inst, size, acc int) (uint64, bool) {
 	return la, c.probe(la, size, acc, c.mmu)
 }
 
-// alignX87 is the alignment that alignment checking asks for [SDM 3A 6.15].
+// alignX87 is the alignment that alignment checking wants of an operand: that of
+// its largest part [SDM 3A 6.15].
 func alignX87(size int) int {
-	if size == 10 {
+	switch size {
+	case 10:
 		return 8
+	case 14, 94:
+		return 2
+	case 28, 108:
+		return 4
 	}
 	return size
 }

@@ -146,16 +146,14 @@ func comiX87(signalling bool, pops int) handler {
 }
 
 func hFtst(c *CPU, _ *isa.Inst) bool {
-	r, may := fp.Unordered, false
+	r := fp.Unordered
 	if c.emptyST(0) {
-		may = c.underflowST()
+		c.underflowST()
 	} else {
 		r = fp.Compare80(&c.env, c.st(0), fp.F80{}, true)
-		may = c.settle()
+		c.settle()
 	}
-	if may {
-		c.setCC(fswCC&^fp.C1, r.Condition())
-	}
+	c.setCC(fswCC&^fp.C1, r.Condition())
 	return true
 }
 

@@ -19,7 +19,8 @@ func init() {
 		isa.FYL2X:  intoST1(yl2x), isa.FYL2XP1: intoST1(yl2xp1), isa.FPATAN: intoST1(atan),
 		isa.FPREM: remX87(false), isa.FPREM1: remX87(true),
 		isa.FSIN: trigX87(fp.Sin), isa.FCOS: trigX87(fp.Cos),
-		isa.FSINCOS: splitX87(fp.SinCos), isa.FPTAN: splitX87(fp.Tan), isa.FXTRACT: splitX87(extractX87),
+		isa.FSINCOS: splitX87(fp.SinCos, fp.C2), isa.FPTAN: splitX87(fp.Tan, fp.C2),
+		isa.FXTRACT: splitX87(extractX87, 0),
 	})
 }
 
@@ -66,7 +67,7 @@ func remX87(nearest bool) handler {
 // trigX87 makes the handlers of FSIN and FCOS.
 func trigX87(f func(e *fp.Env, a fp.F80) (fp.F80, bool)) handler {
 	return x87(func(c *CPU, _ *isa.Inst) bool {
-		c.setRange(true)
+		c.setCC(fp.C2, 0)
 		if c.emptyST(0) {
 			if c.underflowST() {
 				c.setST(0, fp.Indefinite)
@@ -75,19 +76,13 @@ func trigX87(f func(e *fp.Env, a fp.F80) (fp.F80, bool)) handler {
 		}
 		r, inRange := f(&c.env, c.st(0))
 		if c.settle() {
-			c.setRange(inRange)
 			c.setST(0, r)
+			if !inRange {
+				c.setCC(fp.C2, fp.C2)
+			}
 		}
 		return true
 	})
-}
-
-// setRange sets C2 if the operand was out of range.
-func (c *CPU) setRange(inRange bool) {
-	c.setCC(fp.C2, 0)
-	if !inRange {
-		c.setCC(fp.C2, fp.C2)
-	}
 }
 
 func extractX87(e *fp.Env, a fp.F80) (exp, sig fp.F80, inRange bool) {
@@ -96,12 +91,13 @@ func extractX87(e *fp.Env, a fp.F80) (exp, sig fp.F80, inRange bool) {
 }
 
 // splitX87 makes the handlers that replace ST(0) by one result of f and push the
-// other, unless the operand is out of range.
-func splitX87(f func(e *fp.Env, a fp.F80) (below, top fp.F80, inRange bool)) handler {
+// other. If the operand is out of range they only set rangeCC, which is cleared
+// otherwise.
+func splitX87(f func(e *fp.Env, a fp.F80) (below, top fp.F80, inRange bool), rangeCC uint16) handler {
 	return x87(func(c *CPU, _ *isa.Inst) bool {
 		below, top := fp.Indefinite, fp.Indefinite
 		var may bool
-		c.setRange(true)
+		c.setCC(rangeCC, 0)
 		switch inRange := true; {
 		case c.emptyST(0):
 			may = c.underflowST()
@@ -110,9 +106,9 @@ func splitX87(f func(e *fp.Env, a fp.F80) (below, top fp.F80, inRange bool)) han
 		default:
 			below, top, inRange = f(&c.env, c.st(0))
 			may = c.settle()
-			if may {
-				c.setRange(inRange)
-				may = inRange
+			if may && !inRange {
+				c.setCC(rangeCC, rangeCC)
+				may = false
 			}
 		}
 		if may {

@@ -26,7 +26,8 @@ func init() {
 	})
 }
 
-// loadST ends a load: it pushes v unless the operation may not write.
+// loadST ends a load: it pushes v, unless that was an SNaN and IE is not masked. An
+// unmasked DE does not keep AMD's CPUs from pushing.
 func (c *CPU) loadST(v fp.F80) bool {
 	if !c.emptyST(7) {
 		if c.overflowST() {
@@ -34,7 +35,8 @@ func (c *CPU) loadST(v fp.F80) bool {
 		}
 		return true
 	}
-	if c.settle() {
+	c.settle()
+	if c.env.Unmasked()&fp.IE == 0 {
 		c.pushST(v)
 	}
 	return true
@@ -144,7 +146,7 @@ func encodeBCD(e *fp.Env, v fp.F80, _ int) image {
 func storeX87(f encoding, pops int) handler {
 	return x87(func(c *CPU, in *isa.Inst) bool {
 		if in.Flags&isa.FlagMem == 0 {
-			return c.fstST(in.RM&7, pops)
+			return c.fstST(in, pops)
 		}
 		size := in.ArgSize(0)
 		la, ok := c.placeX87(in, size, accWrite)
@@ -176,19 +178,25 @@ func (c *CPU) pokeImage(la uint64, size int, m image) {
 }
 
 // fstST is FST and FSTP to ST(i): a copy that raises nothing but stack faults.
-func (c *CPU) fstST(i uint8, pops int) bool {
-	v := c.st(0)
-	ok := true
+// Why: the alias D9 D8+i, which the manual does not know, raises not even these.
+// It ignores an empty ST(0) and pops.
+func (c *CPU) fstST(in *isa.Inst, pops int) bool {
+	i, v := in.RM&7, c.st(0)
 	if c.emptyST(0) {
+		if in.R().Enc == "D9 D8+i" {
+			c.setCC(fp.C1, 0)
+			c.popST(1)
+			return true
+		}
 		v = fp.Indefinite
-		ok = c.underflowST()
+		if !c.underflowST() {
+			return true
+		}
 	} else {
 		c.setCC(fp.C1, 0)
 	}
-	if ok {
-		c.setST(i, v)
-		c.popST(pops)
-	}
+	c.setST(i, v)
+	c.popST(pops)
 	return true
 }
 
@@ -245,7 +253,7 @@ func hFfree(c *CPU, in *isa.Inst) bool {
 
 // hFfreep is the undocumented FFREE that then pops.
 func hFfreep(c *CPU, in *isa.Inst) bool {
-	c.freeST(in.RM & 7)
+	hFfree(c, in)
 	c.popST(1)
 	return true
 }
