@@ -70,6 +70,7 @@ type CPU struct {
 	mmu     int    // index of the TLB in use: mmuUser...
 	mode    isa.Mode
 	in      isa.Inst // the instruction Step runs
+	code    [15]byte // its bytes, as far as they were fetched
 	env     fp.Env   // floating-point environment of the SSE instruction running
 
 	mem    *mem.Memory
@@ -89,9 +90,17 @@ type CPU struct {
 // Stats counts what happened, for people; nothing of it is state.
 type Stats struct {
 	Blocks, Translated, Steps, TLBFills, TLBFlushes, CodeDrops uint64
-	Undefined                                                  uint64 // #UD raised for encodings unknown to the table
+	Undefined                                                  uint64 // #UD raised for encodings that are not implemented
+	LastUndefined                                              Undefined
 	UnknownMSRs                                                uint64 // #GP raised for MSRs that do not exist
 	LastMSR                                                    uint32 // the last of them
+}
+
+// Undefined is an encoding that is not implemented, and where it was met.
+type Undefined struct {
+	RIP   uint64
+	Bytes [15]byte
+	Len   uint8 // bytes that could be read
 }
 
 // New makes vCPU id in its power-on state.

@@ -61,7 +61,7 @@ func (c *CPU) execute() bool {
 	c.R[isa.RegRIP] = c.nextRIP
 	h := handlers[in.Op]
 	if h == nil {
-		return c.ud()
+		return c.undefined()
 	}
 	return h(c, in)
 }
@@ -74,7 +74,7 @@ func (c *CPU) fetch() bool {
 	if !ok || (c.DR[7]&0xff != 0 && !c.codeBreak(lin)) {
 		return false
 	}
-	var buf [15]byte
+	buf := &c.code
 	n := min(15, 4096-int(lin&0xfff))
 	limit := c.codeRoom()
 	if !c.fetchBytes(lin, buf[:n]) {
@@ -91,10 +91,18 @@ func (c *CPU) fetch() bool {
 	case isa.OK:
 		return c.known(&c.in)
 	case isa.Invalid:
-		c.stats.Undefined++
-		return c.ud()
+		return c.undefined()
 	}
 	return c.gp(0) // too long, or beyond the segment's limit
+}
+
+// undefined raises #UD for an encoding that is not implemented, and notes it for
+// people.
+func (c *CPU) undefined() bool {
+	c.stats.Undefined++
+	u := &c.stats.LastUndefined
+	u.RIP, u.Len, u.Bytes = c.RIP, uint8(min(15, 4096-int(c.RIP&0xfff))), c.code
+	return c.ud()
 }
 
 // codeAddr is the linear address of an instruction pointer.
@@ -145,7 +153,7 @@ func (c *CPU) known(in *isa.Inst) bool {
 	if f := isa.Rows[in.Row].CPUID; f == 0 || c.model.has[f] || in.Fallback() {
 		return true
 	}
-	return c.ud()
+	return c.undefined()
 }
 
 // exception delivers the pending fault, or its escalation. RIP is still that of

@@ -85,6 +85,7 @@ type Machine struct {
 	poll     uint64 // counts between polls
 	engine   Engine
 	apicBus  *lapic.Bus
+	noted    [MaxCPUs]notes
 }
 
 // Engine selects what executes instructions.

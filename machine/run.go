@@ -124,6 +124,7 @@ func (m *Machine) runCPU(c *cpu.CPU, until uint64) (stalled bool) {
 
 // after looks at what the vCPU did to the machine.
 func (m *Machine) after(c *cpu.CPU) {
+	m.note(c)
 	if c.Activity == cpu.Shutdown {
 		m.st.End = Tripled
 	}

@@ -156,10 +156,13 @@ func TestGOMAXPROCS(t *testing.T) {
 // at random counts.
 func TestWatched(t *testing.T) {
 	m := boot(t)
+	m.Memory().SetParanoid(true)
 	c := m.Memory().Consumer("test")
 	var bits []uint64
 	visit(t, m, 200, 7, func(m *machine.Machine) *machine.Machine {
 		bits = c.Harvest(bits)
+		require.NoError(t, m.Memory().Check())
+		m.Walk(0, 0xffffffff80000000)
 		e := m.Memory().Epoch(64)
 		var page [4096]byte
 		e.Read(0, &page)
