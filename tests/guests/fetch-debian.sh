@@ -40,7 +40,7 @@ done
 # The initrd is not compressed: an emulated CPU copies faster than it inflates.
 mkdir -p initrd/bin initrd/dev initrd/proc initrd/sys
 cp root.busybox-static/bin/busybox initrd/bin/busybox
-cp "$here/init" initrd/init
+cp "$here/../../guest/init" initrd/init
 ln -s busybox initrd/bin/sh
 chmod 755 initrd initrd/* initrd/bin/busybox
 find initrd -exec touch -h -d @0 {} +
