@@ -4,6 +4,7 @@ import (
 	"time"
 
 	"godwit/devices"
+	"godwit/machine"
 )
 
 // How closely guest time follows the wall clock.
@@ -18,9 +19,36 @@ type pace struct {
 	running bool
 	host    time.Time     // at this moment
 	guest   devices.Nanos // guest time was this
+
+	busy     bool      // the guest has not idled since the last poll
+	polled   time.Time // when that was
+	count    uint64    // and at which count
+	perCount float64   // host nanoseconds, smoothed
 }
 
-func (p *pace) stop() { p.running = false }
+func (p *pace) stop() { p.running, p.busy = false, false }
+
+// rateDen is the denominator of the rates that pace asks for.
+const rateDen = 16
+
+// rate suggests how many nanoseconds of guest time a count should be, so that a
+// busy guest's clock keeps up with the host's and does not make it wait: what a
+// count takes the host. It is measured from one poll to the next without idling
+// between; ok is false where the present rate of the machine is near enough.
+func (p *pace) rate(m *machine.Machine) (n uint32, ok bool) {
+	now, count := time.Now(), m.Count()
+	num, den := m.Rate()
+	was, at, busy := p.count, p.polled, p.busy
+	p.count, p.polled, p.busy = count, now, true
+	if !busy || count-was < 100_000 {
+		return 0, false
+	}
+	ns := float64(now.Sub(at)) / float64(count-was)
+	p.perCount += (ns - p.perCount) / 4
+	n = uint32(min(max(p.perCount*rateDen, rateDen/2), 1000*rateDen))
+	have := float64(num) / float64(den) * rateDen
+	return n, float64(n) < have*3/4 || float64(n) > have*4/3
+}
 
 // now is what guest time should be.
 func (p *pace) now(guest devices.Nanos) devices.Nanos {

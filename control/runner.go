@@ -204,12 +204,12 @@ func (r *Runner) ended(s machine.Stop) {
 		}
 	case machine.Idle:
 		r.end = &End{Reason: s.String(), Exit: ExitGuestDied}
-	case machine.Off, machine.Rebooted:
+	case machine.Off:
 		r.end = &End{Reason: s.String()}
 	case machine.Exited:
 		_, code := r.m.End()
 		r.end = &End{Reason: s.String(), Exit: int(code & 0xff)}
-	case machine.Tripled:
+	case machine.Tripled, machine.Rebooted:
 		r.end = &End{Reason: s.String(), Exit: ExitGuestDied}
 	}
 }
@@ -318,6 +318,9 @@ func (r *Runner) Poll() bool {
 		if !r.live || !r.wall {
 			break
 		}
+		if n, ok := r.pace.rate(r.m); ok {
+			r.m.SetRate(n, rateDen)
+		}
 		ahead := r.pace.ahead(r.m.Now())
 		if ahead < minSleep {
 			if -ahead > maxLagTime {
@@ -326,6 +329,7 @@ func (r *Runner) Poll() bool {
 			break
 		}
 		r.sleep(ahead)
+		r.pace.busy = false
 	}
 	r.feed()
 	return false
@@ -344,6 +348,7 @@ func (r *Runner) Idle(until devices.Nanos) bool {
 			r.sleep(-1)
 			continue
 		}
+		r.pace.busy = false
 		if r.wall && until != machine.Forever {
 			if t := r.pace.now(r.m.Now()); !r.live || t >= until {
 				r.m.Wall(max(until, t))

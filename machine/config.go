@@ -42,6 +42,7 @@ const (
 	MinMemory = 1 << 20
 	MaxMemory = 32 << 30
 	MaxCPUs   = 8
+	maxRate   = 1_000_000 // of either number of a rate
 )
 
 // Validate returns everything that is wrong with the configuration.
@@ -60,8 +61,8 @@ func (c *Config) Validate() []error {
 	if c.Clock != ClockVirtual && c.Clock != ClockWall {
 		bad("clock is %q, needs %s or %s", c.Clock, ClockVirtual, ClockWall)
 	}
-	if c.RateNum == 0 || c.RateDen == 0 || c.RateNum > 1_000_000 || c.RateDen > 1_000_000 {
-		bad("rate is %d/%d ns per count, needs numbers from 1 to 1000000", c.RateNum, c.RateDen)
+	if c.RateNum == 0 || c.RateDen == 0 || c.RateNum > maxRate || c.RateDen > maxRate {
+		bad("rate is %d/%d ns per count, needs numbers from 1 to %d", c.RateNum, c.RateDen, maxRate)
 	}
 	if c.Slice < 64 || c.Slice > 1<<24 {
 		bad("slice is %d counts, needs 64 to %d", c.Slice, 1<<24)

@@ -19,7 +19,7 @@ type InputKind uint8
 const (
 	InputConsole InputKind = 1 // bytes typed at the serial console
 	InputPower   InputKind = 2 // the power button
-	InputWall    InputKind = 3 // the guest's clock is moved forward to Time
+	InputWall    InputKind = 3 // the guest's clock goes on from Time, at another rate if Num is given
 	InputReset   InputKind = 4 // the reset button
 )
 
@@ -31,6 +31,8 @@ type Input struct {
 	Time  int64     `cbor:"2,keyasint"` // guest nanoseconds; for InputWall the new time
 	Kind  InputKind `cbor:"3,keyasint"`
 	Data  []byte    `cbor:"4,keyasint,omitempty"`
+	Num   uint32    `cbor:"5,keyasint,omitempty"` // new rate of guest time, Num/Den nanoseconds per count
+	Den   uint32    `cbor:"6,keyasint,omitempty"`
 }
 
 // apply lets an event take effect now.
@@ -42,17 +44,18 @@ func (m *Machine) apply(in Input) {
 	case InputPower:
 		m.pm.Press()
 	case InputWall:
-		if t := devices.Nanos(in.Time); t > m.Now() {
-			m.st.Clock.jump(m.count(), t)
+		m.st.Clock.jump(m.count(), max(devices.Nanos(in.Time), m.Now()))
+		if in.Num != 0 && in.Den != 0 {
+			m.st.Clock.Num, m.st.Clock.Den = in.Num, in.Den
 		}
 	case InputReset:
 		m.resetReq = true // Run begins with it, even one that executes nothing
 	}
 }
 
-// admit stamps an event that arrives now, logs and applies it.
-func (m *Machine) admit(kind InputKind, t devices.Nanos, data []byte) {
-	in := Input{Count: m.count(), Time: int64(t), Kind: kind, Data: data}
+// admit stamps an event with the present count, logs and applies it.
+func (m *Machine) admit(in Input) {
+	in.Count = m.count()
 	if m.log != nil {
 		m.log(in)
 	}
@@ -124,6 +127,9 @@ func ReadLog(r io.Reader) ([]Input, error) {
 		var in Input
 		if err := cbor.Unmarshal(b, &in); err != nil {
 			return out, fmt.Errorf("input log: record %d: %w", len(out), err)
+		}
+		if in.Num > maxRate || in.Den > maxRate || (in.Num == 0) != (in.Den == 0) {
+			return out, fmt.Errorf("input log: record %d sets the rate to %d/%d, needs numbers from 1 to %d", len(out), in.Num, in.Den, maxRate)
 		}
 		if k := len(out); k > 0 && in.Count < out[k-1].Count {
 			return out, fmt.Errorf("input log: record %d is at #%d, before #%d", k, in.Count, out[k-1].Count)

@@ -153,7 +153,9 @@ func (m *Machine) SetHost(h Host) { m.host = h }
 func (m *Machine) Replay(in []Input) { m.replay = in }
 
 // Input lets console bytes or the power button in, now.
-func (m *Machine) Input(kind InputKind, data []byte) { m.admit(kind, m.Now(), data) }
+func (m *Machine) Input(kind InputKind, data []byte) {
+	m.admit(Input{Kind: kind, Time: int64(m.Now()), Data: data})
+}
 
 // count is the machine's count, also while a vCPU runs.
 func (m *Machine) count() uint64 {

@@ -3,7 +3,15 @@ package machine
 import "godwit/devices"
 
 // Wall lets the host's clock in: guest time moves forward to t, never back.
-func (m *Machine) Wall(t devices.Nanos) { m.admit(InputWall, t, nil) }
+func (m *Machine) Wall(t devices.Nanos) { m.admit(Input{Kind: InputWall, Time: int64(t)}) }
+
+// SetRate makes guest time go on at num/den nanoseconds per count.
+func (m *Machine) SetRate(num, den uint32) {
+	m.admit(Input{Kind: InputWall, Time: int64(m.Now()), Num: num, Den: den})
+}
+
+// Rate is the present rate of guest time.
+func (m *Machine) Rate() (num, den uint32) { return m.st.Clock.Num, m.st.Clock.Den }
 
 // Backlog is how many typed bytes the serial port has not taken yet.
 func (m *Machine) Backlog() int { return len(m.st.Console) }
