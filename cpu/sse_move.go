@@ -205,7 +205,7 @@ func hMaskmov(c *CPU, in *isa.Inst) bool {
 		v, m, size = xmm{lo: c.mm(in.Reg)}, xmm{lo: c.mm(in.RM)}, 8
 	}
 	la, ok := c.linear(in.Seg, c.R[RDI]&addrMask(in.AddrSize), size, accWrite)
-	if !ok {
+	if !ok || !c.aligned(la, 8) {
 		return c.maskmovFault(in)
 	}
 	if c.inBlock && la&0xfff+uint64(size) > 4096 {
