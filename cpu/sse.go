@@ -24,6 +24,15 @@ func (c *CPU) setXMM(n uint8, x xmm) {
 	v[0], v[1] = x.lo, x.hi
 }
 
+// bytes are the sixteen bytes of a register, the lowest first.
+func (x xmm) bytes() (b [16]uint8) {
+	mem.Store64(b[:], 0, x.lo)
+	mem.Store64(b[:], 8, x.hi)
+	return b
+}
+
+func fromBytes(b [16]uint8) xmm { return xmm{mem.Load64(b[:], 0), mem.Load64(b[:], 8)} }
+
 // load128 reads sixteen bytes at the memory operand. Most instructions want
 // them aligned, whatever EFLAGS.AC says [SDM 1 10.4.1.1].
 func (c *CPU) load128(in *isa.Inst, mustAlign bool) (xmm, bool) {

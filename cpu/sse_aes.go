@@ -11,11 +11,11 @@ import (
 
 func init() {
 	register(map[isa.Op]handler{
-		isa.AESENC:     vector(func(a, key xmm, _ uint8) xmm { return aesRound(a, &sbox, 5).mixColumns(2, 3, 1, 1).xor(key) }),
+		isa.AESENC:     vector(func(a, key xmm, _ uint8) xmm { return mixColumns(aesRound(a, &sbox, 5)).xor(key) }),
 		isa.AESENCLAST: vector(func(a, key xmm, _ uint8) xmm { return aesRound(a, &sbox, 5).xor(key) }),
-		isa.AESDEC:     vector(func(a, key xmm, _ uint8) xmm { return aesRound(a, &unsbox, 13).mixColumns(14, 11, 13, 9).xor(key) }),
+		isa.AESDEC:     vector(func(a, key xmm, _ uint8) xmm { return unmixColumns(aesRound(a, &unsbox, 13)).xor(key) }),
 		isa.AESDECLAST: vector(func(a, key xmm, _ uint8) xmm { return aesRound(a, &unsbox, 13).xor(key) }),
-		isa.AESIMC:     vector(func(_, b xmm, _ uint8) xmm { return b.mixColumns(14, 11, 13, 9) }),
+		isa.AESIMC:     vector(func(_, b xmm, _ uint8) xmm { return unmixColumns(b) }),
 
 		isa.AESKEYGENASSIST: vector(keyAssist),
 		isa.PCLMULQDQ: vector(func(a, b xmm, imm uint8) xmm {
@@ -56,25 +56,37 @@ func (x xmm) xor(y xmm) xmm { return xmm{x.lo ^ y.lo, x.hi ^ y.hi} }
 
 // aesRound is SubBytes and ShiftRows, or their inverses: byte i comes from the
 // byte step*i further on, which is another column of its row.
-func aesRound(x xmm, box *[256]uint8, step uint) (r xmm) {
-	for i := uint(0); i < 16; i++ {
-		r = r.setLane(i, 8, uint64(box[x.lane(step*i&15, 8)]))
+func aesRound(x xmm, box *[256]uint8, step int) xmm {
+	from, to := x.bytes(), [16]uint8{}
+	for i := range to {
+		to[i] = box[from[step*i&15]]
 	}
-	return r
+	return fromBytes(to)
 }
 
-// mixColumns multiplies each column by a polynomial, given as the first row of
-// its matrix.
-func (x xmm) mixColumns(k0, k1, k2, k3 uint8) (r xmm) {
-	k := [4]uint8{k0, k1, k2, k3}
-	for i := uint(0); i < 16; i++ {
-		var v uint8
-		for j := uint(0); j < 4; j++ {
-			v ^= gmul(uint8(x.lane(i&12|j, 8)), k[(j-i)&3])
-		}
-		r = r.setLane(i, 8, uint64(v))
+// double multiplies each byte of a quadword by x in GF(2^8).
+func double(v uint64) uint64 { return v&^top8<<1 ^ v&top8>>7*0x1b }
+
+// rotateColumns brings each byte n bits higher in its column of four down.
+func rotateColumns(v uint64, n int) uint64 {
+	return uint64(bits.RotateLeft32(uint32(v), -n)) | uint64(bits.RotateLeft32(uint32(v>>32), -n))<<32
+}
+
+// mixColumns is MixColumns: each byte becomes 2, 3, 1 and 1 times itself and
+// those after it [FIPS 197 5.1.3].
+func mixColumns(x xmm) xmm {
+	mix := func(v uint64) uint64 {
+		d := double(v)
+		return d ^ rotateColumns(v^d, 8) ^ rotateColumns(v, 16) ^ rotateColumns(v, 24)
 	}
-	return r
+	return xmm{mix(x.lo), mix(x.hi)}
+}
+
+// unmixColumns is its inverse, with the factors 14, 11, 13 and 9: MixColumns
+// after a multiplication by 5, 0, 4, 0.
+func unmixColumns(x xmm) xmm {
+	pre := func(v uint64) uint64 { return v ^ double(double(v^rotateColumns(v, 16))) }
+	return mixColumns(xmm{pre(x.lo), pre(x.hi)})
 }
 
 // keyAssist is AESKEYGENASSIST: substituted words, and rotated ones with the

@@ -128,16 +128,23 @@ func clampUnsigned(v int64, w uint) uint64 { return uint64(min(max(v, 0), 1<<w-1
 func clamp8(v int32) uint8   { return uint8(clamp(int64(v), 8)) }
 func clamp16(v int32) uint16 { return uint16(clamp(int64(v), 16)) }
 
+// spread moves the lanes of a quadword's low half apart, so that each is
+// followed by as many zeros.
+func spread(x uint64, w uint) uint64 {
+	x &= 0xffffffff
+	if w <= 16 {
+		x = (x | x<<16) & 0x0000ffff0000ffff
+	}
+	if w <= 8 {
+		x = (x | x<<8) & 0x00ff00ff00ff00ff
+	}
+	return x
+}
+
 // lower interleaves the lanes of the low halves of a and b, and upper those of
 // the high halves.
 func lower(w uint) qop {
-	return func(a, b uint64) (r uint64) {
-		for s := uint(0); s < 32; s += w {
-			mask := uint64(1)<<w - 1
-			r |= a>>s&mask<<(2*s) | b>>s&mask<<(2*s+w)
-		}
-		return r
-	}
+	return func(a, b uint64) uint64 { return spread(a, w) | spread(b, w)<<w }
 }
 
 func upper(w uint) qop {

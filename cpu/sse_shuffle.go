@@ -61,13 +61,12 @@ func interleaveHigh(w uint) handler {
 }
 
 // shuffleBytes is PSHUFB: each control byte of b chooses a byte of a, or zero.
-func shuffleBytes(a, b xmm, _ uint8) (r xmm) {
-	for i := uint(0); i < 16; i++ {
-		if ctl := b.lane(i, 8); ctl&0x80 == 0 {
-			r = r.setLane(i, 8, a.lane(uint(ctl&15), 8))
-		}
+func shuffleBytes(a, b xmm, _ uint8) xmm {
+	from, to := a.bytes(), b.bytes()
+	for i, ctl := range to {
+		to[i] = from[ctl&15] &^ uint8(int8(ctl)>>7)
 	}
-	return r
+	return fromBytes(to)
 }
 
 func shuffleBytesMM(a, b uint64, _ uint8) (r uint64) {
