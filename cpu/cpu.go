@@ -81,6 +81,8 @@ type CPU struct {
 	shared *Shared
 	id     int
 
+	wallClock int64 // Unix seconds at guest time 0
+
 	tlb      [numMMU]tlb
 	jump     jumpCache
 	apicBase uint64 // page of the local APIC, which hides memory below it; all ones when it answers nowhere

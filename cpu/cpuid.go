@@ -44,6 +44,10 @@ func hCpuid(c *CPU, _ *isa.Inst) bool {
 // the bits that follow the state of the vCPU. Leaves beyond the last read as
 // zeros, as AMD's processors do.
 func (c *CPU) cpuid(leaf, sub uint32) (r [4]uint32) {
+	if leaf == leafHypervisor || leaf == leafFeatures {
+		cpuidHypervisor(leaf, &r)
+		return r
+	}
 	if leaf > maxLeaf && leaf>>31 == 0 || leaf > maxExtLeaf {
 		return r
 	}

@@ -1,6 +1,9 @@
 package cpu
 
 import (
+	"encoding/binary"
+	"encoding/hex"
+	"math/bits"
 	"testing"
 
 	"github.com/fxamacker/cbor/v2"
@@ -54,6 +57,30 @@ func TestFeatureTable(t *testing.T) {
 	assert.ErrorContains(t, err, `cpu model "pentium"`)
 }
 
+// TestPVClock checks that the page tells the time that RDTSC does.
+func TestPVClock(t *testing.T) {
+	r := newRig(t)
+	r.long(0)
+	r.SetWallClock(0x12345678)
+	r.TSCAdjust = 1000
+	require.True(t, r.writeMSR(msrWallClock, 0x8000))
+	require.True(t, r.writeMSR(msrSystemTime, 0x9000|1))
+	v, ok := r.readMSR(msrSystemTime)
+	require.True(t, ok)
+	require.Equal(t, uint64(0x9001), v)
+	var b [32]byte
+	r.m.Read(0x8000, b[:12])
+	assert.Equal(t, "020000007856341200000000", hex.EncodeToString(b[:12]))
+	r.m.Read(0x9000, b[:])
+	le := binary.LittleEndian
+	for _, ns := range []uint64{0, 1, 999, 1 << 40} {
+		delta := (ns + 1000 - le.Uint64(b[8:])) << b[28]
+		hi, lo := bits.Mul64(delta, uint64(le.Uint32(b[24:])))
+		assert.Equal(t, ns, le.Uint64(b[16:])+hi<<32|lo>>32)
+	}
+	assert.Equal(t, byte(1), b[29], "stable")
+}
+
 func TestCPUID(t *testing.T) {
 	r := newRig(t)
 	r.long(0)
@@ -65,7 +92,9 @@ func TestCPUID(t *testing.T) {
 	assert.Equal(t, uint32(0x3028), v(0x80000008, 0)[eax])
 	assert.Equal(t, uint32(1<<8), v(0x80000007, 0)[edx]&(1<<8), "invariant TSC")
 	assert.Equal(t, [4]uint32{}, v(0x17, 0))
-	assert.Equal(t, [4]uint32{}, v(0x40000000, 0))
+	assert.Equal(t, [4]uint32{0x40000001, 0x4b4d564b, 0x564b4d56, 0x4d}, v(0x40000000, 0))
+	assert.Equal(t, [4]uint32{1<<3 | 1<<24}, v(0x40000001, 0))
+	assert.Equal(t, [4]uint32{}, v(0x40000002, 0))
 	assert.Equal(t, [4]uint32{}, v(0x80000022, 0))
 	assert.Equal(t, [4]uint32{}, v(7, 1))
 

@@ -25,6 +25,9 @@ type MSRs struct {
 	DECfg          uint64     `cbor:"18,keyasint"`
 	FeatureControl uint64     `cbor:"19,keyasint"`
 
+	WallClock  uint64 `cbor:"21,keyasint"`
+	SystemTime uint64 `cbor:"22,keyasint"`
+
 	// Acked is a vector taken from the local APIC, plus one, whose delivery
 	// waits for room in the pool of pre-images; 0 is none.
 	Acked uint16 `cbor:"20,keyasint"`
@@ -84,6 +87,8 @@ var msrTable = []msr{
 	{n: 0x277, name: "PAT", at: func(c *CPU) *uint64 { return &c.PAT }, write: writePAT},
 	{n: 0x2ff, name: "MTRR_DEF_TYPE", at: func(c *CPU) *uint64 { return &c.MSRs.MTRRDefType }, write: writeDefType},
 	{n: 0xda0, name: "XSS", need: "xsaves", at: func(c *CPU) *uint64 { return &c.MSRs.XSS }, mask: 0},
+	{n: msrWallClock, name: "KVM_WALL_CLOCK_NEW", at: func(c *CPU) *uint64 { return &c.MSRs.WallClock }, write: (*CPU).writeWallClock},
+	{n: msrSystemTime, name: "KVM_SYSTEM_TIME_NEW", at: func(c *CPU) *uint64 { return &c.MSRs.SystemTime }, write: (*CPU).writeSystemTime},
 	{n: 0xc0000080, name: "EFER", at: func(c *CPU) *uint64 { return &c.EFER }, write: (*CPU).setEFER},
 	{n: 0xc0000081, name: "STAR", at: func(c *CPU) *uint64 { return &c.STAR }, mask: all64},
 	{n: 0xc0000082, name: "LSTAR", at: func(c *CPU) *uint64 { return &c.LSTAR }, write: canonicalTo(func(c *CPU) *uint64 { return &c.LSTAR })},

@@ -89,6 +89,7 @@ func (m *Machine) wireCPU(i int, model *cpu.Model) {
 	})
 	c := cpu.New(i, model, m.mem, m.shared, (*cpuBus)(m), l)
 	p.CPU, p.m = c, m
+	c.SetWallClock(m.cfg.RTCEpoch)
 	m.cpus = append(m.cpus, c)
 	m.lapics = append(m.lapics, l)
 	m.devs = append(m.devs, l)
