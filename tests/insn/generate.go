@@ -71,7 +71,6 @@ type coder struct {
 	legacy []byte // prefixes
 	opsize int
 	disp   int // offset of a 32-bit displacement without base, or 0
-	memory bool
 }
 
 // generate makes one instruction of a row.
@@ -212,7 +211,6 @@ func (c *coder) modrm(reg byte, register bool) {
 		c.out = append(c.out, 3<<6|reg<<3|rm)
 		return
 	}
-	c.memory = true
 	mod := byte(c.r.n(3))
 	c.out = append(c.out, mod<<6|reg<<3|rm)
 	none := mod == 0 && rm == 5

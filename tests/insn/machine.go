@@ -82,6 +82,8 @@ type Machine struct {
 	c   *cpu.CPU
 	mem *mem.Memory
 	ram []byte
+
+	before [DataSize + StackSize]byte // data and stack at the start of an instruction
 }
 
 // noAPIC and noBus: nothing is there.
