@@ -101,8 +101,9 @@ func (a *apt) find(ctx context.Context, name string) ([]record, error) {
 func (a *apt) unknown(name string, others []string) error {
 	why := "apt has no such package"
 	if len(others) > 0 {
+		suite := strings.TrimSuffix(strings.TrimSuffix(others[0], "-security"), "-updates")
 		return fail(CodeNotFound, fmt.Sprintf("apt has no %s of suite %q", name, a.suite),
-			"it has it in "+strings.Join(others, ", "), "--suite "+others[0])
+			"it has it in "+strings.Join(others, ", "), "--suite "+suite)
 	}
 	return fail(CodeNotFound, fmt.Sprintf("cannot find %s of suite %q", name, a.suite), why,
 		"apt-get update, or  --mirror http://deb.debian.org/debian")

@@ -214,7 +214,7 @@ func (b *build) shell(src source, r record) error {
 		return err
 	})
 	if err == nil && b.tree["bin/busybox"].data == nil {
-		err = damaged("%s has no bin/busybox", r.name)
+		err = damaged("it has no bin/busybox")
 	}
 	return err
 }
@@ -231,7 +231,7 @@ func (b *build) kernel(src source, r record) error {
 		return err
 	}
 	if b.image == nil {
-		return damaged("%s has no boot/vmlinuz-*", r.name)
+		return damaged("it has no boot/vmlinuz-*")
 	}
 	if err := b.choose(mods); err != nil || len(b.order) == 0 {
 		return err

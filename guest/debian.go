@@ -103,10 +103,10 @@ func Debian(ctx context.Context, o Options) (*Result, error) {
 	}
 	b := &build{ctx: ctx, dir: o.Dir, modules: o.Modules, tree: in.tree()}
 	if err := b.shell(src, shell); err != nil {
-		return nil, err
+		return nil, wrap("cannot use "+shell.name+" "+shell.version, err)
 	}
 	if err := b.kernel(src, image); err != nil {
-		return nil, err
+		return nil, wrap("cannot use "+image.name+" "+image.version, err)
 	}
 	return b.finish(packages, key)
 }

@@ -34,12 +34,19 @@ func fail(code, what, why, hint string) *Error {
 	return &Error{Code: code, What: what, Why: why, Hint: hint}
 }
 
-// wrap says what an error of reading, writing or fetching kept us from. What is
-// an *Error already stays as it is; the host's own errors stay visible to
-// errors.Is.
+const packageDamaged = "package is damaged"
+
+// wrap says what an error of reading, writing or fetching kept us from. An *Error
+// says so itself, but for the one that does not know its package. The host's own
+// errors stay visible to errors.Is.
 func wrap(what string, err error) error {
 	var e *Error
-	if err == nil || errors.As(err, &e) || errors.Is(err, context.Canceled) {
+	if errors.As(err, &e) && e.What == packageDamaged {
+		named := *e
+		named.What = what
+		return &named
+	}
+	if err == nil || e != nil || errors.Is(err, context.Canceled) {
 		return err
 	}
 	return fmt.Errorf("%s: %w", what, err)
@@ -47,7 +54,7 @@ func wrap(what string, err error) error {
 
 // damaged is the error of a package that is not what a package must be.
 func damaged(format string, args ...any) *Error {
-	return fail(CodeAltered, "package is damaged", fmt.Sprintf(format, args...), "another copy of it")
+	return fail(CodeAltered, packageDamaged, fmt.Sprintf(format, args...), "another copy of it")
 }
 
 // differs is the error of bytes whose hash is not the expected one.

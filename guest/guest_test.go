@@ -253,6 +253,7 @@ func TestDamagedPackages(t *testing.T) {
 			_, err := Debian(t.Context(), Options{Dir: filepath.Join(dir, "g"), Debs: files})
 			require.ErrorContains(t, err, tt.why)
 			require.Equal(t, CodeAltered, code(err), "%v", err)
+			require.NotContains(t, err.Error(), packageDamaged, "it does not say which")
 			left, err := os.ReadDir(dir)
 			require.NoError(t, err)
 			require.Empty(t, left, "something was written")

@@ -212,6 +212,8 @@ func TestApt(t *testing.T) {
 	_, err = a.find(t.Context(), defaultKernel)
 	require.Equal(t, CodeNotFound, code(err))
 	require.ErrorContains(t, err, "bookworm-security, bookworm, trixie")
+	require.Contains(t, err.(*Error).Hint, "--suite bookworm")
+	require.NotContains(t, err.(*Error).Hint, "security")
 	_, err = a.find(t.Context(), "nonesuch")
 	require.Equal(t, CodeNotFound, code(err))
 	f.fails = errors.New("apt-cache: E: no lists")

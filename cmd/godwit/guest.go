@@ -34,8 +34,10 @@ without a command it starts a shell. godwit.then=poweroff|shell|reboot|halt|pani
 		Example: "  godwit guest debian DIR\n  godwit guest debian DIR --add ./prog --module virtio_blk,vsock\n" +
 			"  godwit guest debian DIR --mirror http://deb.debian.org/debian --release-sha256 HASH\n" +
 			"  godwit guest debian DIR --deb linux-image.deb --deb busybox-static.deb",
-		Args: cobra.ExactArgs(1),
 		RunE: func(c *cobra.Command, args []string) error {
+			if len(args) != 1 {
+				return control.Fail("usage", "guest debian needs the folder to write to", "", "godwit guest debian DIR")
+			}
 			o.Dir = args[0]
 			if !c.Flags().Changed("module") {
 				o.Modules = nil
