@@ -33,6 +33,8 @@ var kinds = []testkit.Kind{
 	{Name: "pciisa", New: newPCIISA},
 	{Name: "pcipm", New: newPCIPM},
 	{Name: "virtiorng", New: newRNG},
+	{Name: "virtioconsole", New: newConsole},
+	{Name: "virtioballoon", New: newBalloon},
 }
 
 func TestConformance(t *testing.T) { testkit.Conform(t, kinds) }

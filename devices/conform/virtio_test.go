@@ -9,6 +9,8 @@ import (
 	"godwit/devices/bus"
 	"godwit/devices/pci"
 	"godwit/devices/virtio"
+	"godwit/devices/virtio/balloon"
+	"godwit/devices/virtio/console"
 	"godwit/devices/virtio/rng"
 	"godwit/devices/virtio/virtiotest"
 	"godwit/internal/testkit"
@@ -72,12 +74,9 @@ func newVirtio(w *testkit.World, build func(virtio.Wiring) (virtioDevice, *virti
 		GuestError: func(_, what string) { w.Logf("%s", what) },
 	})
 	return testkit.Specimen{Dev: d, Windows: d.Spaces(), Poke: func(r *rand.Rand) string {
-		if more != nil && r.IntN(4) == 0 {
-			return more(r)
-		}
 		ram.RAM = virtiotest.NewRAM(1 << 14)
 		defer func() { ram.RAM = nil }()
-		return pokeVirtio(d, s, ram.RAM, r)
+		return pokeVirtio(d, s, ram.RAM, more, r)
 	}}
 }
 
@@ -88,10 +87,10 @@ type virtioDevice interface {
 
 // pokeVirtio initializes the device or gives it random requests, with the memory's
 // pages sometimes refused.
-func pokeVirtio(d virtioDevice, s *virtio.State, ram *virtiotest.RAM, r *rand.Rand) string {
+func pokeVirtio(d virtioDevice, s *virtio.State, ram *virtiotest.RAM, more func(r *rand.Rand) string, r *rand.Rand) string {
 	drv := virtiotest.NewDriver(d, ram)
 	if r.IntN(3) == 0 {
-		features := virtio.FeatureVersion1 | r.Uint64()&(virtio.FeatureIndirect|virtio.FeatureEventIdx|7)
+		features := virtio.FeatureVersion1 | r.Uint64()&(virtio.FeatureIndirect|virtio.FeatureEventIdx|0x27)
 		return fmt.Sprintf("init %x", drv.Init(features, r.IntN(2) == 0))
 	}
 	n := r.IntN(len(s.Queues))
@@ -110,9 +109,13 @@ func pokeVirtio(d virtioDevice, s *virtio.State, ram *virtiotest.RAM, r *rand.Ra
 	}
 	ram.Full, ram.Room = r.IntN(4) == 0, r.IntN(4)
 	drv.Kick(n)
+	said := ""
+	if more != nil {
+		said = more(r)
+	}
 	ram.Full = false
 	d.Retry()
-	return fmt.Sprintf("kick %d: %x", n, ram.B[0x2800:0x2820])
+	return fmt.Sprintf("kick %d: %s %x", n, said, ram.B[0x2800:0x2820])
 }
 
 func newRNG(w *testkit.World) testkit.Specimen {
@@ -121,3 +124,35 @@ func newRNG(w *testkit.World) testkit.Specimen {
 		return d, &d.Virtio
 	}, nil)
 }
+
+func newConsole(w *testkit.World) testkit.Specimen {
+	var d *console.Device
+	return newVirtio(w, func(v virtio.Wiring) (virtioDevice, *virtio.State) {
+		d = console.New(v, outside{w}, func() { w.Logf("ready") })
+		return d, &d.Virtio
+	}, func(r *rand.Rand) string {
+		if r.IntN(3) == 0 {
+			d.Resize(uint16(r.Uint32()), uint16(r.Uint32()))
+			return "resize"
+		}
+		return fmt.Sprint("receive ", d.Receive(make([]byte, r.IntN(40))), d.Room())
+	})
+}
+
+func newBalloon(w *testkit.World) testkit.Specimen {
+	var d *balloon.Device
+	return newVirtio(w, func(v virtio.Wiring) (virtioDevice, *virtio.State) {
+		d = balloon.New(v, outside{w})
+		return d, &d.Virtio
+	}, func(r *rand.Rand) string {
+		if r.IntN(3) == 0 {
+			d.Resize(r.Uint32N(1000))
+			return "resize"
+		}
+		d.AskStats()
+		v, ok := d.Stat(r.IntN(balloon.Tags))
+		return fmt.Sprint("stats ", v, ok, d.Pages())
+	})
+}
+
+func (o outside) Discard(pa uint64) { o.w.Logf("discard %x", pa) }

@@ -59,12 +59,17 @@ func (q *Queue) usedIdx() uint64            { return q.Device + 2 }
 func (q *Queue) usedEntry(i uint16) uint64  { return q.Device + 4 + 8*uint64(i%q.Size) }
 func (q *Queue) availEvent() uint64         { return q.Device + 4 + 8*uint64(q.Size) }
 
-func (t *transport) Available(n int) int {
-	q := &t.s.Queues[n]
+// available is how many chains the driver says it has added.
+func (t *transport) available(q *Queue) uint16 {
 	if !q.Enabled || !t.Live() {
 		return 0
 	}
-	count := t.read16(q.availIdx()) - q.Avail
+	return t.read16(q.availIdx()) - q.Avail
+}
+
+func (t *transport) Available(n int) int {
+	q := &t.s.Queues[n]
+	count := t.available(q)
 	if count > q.Size {
 		t.Broken("more chains available than the queue holds")
 		return 0
@@ -72,34 +77,48 @@ func (t *transport) Available(n int) int {
 	return int(count)
 }
 
-func (t *transport) Peek(n, i int) *Chain {
-	q := &t.s.Queues[n]
-	if !q.Enabled || !t.Live() || !t.walk(q, t.read16(q.availEntry(q.Avail+uint16(i)))) {
-		return nil
+func (t *transport) Capacity(n int) uint64 {
+	q, sum := &t.s.Queues[n], uint64(0)
+	count := t.available(q)
+	if count > q.Size {
+		return 0
 	}
-	return &t.chain
+	for i := range count {
+		if t.walk(q, t.read16(q.availEntry(q.Avail+i))) != "" {
+			break
+		}
+		sum += Bytes(t.chain.In)
+	}
+	return sum
 }
 
 func (t *transport) Next(n int) *Chain {
-	c := t.Peek(n, 0)
-	if c == nil || !t.touchRings(n) {
+	q := &t.s.Queues[n]
+	if !q.Enabled || !t.Live() {
 		return nil
 	}
-	for _, s := range c.In {
+	if why := t.walk(q, t.read16(q.availEntry(q.Avail))); why != "" {
+		t.Broken(why)
+		return nil
+	}
+	if !t.touchRings(n) {
+		return nil
+	}
+	for _, s := range t.chain.In {
 		if !t.Touch(n, s.Addr, uint64(s.Len)) {
 			return nil
 		}
 	}
-	return c
+	return &t.chain
 }
 
-// walk collects the chain that starts at a descriptor.
-func (t *transport) walk(q *Queue, head uint16) bool {
+// walk collects the chain that starts at a descriptor, or says what is wrong
+// with it.
+func (t *transport) walk(q *Queue, head uint16) (wrong string) {
 	c := &t.chain
 	c.Head, c.Out, c.In = head, c.Out[:0], c.In[:0]
 	if head >= q.Size {
-		t.Broken("head beyond the descriptor table")
-		return false
+		return "head beyond the descriptor table"
 	}
 	table, size, i, indirect := q.Desc, uint32(q.Size), uint32(head), false
 	bytes := uint64(0)
@@ -110,31 +129,26 @@ func (t *transport) walk(q *Queue, head uint16) bool {
 		flags, next := binary.LittleEndian.Uint16(d[12:]), binary.LittleEndian.Uint16(d[14:])
 		if flags&descIndirect != 0 {
 			if why := t.indirect(s, flags, indirect); why != "" {
-				t.Broken(why)
-				return false
+				return why
 			}
 			table, size, i, indirect = s.Addr, s.Len/descSize, 0, true
 			left = size + 1
 			continue
 		}
 		if bytes += uint64(s.Len); bytes > MaxChain {
-			t.Broken("chain of too many bytes")
-			return false
+			return "chain of too many bytes"
 		}
 		if !c.add(s, flags&descWrite != 0) {
-			t.Broken("buffer to read after one to write")
-			return false
+			return "buffer to read after one to write"
 		}
 		if flags&descNext == 0 {
-			return true
+			return ""
 		}
 		if i = uint32(next); i >= size {
-			t.Broken("descriptor beyond its table")
-			return false
+			return "descriptor beyond its table"
 		}
 	}
-	t.Broken("chain longer than its table: a loop")
-	return false
+	return "chain longer than its table: a loop"
 }
 
 // indirect says what is wrong with a descriptor that refers to a table

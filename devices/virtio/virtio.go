@@ -54,7 +54,7 @@ const (
 	MaxQueueSize = 1024
 	MaxQueues    = 62 // the MSI-X vectors of package pci, without the configuration's
 	MaxSegments  = 1024
-	MaxChain     = 64 << 20 // bytes of a chain; the standard would allow 4 GiB
+	MaxChain     = 256 << 20 // bytes of a chain; the standard would allow 4 GiB
 )
 
 // DMA is guest memory. A false Write means that the host has no room to keep what
@@ -157,8 +157,9 @@ type Transport interface {
 	// none, or it would, and then the queue is served again later.
 	// Preconditions: Available(q) counted it.
 	Next(q int) *Chain
-	// Peek is Next without making sure of anything, i chains on.
-	Peek(q, i int) *Chain
+	// Capacity is how many bytes there are to write to in the chains available. It
+	// has no effects.
+	Capacity(q int) uint64
 	// Take removes the chain that Next showed.
 	Take(q int)
 	// Done gives a chain back with the bytes written to it. False: it would stall,
@@ -192,7 +193,7 @@ type transport struct {
 	typ   Type
 	fn    *pci.Function
 	msix  pci.MSIX
-	chain Chain // Next's and Peek's answer
+	chain Chain // Next's answer
 }
 
 // New makes the transport of a device of type typ, whose state has s as a part,
