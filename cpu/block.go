@@ -5,6 +5,8 @@ import (
 	"godwit/mem"
 )
 
+//go:generate go run ./gen
+
 // Properties of ops for liveness, see opProps.
 const (
 	propReads   = 1 << iota // needs flags that earlier ops made, or keeps some
