@@ -56,6 +56,10 @@ func (c *CPU) opcodeX87(in *isa.Inst) (uint16, bool) {
 	if !ok {
 		return 0, false
 	}
+	e := c.tlb[c.mmu].slot(lin)
+	if d := lin - e.x; d <= 4096-15 {
+		return findX87(c.ram[e.add+d:][:in.Len]), true
+	}
 	var b [15]byte
 	n := min(int(in.Len), 4096-int(lin&0xfff))
 	if !c.fetchBytes(lin, b[:n]) {
@@ -64,12 +68,17 @@ func (c *CPU) opcodeX87(in *isa.Inst) (uint16, bool) {
 	if n < int(in.Len) && !c.fetchBytes(c.secondPage(lin), b[n:in.Len]) {
 		return 0, false
 	}
-	for i, v := range b[:in.Len-1] {
-		if v&0xf8 == 0xd8 { // no prefix looks like this
-			return uint16(v&7)<<8 | uint16(b[i+1]), true
+	return findX87(b[:in.Len]), true
+}
+
+// findX87 finds the opcode after any prefixes, none of which looks like it.
+func findX87(b []byte) uint16 {
+	for i, v := range b[:len(b)-1] {
+		if v&0xf8 == 0xd8 {
+			return uint16(v&7)<<8 | uint16(b[i+1])
 		}
 	}
-	return 0, true
+	return 0
 }
 
 // phys is the number of the physical register ST(i).

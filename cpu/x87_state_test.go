@@ -144,6 +144,47 @@ func TestX87NoFerr(t *testing.T) {
 	assert.EqualValues(t, rigCode+2, r.RIP)
 }
 
+// TestX87Pointers: prefixes belong to the instruction that FIP points to, but not
+// to FOP, and FDP is the offset within its segment.
+func TestX87Pointers(t *testing.T) {
+	for _, tt := range []struct {
+		name, code string
+		at         uint64
+		fop        uint16
+		fdp        uint64
+		fds        uint16
+	}{
+		{"register", "d9e8", rigCode, 0x1e8, 0x77, 0x66},
+		{"memory", "dc4310", rigCode, 0x443, 0x5010, 0x2b},
+		{"wide displacement", "dc8310000000", rigCode, 0x483, 0x5010, 0x2b},
+		{"prefixes", "64 48 dc4310", rigCode, 0x443, 0x5010, 0x53},
+		{"across pages", "64 48 dc4310", rigCode + 0xffd, 0x443, 0x5010, 0x53},
+		{"ignored override", "2e dc4310", rigCode, 0x443, 0x5010, 0x2b},
+		{"stack", "dc0424", rigCode, 0x404, 0x6000, 0x2d},
+		{"no operation", "d9d0", rigCode, 0x1d0, 0x77, 0x66},
+		{"stack fault", "d9c1", rigCode, 0x1c1, 0x77, 0x66},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			r := newRig(t)
+			r.long(3)
+			r.FCW, r.FTW, r.FDP, r.FDS = fcwInit, 1, 0x77, 0x66
+			r.Seg[isa.FS].Sel, r.Seg[isa.SS].Sel = 0x53, 0x2d
+			r.put(tt.at, tt.code)
+			r.R[RBX], r.RIP = 0x5000, tt.at
+			r.steps(1)
+			assert.Equal(t, tt.fop, r.FOP)
+			assert.Equal(t, []uint64{tt.at, tt.fdp}, []uint64{r.FIP, r.FDP})
+			assert.Equal(t, []uint16{selUser64, tt.fds}, []uint16{r.FCS, r.FDS})
+
+			r.put(r.RIP, "db e2 d9 3b d9 2b 9b 9b") // control instructions
+			r.put(0x5000, "7f03")
+			r.steps(4)
+			assert.Equal(t, tt.fop, r.FOP)
+			assert.Equal(t, []uint64{tt.at, tt.fdp}, []uint64{r.FIP, r.FDP})
+		})
+	}
+}
+
 // TestX87Restart: an instruction whose memory faults has changed nothing.
 func TestX87Restart(t *testing.T) {
 	const bad = 0x200000 // not mapped
