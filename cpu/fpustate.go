@@ -240,14 +240,17 @@ func hFxrstor(c *CPU, in *isa.Inst) bool {
 // saveX87 writes the x87 part of the image [SDM 1 10.5.1]: registers in stack
 // order, pointers as 64-bit offsets with REX.W.
 func (c *CPU) saveX87(la uint64, in *isa.Inst) {
-	c.poke(la, 8, uint64(c.FCW)|uint64(c.FSW)<<16|uint64(c.FTW)<<32|uint64(c.FOP)<<48)
-	if in.OpSize == 8 {
-		c.poke(la+8, 8, c.FIP)
-		c.poke(la+16, 8, c.FDP)
-	} else {
-		c.poke(la+8, 8, c.FIP&0xffffffff|uint64(c.FCS)<<32)
-		c.poke(la+16, 8, c.FDP&0xffffffff|uint64(c.FDS)<<32)
+	fop, fip, fdp := c.FOP, c.FIP, c.FDP
+	if in.OpSize != 8 {
+		fip = fip&0xffffffff | uint64(c.FCS)<<32
+		fdp = fdp&0xffffffff | uint64(c.FDS)<<32
 	}
+	if c.model.amd() && c.FSW&fswSummary == 0 {
+		fop, fip, fdp = 0, 0, 0 // AMD saves them only for a pending exception [APM 2 11.4.4]
+	}
+	c.poke(la, 8, uint64(c.FCW)|uint64(c.FSW)<<16|uint64(c.FTW)<<32|uint64(fop)<<48)
+	c.poke(la+8, 8, fip)
+	c.poke(la+16, 8, fdp)
 	top := uint64(c.FSW >> 11)
 	for i := uint64(0); i < 8; i++ {
 		r := &c.ST[(top+i)&7]
