@@ -62,7 +62,10 @@ func (c *Client) Attach(t *Terminal, o AttachOptions) (Left, error) {
 	defer cancel()
 	end := o.End
 	if end == nil {
-		end = c.Wait(ctx, o.Owner)
+		var err error
+		if end, err = c.Wait(ctx, o.Owner); err != nil {
+			return Left{}, err
+		}
 	}
 	con, err := c.Console(!o.ReadOnly, o.Take, o.Replay)
 	if err != nil {
@@ -114,7 +117,10 @@ func (s *session) raw() (restore func(), err error) {
 	}
 	s.keys = keys{on: true, escape: s.o.Escape}
 	s.tell("Console of %q. %s ? for keys, %s d to leave it running.", s.c.name, keyName(s.o.Escape), keyName(s.o.Escape))
-	return r.Restore, nil
+	return func() {
+		fmt.Fprint(s.t.Err, "\r\n") // the guest left the cursor anywhere
+		r.Restore()
+	}, nil
 }
 
 // tell prints a dim line of ours between the guest's.

@@ -39,11 +39,11 @@ func (h Home) Client(name string) *Client {
 
 // Connect is Client for a VM that must be alive.
 func (h Home) Connect(name string) (*Client, error) {
-	name, err := h.Resolve(name)
+	name, err := h.resolveLive(name)
 	if err != nil {
 		return nil, err
 	}
-	if h.alive(name) {
+	if h.Alive(name) {
 		return h.Client(name), nil
 	}
 	s := h.Look(name)
@@ -144,19 +144,26 @@ type Waiter struct {
 	err  error
 }
 
-// Wait begins to wait. As owner, leaving before Detach means something to the
-// VM.
-func (c *Client) Wait(ctx context.Context, owner bool) *Waiter {
+// Wait begins to wait: from its return on, the VM cannot end unnoticed. As owner,
+// leaving before Detach means something to the VM.
+func (c *Client) Wait(ctx context.Context, owner bool) (*Waiter, error) {
 	w := &Waiter{c: c, done: make(chan struct{})}
 	path := "/v1/wait"
 	if owner {
 		path += "?owner=1"
 	}
+	p, err := c.do(ctx, http.MethodGet, path, nil)
+	if err != nil {
+		return nil, err
+	}
 	go func() {
 		defer close(w.done)
-		w.err = c.Get(ctx, path, &w.s)
+		defer p.Body.Close()
+		if w.err = json.NewDecoder(p.Body).Decode(&w.s); w.err != nil {
+			w.err = Fail("bug", fmt.Sprintf("the process of %q died", c.name), w.err.Error(), "godwit logs --process "+c.name)
+		}
 	}()
-	return w
+	return w, nil
 }
 
 // Done is closed when the VM has ended.

@@ -70,7 +70,7 @@ func (c *Console) print(b []byte) (crowded bool) {
 func (c *Console) attach(replay int, write, take bool) (*reader, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if write && c.writer != nil && !take {
+	if write && c.writer != nil && !take && !c.eof {
 		return nil, Fail("busy", "the console is in use", "someone else is typing there", "godwit attach --take, or  --read-only")
 	}
 	r := &reader{con: c, lossless: write}
@@ -85,6 +85,13 @@ func (c *Console) attach(replay int, write, take bool) (*reader, error) {
 	}
 	c.readers = append(c.readers, r)
 	return r, nil
+}
+
+// tail gives up to n bytes of what was printed last.
+func (c *Console) tail(n int) []byte {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return append([]byte(nil), c.ring[max(0, len(c.ring)-n):]...)
 }
 
 // detach removes a client.

@@ -109,7 +109,9 @@ func (d *demo) launch(ctx context.Context, exe string) error {
 		return err
 	}
 	d.c = c
-	c.Wait(ctx, true)
+	if _, err := c.Wait(ctx, true); err != nil {
+		return err
+	}
 	st, err := c.Status()
 	if err != nil {
 		return err

@@ -173,6 +173,9 @@ func fromMigrate(what string, err error) *Error {
 	return e
 }
 
+// bootWhat begins what a failed boot is called; the image follows.
+const bootWhat = "cannot boot "
+
 func fromFirmware(what string, err error) *Error {
 	var f *firmware.Error
 	if !errors.As(err, &f) {
@@ -183,6 +186,9 @@ func fromFirmware(what string, err error) *Error {
 		code = "usage"
 	}
 	e := Fail(code, what, f.Error(), f.Hint)
+	if path, ok := strings.CutPrefix(what, bootWhat); ok {
+		e.Hint = strings.ReplaceAll(e.Hint, "FILE", path)
+	}
 	e.Field = f.Field
 	if f.Have != 0 || f.Want != 0 {
 		e.Have, e.Want = fmt.Sprint(f.Have), fmt.Sprint(f.Want)
@@ -190,11 +196,20 @@ func fromFirmware(what string, err error) *Error {
 	return e
 }
 
+// writing is AsError for files that were to be made: what is missing then is the
+// host's.
+func writing(what string, err error) error {
+	if errors.Is(err, fs.ErrNotExist) {
+		return Fail("resource", what, "there is no such folder", "mkdir -p, or another file")
+	}
+	return AsError(what, err)
+}
+
 func fromHost(what string, err error) *Error {
 	var path *fs.PathError
 	hint := ""
 	if errors.As(err, &path) {
-		hint = "ls -l " + path.Path
+		hint = "ls -ld " + path.Path
 	}
 	switch {
 	case errors.Is(err, context.Canceled):

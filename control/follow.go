@@ -23,7 +23,7 @@ func (h Home) Logs(name string, w io.Writer, follow, process bool) error {
 		file = fileLog
 	}
 	var con *ConsoleConn
-	if follow && !process && h.alive(name) {
+	if follow && !process && h.Alive(name) {
 		// Attached first: what is printed from now on comes by the console, and
 		// what was printed before is in the file.
 		if con, err = h.Client(name).Console(false, false, 0); err != nil {
@@ -83,7 +83,9 @@ func (h Home) Receive(exe string, s *Spec, t *Terminal, o AttachOptions) (*Clien
 	if err != nil {
 		return nil, Left{}, err
 	}
-	o.End = c.Wait(context.Background(), true)
+	if o.End, err = c.Wait(context.Background(), true); err != nil {
+		return nil, Left{}, err
+	}
 	o.Replay = scrollback
 	st, err := c.Status()
 	if err != nil {

@@ -88,8 +88,8 @@ func (h Home) exists(name string) bool {
 	return err == nil
 }
 
-// alive tells whether a process runs the VM.
-func (h Home) alive(name string) bool {
+// Alive tells whether a process runs the VM.
+func (h Home) Alive(name string) bool {
 	if _, err := os.Stat(h.file(name, fileLock)); err != nil {
 		return false
 	}
@@ -196,13 +196,13 @@ func (h Home) claim(s *Spec, again bool) error {
 // resumes tells whether a VM is to go on that is suspended under that name.
 func (h Home) resumes(s *Spec) bool {
 	end, err := h.end(s.Name)
-	return err == nil && s.Resume != "" && end.State == StateSuspended && end.End.File == s.Resume && !h.alive(s.Name)
+	return err == nil && s.Resume != "" && end.State == StateSuspended && end.End.File == s.Resume && !h.Alive(s.Name)
 }
 
 // free says why a name cannot be used again.
 func (h Home) free(name string) error {
 	what := fmt.Sprintf("cannot make a VM named %q", name)
-	if h.alive(name) {
+	if h.Alive(name) {
 		return Fail("state", what, "one of that name is running", "godwit attach "+name+", or another  -n NAME")
 	}
 	if end, err := h.end(name); err == nil && end.State == StateSuspended {
@@ -249,12 +249,7 @@ func (h Home) Resolve(name string) (string, error) {
 			return n, nil
 		}
 	}
-	var live []string
-	for _, n := range h.Names() {
-		if h.alive(n) {
-			live = append(live, n)
-		}
-	}
+	live := h.living()
 	switch len(live) {
 	case 1:
 		return live[0], nil
@@ -262,6 +257,29 @@ func (h Home) Resolve(name string) (string, error) {
 		return "", Fail("not-found", "there is no VM", "", "godwit run tiny")
 	}
 	return "", Fail("usage", "several VMs are running: "+strings.Join(live, ", "), "say which", "godwit ls")
+}
+
+func (h Home) living() []string {
+	var live []string
+	for _, n := range h.Names() {
+		if h.Alive(n) {
+			live = append(live, n)
+		}
+	}
+	return live
+}
+
+// resolveLive is Resolve for a command that needs a running VM: without a name,
+// the only one that lives comes before the last one used.
+func (h Home) resolveLive(name string) (string, error) {
+	n, err := h.Resolve(name)
+	if name != "" || err == nil && h.Alive(n) {
+		return n, err
+	}
+	if live := h.living(); len(live) == 1 {
+		return live[0], nil
+	}
+	return n, err
 }
 
 // List tells of all VMs.
@@ -275,7 +293,7 @@ func (h Home) List() []Status {
 
 // Look tells of one VM, asking its process if there is one.
 func (h Home) Look(name string) Status {
-	if h.alive(name) {
+	if h.Alive(name) {
 		if s, err := h.Client(name).Status(); err == nil {
 			return s
 		}
@@ -287,7 +305,7 @@ func (h Home) Look(name string) Status {
 	if spec, err := h.spec(name); err == nil {
 		s.fill(&spec)
 	}
-	if h.alive(name) {
+	if h.Alive(name) {
 		s.State = StateStarting
 	}
 	return s
@@ -295,7 +313,7 @@ func (h Home) Look(name string) Status {
 
 // Remove forgets a VM that does not run.
 func (h Home) Remove(name string) error {
-	if h.alive(name) {
+	if h.Alive(name) {
 		return Fail("state", fmt.Sprintf("cannot remove %q", name), "it is running", "godwit stop --force "+name)
 	}
 	if p := h.sock(name); filepath.Dir(p) != h.Dir(name) {

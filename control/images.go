@@ -8,22 +8,28 @@ import (
 	"strconv"
 	"strings"
 
+	"godwit/machine"
 	"godwit/snapshot"
 )
 
 // FindImages checks the files to boot from and makes their paths absolute. A
 // snapshot file given as an image is resumed.
 func (s *Spec) FindImages() error {
-	for _, p := range []*string{&s.Kernel, &s.Initrd} {
-		if *p == "" || p == &s.Kernel && *p == TinyName {
-			continue
+	if s.Initrd != "" {
+		if _, err := os.Stat(s.Initrd); err != nil {
+			return AsError("cannot read initrd "+s.Initrd, err)
 		}
-		if err := findImage(p); err != nil {
+		abs, err := filepath.Abs(s.Initrd)
+		if err != nil {
 			return err
 		}
+		s.Initrd = abs
 	}
 	if s.Kernel == TinyName {
 		return nil
+	}
+	if err := findImage(&s.Kernel); err != nil {
+		return err
 	}
 	f, err := snapshot.Open(snapshot.Disk{}, s.Kernel)
 	var foreign *snapshot.NotGodwit
@@ -65,6 +71,23 @@ func ParseBytes(t string) (uint64, error) {
 		return 0, Fail("usage", fmt.Sprintf("size %q is not possible", t), "it is a number of bytes, or one with K, M or G", "-m 512M")
 	}
 	return n << shift, nil
+}
+
+// configHints say what to type, by the start of what is wrong.
+var configHints = map[string]string{
+	"memory": "-m 512M", "cpus": "-c 1", "cpu model": "--cpu " + machine.DefaultConfig().CPU,
+	"clock": "--clock wall", "append": "a shorter command line",
+}
+
+// BadConfig is the error for a configuration that cannot be.
+func BadConfig(err error) *Error {
+	e := Fail("usage", err.Error(), "", "godwit run --help")
+	for start, hint := range configHints {
+		if strings.HasPrefix(err.Error(), start+" ") {
+			e.Hint = hint
+		}
+	}
+	return e
 }
 
 func last(s string) byte {

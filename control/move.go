@@ -73,7 +73,7 @@ func (r *Runner) suspend(o *ops, file string) (*op, error) {
 			Progress: func(done, total uint32) { p.progress(uint64(done), uint64(total)) },
 		})
 		if err != nil {
-			return nil, err
+			return nil, writing("cannot suspend to "+file, err)
 		}
 		res := &SaveResult{file, fmt.Sprintf("%x", st.Root), r.m.Count(), st.Bytes, st.Pages, st.Zero}
 		r.end = &End{Reason: "suspended", File: file, Hash: res.Root}
@@ -93,7 +93,14 @@ type about struct {
 	Name   string `cbor:"1,keyasint"`
 	Paused bool   `cbor:"2,keyasint"`
 	Source string `cbor:"3,keyasint"`
+	Screen []byte `cbor:"4,keyasint"` // the end of what it printed, for whoever attaches
 }
+
+// Bounds of what travels, in bytes.
+const (
+	maxScreen = 8 << 10
+	maxAbout  = 2 * maxScreen
+)
 
 const secAbout = "about"
 
@@ -108,14 +115,14 @@ func (d *described) Sections() []snapshot.Section {
 }
 
 func (r *Runner) describe(src migrate.Source) (migrate.Source, error) {
-	b, err := cbor.Marshal(about{r.Status().Name, r.paused, r.spec.Source})
+	b, err := cbor.Marshal(about{r.Status().Name, r.paused, r.spec.Source, r.con.tail(maxScreen)})
 	return &described{src, snapshot.Section{Name: secAbout, Version: 1, Data: b}}, err
 }
 
 // aboutOf reads what came along; it is a peer's word and only used for names.
 func aboutOf(secs []snapshot.Section) about {
 	var a about
-	if s := snapshot.Find(secs, secAbout, ""); s != nil && len(s.Data) < 4096 {
+	if s := snapshot.Find(secs, secAbout, ""); s != nil && len(s.Data) < maxAbout {
 		_ = cbor.Unmarshal(s.Data, &a) // a machine without it is as good
 	}
 	if CheckName(a.Name) != nil {

@@ -204,7 +204,7 @@ func (p *process) boot() (*machine.Machine, error) {
 	}
 	if err := m.Boot(); err != nil {
 		m.Close()
-		return nil, AsError("cannot boot "+p.spec.Source, err)
+		return nil, AsError(bootWhat+p.spec.Source, err)
 	}
 	return m, p.wireLog(m)
 }
@@ -278,7 +278,7 @@ func (p *process) wireLog(m *machine.Machine) error {
 	}
 	f, err := os.OpenFile(p.spec.Record, os.O_CREATE|os.O_WRONLY|os.O_TRUNC, 0o600)
 	if err != nil {
-		return AsError("cannot record to "+p.spec.Record, err)
+		return writing("cannot record to "+p.spec.Record, err)
 	}
 	w, err := machine.NewLogWriter(f)
 	if err != nil {
@@ -464,6 +464,7 @@ func (p *process) arrive(what about) {
 	if os.Rename(p.home.Dir(p.name), p.home.Dir(name)) != nil {
 		name = p.name
 	}
+	p.r.con.print(what.Screen)
 	p.name, p.spec.Name = name, name
 	if what.Source != "" {
 		p.spec.Source = what.Source

@@ -116,15 +116,19 @@ func (s *Server) vm(w http.ResponseWriter, _ *http.Request) error { return answe
 
 // wait answers when the VM has ended. The owner's leaving means something.
 func (s *Server) wait(w http.ResponseWriter, q *http.Request) error {
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(http.StatusOK)
+	_ = http.NewResponseController(w).Flush() // from here on the caller will be told
 	select {
 	case <-s.ended:
-		return answer(w, s.r.Status())
+		_ = json.NewEncoder(w).Encode(s.r.Status())
+		return nil
 	case <-q.Context().Done():
 	}
 	if q.URL.Query().Get("owner") != "" && !s.detached.Load() {
 		s.orphaned(s.r.spec.Orphan)
 	}
-	return q.Context().Err()
+	return nil
 }
 
 // orphaned does what the VM is to do without its owner.

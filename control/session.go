@@ -67,7 +67,7 @@ func (h Home) ToResume(s *Spec, arg string) error {
 	}
 	s.Resume, s.Source = abs, filepath.Base(abs)
 	for _, n := range h.Names() { // whose file it is, if anyone's
-		if e, err := h.end(n); err == nil && e.State == StateSuspended && e.End.File == abs && s.Name == "" && !h.alive(n) {
+		if e, err := h.end(n); err == nil && e.State == StateSuspended && e.End.File == abs && s.Name == "" && !h.Alive(n) {
 			s.Name, s.Source = n, e.Source
 		}
 	}
@@ -76,7 +76,7 @@ func (h Home) ToResume(s *Spec, arg string) error {
 
 func (h Home) byName(s *Spec, name string) error {
 	e, err := h.end(name)
-	if h.alive(name) {
+	if h.Alive(name) {
 		return Fail("state", fmt.Sprintf("%q is running already", name), "", "godwit attach "+name)
 	}
 	if err != nil || e.State != StateSuspended {

@@ -76,7 +76,7 @@ func latin1(b []byte) string {
 // Show shows a page walk, one table a line.
 func (v *WalkView) Show(w io.Writer) {
 	for i, l := range v.Levels {
-		fmt.Fprintf(w, "%s%-9s %#018x  %s", strings.Repeat(" ", i), fmt.Sprintf("%s[%d]", l.Name, l.Index), uint64(l.Entry), l.Bits)
+		fmt.Fprintf(w, "%s%-9s 0x%016x  %s", strings.Repeat(" ", i), fmt.Sprintf("%s[%d]", l.Name, l.Index), uint64(l.Entry), l.Bits)
 		if i == 0 {
 			fmt.Fprintf(w, "   cr3=%s", v.CR3)
 		}
@@ -90,8 +90,17 @@ func (v *WalkView) Show(w io.Writer) {
 		fmt.Fprintf(w, "→ physical %s, paging is off\n", v.Phys)
 		return
 	}
-	fmt.Fprintf(w, "%s→ physical %s, %siB page, %s, %s, %s\n", strings.Repeat(" ", len(v.Levels)), v.Phys, bytesText(v.Size)+" ",
+	fmt.Fprintf(w, "%s→ physical %s, %s page, %s, %s, %s\n", strings.Repeat(" ", len(v.Levels)), v.Phys, sizeText(v.Size),
 		pick(v.Write, "writable", "read-only"), pick(v.User, "user", "kernel"), pick(v.NX, "no-execute", "executable"))
+}
+
+// sizeText is bytesText in full: "2 MiB".
+func sizeText(n uint64) string {
+	t := bytesText(n)
+	if u := t[len(t)-1]; u > '9' {
+		return t[:len(t)-1] + " " + t[len(t)-1:] + "iB"
+	}
+	return t + " bytes"
 }
 
 func pick(b bool, yes, no string) string {

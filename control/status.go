@@ -125,7 +125,7 @@ func (s *Status) Failure() error {
 		return Fail("bug", "godwit failed: "+e.Reason, at+"; traces are in "+e.Bundle, "")
 	case e.Exit == ExitGuestTime && e.Reason == reasonTime:
 		return Fail("guest-time", "guest-time limit reached "+at, "", "a longer  --timeout")
-	case e.Exit == ExitGuestDied && (e.Reason == reasonIdle || e.Reason == reasonTriple):
+	case e.Exit == ExitGuestDied && (e.Reason == reasonIdle || e.Reason == reasonTriple || e.Reason == reasonReboot):
 		return Fail("guest-died", "guest stopped: "+e.Reason+" "+at, "", "godwit logs "+s.Name)
 	}
 	return nil
@@ -136,6 +136,7 @@ const (
 	reasonTime   = "guest-time limit"
 	reasonIdle   = "idle for ever"
 	reasonTriple = "triple fault"
+	reasonReboot = "reboot refused"
 )
 
 // Epitaph is one line about a VM that has ended.

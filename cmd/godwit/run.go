@@ -180,7 +180,7 @@ func (r *runFlags) config(m *machine.Config) error {
 		m.RTCEpoch = time.Now().Unix()
 	}
 	if errs := m.Validate(); len(errs) > 0 {
-		return control.Fail("usage", errs[0].Error(), "", "godwit run --help")
+		return control.BadConfig(errs[0])
 	}
 	return nil
 }
