@@ -172,15 +172,19 @@ func newer(ts *testscript.TestScript, neg bool, args []string) {
 	ts.Check(os.WriteFile(path, b, 0o600))
 }
 
-// term VM sends the VM's process SIGTERM.
+// term VM sends the VM's process SIGTERM, term -9 VM kills it.
 func term(ts *testscript.TestScript, neg bool, args []string) {
+	sig := os.Signal(syscall.SIGTERM)
+	if args[0] == "-9" {
+		sig, args = os.Kill, args[1:]
+	}
 	b, err := os.ReadFile(filepath.Join(ts.Getenv("GODWIT_HOME"), "vm", args[0], "pid"))
 	ts.Check(err)
 	pid, err := strconv.Atoi(strings.TrimSpace(string(b)))
 	ts.Check(err)
 	p, err := os.FindProcess(pid)
 	ts.Check(err)
-	ts.Check(p.Signal(syscall.SIGTERM))
+	ts.Check(p.Signal(sig))
 }
 
 // listener VAR opens a port that answers with what is not godwit's.
