@@ -100,6 +100,10 @@ func (c *Client) Attach(t *Terminal, o AttachOptions) (Left, error) {
 		return Left{Signal: g}, nil
 	}
 	st, err := end.Result()
+	con.Close()
+	if st.Name != "" {
+		c.home.Client(st.Name).Gone()
+	}
 	return Left{Status: st}, err
 }
 

@@ -12,6 +12,7 @@ import (
 	"net/http"
 	"net/url"
 	"strings"
+	"time"
 )
 
 // consoleProtocol is what a console connection is upgraded to.
@@ -19,6 +20,7 @@ const consoleProtocol = "godwit-console"
 
 // Client speaks to the process of one VM.
 type Client struct {
+	home Home
 	name string
 	sock string
 	http http.Client
@@ -26,7 +28,7 @@ type Client struct {
 
 // Client is a client for the named VM.
 func (h Home) Client(name string) *Client {
-	c := &Client{name: name, sock: h.sock(name)}
+	c := &Client{home: h, name: name, sock: h.sock(name)}
 	c.http.Transport = &http.Transport{
 		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
 			var d net.Dialer
@@ -134,6 +136,14 @@ func (c *Client) Status() (Status, error) {
 	var s Status
 	err := c.Get(context.Background(), "/v1/vm", &s)
 	return s, err
+}
+
+// Gone waits until the VM's process, which has ended its work, is no more: its
+// name and files are then free.
+func (c *Client) Gone() {
+	for end := time.Now().Add(2 * lingering); c.home.Alive(c.name) && time.Now().Before(end); {
+		time.Sleep(2 * time.Millisecond)
+	}
 }
 
 // Waiter waits for the VM's end.
@@ -247,6 +257,9 @@ func (c *Client) Follow(ctx context.Context, id string, progress func(Event)) (O
 		if o.State != OpRunning {
 			if o.Error != nil {
 				return o, o.Error
+			}
+			if o.Verb != "receive" {
+				c.Gone()
 			}
 			return o, nil
 		}

@@ -99,6 +99,7 @@ func (d *demo) abandon() {
 func (d *demo) stop() {
 	if d.c != nil {
 		_ = d.c.Post(context.Background(), "/v1/stop", map[string]string{"how": "force"}, nil) // it may have ended
+		d.c.Gone()
 	}
 }
 

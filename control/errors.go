@@ -160,6 +160,9 @@ func fromMigrate(what string, err error) *Error {
 	if !errors.As(err, &m) {
 		return nil
 	}
+	if m.Code == migrate.Cancelled && !m.Peer {
+		return fromHost(what, context.Canceled)
+	}
 	code := byPeer[m.Code]
 	if code == "" {
 		code = "failed"

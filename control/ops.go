@@ -51,7 +51,13 @@ type op struct {
 	events []Event       // guarded by mu; the last maxEvents
 	last   int           // guarded by mu; id of the newest
 	more   chan struct{} // guarded by mu; closed when an event is added
+
+	once sync.Once
+	read chan struct{} // closed when a client knows the end
 }
+
+// known notes that a client knows how it ended.
+func (p *op) known() { p.once.Do(func() { close(p.read) }) }
 
 // ops are the operations of a VM.
 type ops struct {
@@ -70,10 +76,28 @@ func (o *ops) start(verb, unit string) (*op, context.Context) {
 	if verb == "receive" {
 		id = verb // there is one, and clients know it without having begun it
 	}
-	p := &op{cancel: cancel, more: make(chan struct{})}
+	p := &op{cancel: cancel, more: make(chan struct{}), read: make(chan struct{})}
 	p.cur = Op{ID: id, Verb: verb, State: OpRunning, Unit: unit}
 	o.all[id] = p
 	return p, ctx
+}
+
+// told waits until clients know how the operations ended that they began.
+func (o *ops) told(ctx context.Context) {
+	o.mu.Lock()
+	var all []*op
+	for _, p := range o.all {
+		if e := (Event{Op: p.now()}); e.final() {
+			all = append(all, p)
+		}
+	}
+	o.mu.Unlock()
+	for _, p := range all {
+		select {
+		case <-p.read:
+		case <-ctx.Done():
+		}
+	}
 }
 
 func (o *ops) find(id string) (*op, error) {

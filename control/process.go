@@ -398,9 +398,10 @@ func (p *process) abandon(o *op, ctx context.Context, err error) {
 	}
 	e := AsError("nothing was received", err)
 	p.r.update(func(s *Status) {
-		s.State, s.End = StateOff, &End{Reason: "nothing was received", Exit: e.Exit, Error: e}
+		s.State, s.Listen, s.End = StateOff, "", &End{Reason: "nothing was received", Exit: e.Exit, Error: e}
 	})
 	o.finish(e, nil)
+	p.spec.Ephemeral = true // there was nothing
 	p.r.con.close()
 	close(p.srv.ended)
 }
@@ -436,6 +437,7 @@ func (p *process) take(ctx context.Context, o *op, conn net.Conn) bool {
 	came.count(&st)
 	status := p.r.Status()
 	o.finish(nil, func(o *Op) { o.Error, o.Moved, o.Status = nil, &came, &status })
+	o.known() // whoever waits hears of it while the machine runs
 	return true
 }
 

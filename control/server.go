@@ -7,6 +7,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"os"
 	"strconv"
 	"sync"
 	"sync/atomic"
@@ -147,9 +148,12 @@ func (s *Server) save() {
 		s.force()
 		return
 	}
-	if _, err := s.r.suspend(&s.ops, ""); err != nil {
-		fmt.Println(err)
+	p, err := s.r.suspend(&s.ops, "")
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return
 	}
+	p.known() // nobody asked
 }
 
 func (s *Server) live() bool {
@@ -263,7 +267,11 @@ func (s *Server) op(w http.ResponseWriter, q *http.Request) error {
 	if err != nil {
 		return err
 	}
-	return answer(w, p.now())
+	now := p.now()
+	if now.State != OpRunning {
+		defer p.known()
+	}
+	return answer(w, now)
 }
 
 func (s *Server) cancel(w http.ResponseWriter, q *http.Request) error {
@@ -296,6 +304,7 @@ func (s *Server) events(w http.ResponseWriter, q *http.Request) error {
 		}
 		_ = http.NewResponseController(w).Flush()
 		if len(es) > 0 && es[len(es)-1].final() {
+			p.known()
 			return nil
 		}
 		select {
@@ -380,6 +389,7 @@ func (s *Server) logs(w http.ResponseWriter, q *http.Request) error {
 func (s *Server) close() {
 	ctx, cancel := context.WithTimeout(context.Background(), lingering)
 	defer cancel()
+	s.ops.told(ctx)
 	left := make(chan struct{})
 	go func() { s.consoles.Wait(); close(left) }()
 	select {

@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
+	"strings"
 )
 
 // Foreground starts a VM and stays with it until it ends or the user detaches.
@@ -49,7 +51,7 @@ func (h Home) orphan(s *Spec, t *Terminal) Orphan {
 // snapshot file.
 func (h Home) ToResume(s *Spec, arg string) error {
 	if arg == "" {
-		name, err := h.Resolve("")
+		name, err := h.resolveSuspended()
 		if err != nil {
 			return err
 		}
@@ -72,6 +74,27 @@ func (h Home) ToResume(s *Spec, arg string) error {
 		}
 	}
 	return nil
+}
+
+// resolveSuspended finds the VM that resume without a name means: the last one
+// used if it is suspended, else the only one that is.
+func (h Home) resolveSuspended() (string, error) {
+	var names []string
+	for _, n := range h.Names() {
+		if e, err := h.end(n); err == nil && e.State == StateSuspended && !h.Alive(n) {
+			names = append(names, n)
+		}
+	}
+	if n, err := h.Resolve(""); err == nil && slices.Contains(names, n) {
+		return n, nil
+	}
+	switch len(names) {
+	case 1:
+		return names[0], nil
+	case 0:
+		return "", Fail("not-found", "no VM is suspended", "", "godwit ls -a")
+	}
+	return "", Fail("usage", "several VMs are suspended: "+strings.Join(names, ", "), "say which", "godwit resume "+names[0])
 }
 
 func (h Home) byName(s *Spec, name string) error {

@@ -26,6 +26,7 @@ func (a *app) attachCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
+			a.home.Remember(c.Name())
 			t := a.terminal()
 			left, err := c.Attach(t, o)
 			if err != nil {

@@ -69,5 +69,8 @@ func (a *app) change(args []string, path string, in any) error {
 	if err := c.Post(c.Context(), path, in, &st); err != nil {
 		return err
 	}
+	if st.End != nil {
+		c.Gone()
+	}
 	return a.print(st, func(w io.Writer) { fmt.Fprintf(w, "%s %s #%d\n", st.Name, st.State, st.Count) })
 }

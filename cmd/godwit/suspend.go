@@ -22,6 +22,7 @@ func (a *app) suspendCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
+			a.home.Remember(c.Name())
 			if file != "" {
 				if file, err = filepath.Abs(file); err != nil {
 					return err
