@@ -244,8 +244,8 @@ func (d *demo) arrived(ctx context.Context) error {
 	d.res.GuestGapNS = o.Moved.GuestNS - d.res.Moved.GuestNS
 	m := d.res.Moved
 	d.say("stopped", "at #%d, %.6f s of guest time", m.Count, float64(m.GuestNS)/1e9)
-	d.say("moved", "%d bytes for %d pages: %d raw, %d zero, %d never written; %d bytes are CPU, devices and kernel image",
-		m.Bytes, m.Pages, m.Kinds["raw"].Pages, m.Kinds["zero"].Pages, m.Implied, m.Sections)
+	d.say("moved", "%d bytes for %d pages: %d raw, %d zero, %d never written", m.Bytes, m.Pages, m.Kinds["raw"].Pages, m.Kinds["zero"].Pages, m.Implied)
+	d.say("", "%d of the bytes are CPU, devices and the kernel image", m.Sections)
 	d.say("pause", "%.1f ms of host time; the guest's clock went on by %d ns", float64(m.PauseNS)/1e6, d.res.GuestGapNS)
 	d.say("hash", "%s  in the first process", d.res.HashSource)
 	d.say("", "%s  in the second, before it ran", d.res.HashDest)
@@ -257,13 +257,18 @@ func (d *demo) arrived(ctx context.Context) error {
 
 // goOn watches the guest work in the second process, and stops it somewhere.
 func (d *demo) goOn(ctx context.Context, _ string) (err error) {
-	if d.con, err = d.c.Console(true, false, scrollback); err != nil {
+	if d.con, err = d.c.Console(true, false, 0); err != nil {
 		return err
 	}
 	b := make([]byte, 4096)
 	d.l = &lines{next: func() ([]byte, error) { n, err := d.con.Read(b); return b[:n], err }}
 	if d.res.PassAfter, err = d.passes(d.l, demoPasses); err != nil {
 		return err
+	}
+	var before, after int
+	_, _ = fmt.Sscanf(d.res.PassBefore, "hog: pass %d", &before) // 0 where it cannot be read
+	if _, err := fmt.Sscanf(d.res.PassAfter, "hog: pass %d", &after); err != nil || after <= before {
+		return fmt.Errorf("the guest told of %q here, and then of %q there", d.res.PassBefore, d.res.PassAfter)
 	}
 	if err := d.c.Post(ctx, "/v1/pause", nil, nil); err != nil {
 		return err
@@ -292,7 +297,7 @@ func (d *demo) compare(context.Context, string) error {
 	}
 	d.res.HashNever = fmt.Sprintf("%x", h)
 	d.say("later", "%s  in the second process at #%d", d.res.HashLater, d.res.CountLater)
-	d.say("", "%s  of a machine that never moved, at the same count", d.res.HashNever)
+	d.say("", "%s  of a machine that never moved, there", d.res.HashNever)
 	if d.res.HashLater != d.res.HashNever {
 		return fmt.Errorf("at #%d the machine that moved differs from one that did not", d.res.CountLater)
 	}
