@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"fmt"
 	"io"
+	"os"
 	"os/exec"
 	"path/filepath"
 	"runtime"
@@ -74,6 +75,13 @@ func (x *Executor) Run(cases []*Case) ([]*Result, error) {
 	for i, c := range cases {
 		o, err := readOutput(x.out, first+uint32(i), c.Vec != nil)
 		if err != nil {
+			if f := os.Getenv("INSN_DUMP"); f != "" {
+				var b []byte
+				for i, c := range cases {
+					b = c.appendInput(b, uint32(i))
+				}
+				os.WriteFile(f, b, 0o644)
+			}
 			return nil, fmt.Errorf("case % x: %w", c.Code, err)
 		}
 		r[i] = o

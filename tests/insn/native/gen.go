@@ -195,7 +195,7 @@ func (g *Gen) state(m isa.Mode) *Case {
 }
 
 func (g *Gen) dataSel() uint16 {
-	return []uint16{0, SelData16, SelReadOnly, SelDown32, SelDown16, SelExecOnly, SelSmall, SelBig16, SelData, SelCode32}[g.n(10)]
+	return []uint16{0, SelData16, SelReadOnly, SelDown32, SelDown16, SelSmall, SelBig16, SelData, SelCode32}[g.n(9)]
 }
 
 // stack is a flat stack pointer.

@@ -48,12 +48,35 @@ const vecAttrs = isa.AttrX87 | isa.AttrMMX | isa.AttrSSE | isa.AttrAVX
 func intRows(m *Machine) (rows []uint16) {
 	for i := 1; i < len(isa.Rows); i++ {
 		r := &isa.Rows[i]
-		if r.Attrs&vecAttrs == 0 && excluded[r.Op] == "" && m.has(r) {
+		if r.Attrs&vecAttrs == 0 && excluded[r.Op] == "" && m.has(r) && hostHas(r) {
 			rows = append(rows, uint16(i))
 		}
 	}
 	return rows
 }
+
+// hostHas tells that the processor underneath has a row's feature.
+func hostHas(r *isa.Row) bool {
+	name := isa.Features[r.CPUID]
+	if name == "lzcnt" {
+		name = "abm"
+	}
+	return r.CPUID == 0 || hostFeatures[name]
+}
+
+var hostFeatures = func() map[string]bool {
+	on := map[string]bool{}
+	b, _ := os.ReadFile("/proc/cpuinfo")
+	for _, l := range strings.Split(string(b), "\n") {
+		if k, v, _ := strings.Cut(l, ":"); strings.TrimSpace(k) == "flags" {
+			for _, f := range strings.Fields(v) {
+				on[f] = true
+			}
+			break
+		}
+	}
+	return on
+}()
 
 func count(t testing.TB, few int) int {
 	if s := os.Getenv("INSN_COUNT"); s != "" {
@@ -99,7 +122,7 @@ func (y *tally) add(c *Case, in *isa.Inst, engine, d string) {
 	key := name + " " + kind
 	y.bad[key]++
 	if y.shown[key]++; y.shown[key] <= 2 {
-		fmt.Printf("## %s: % x  %s  [%s]\n   %s\n   in %s\n", engine, c.Code, in.Text(c.RIP), isa.Rows[in.Row].Enc, d, c)
+		fmt.Fprintf(os.Stderr, "## %s: % x  %s  [%s]\n   %s\n   in %s\n", engine, c.Code, in.Text(c.RIP), isa.Rows[in.Row].Enc, d, c)
 	}
 }
 
@@ -111,7 +134,7 @@ func (y *tally) report() (total, bad int) {
 	}
 	sort.Slice(keys, func(i, j int) bool { return y.bad[keys[i]] > y.bad[keys[j]] })
 	for _, k := range keys {
-		fmt.Printf("%8d %s\n", y.bad[k], k)
+		fmt.Fprintf(os.Stderr, "%8d %s\n", y.bad[k], k)
 	}
 	for _, n := range y.n {
 		total += n
@@ -151,7 +174,7 @@ func testMode(t *testing.T, md isa.Mode, few int) {
 		}
 	}
 	total, bad := y.report()
-	fmt.Println("cases", total/2, "bad", bad)
+	fmt.Fprintln(os.Stderr, "cases", total/2, "bad", bad)
 	require.Zero(t, bad)
 }
 

@@ -9,6 +9,7 @@ var excluded = map[isa.Op]string{
 	isa.RDRAND: "random", isa.RDSEED: "random", isa.SYSCALL: "enters the kernel", isa.SYSENTER: "enters the kernel",
 	isa.SGDT: "the kernel emulates it", isa.SIDT: "the kernel emulates it", isa.SMSW: "the kernel emulates it",
 	isa.SLDT: "the kernel emulates it", isa.STR: "the kernel emulates it",
+	isa.INT1: "hypervisors report a wrong rip", isa.FXSAVE: "MXCSR_MASK differs", isa.FXRSTOR: "image of vector state",
 	isa.VMCALL: "reaches the hypervisor", isa.XGETBV: "names the processor",
 	isa.XSAVE: "image of the processor's size", isa.XSAVEC: "image of the processor's size", isa.XSAVEOPT: "image of the processor's size",
 	isa.XRSTOR: "image of the processor's size",
