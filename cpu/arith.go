@@ -172,7 +172,7 @@ func hMul(c *CPU, in *isa.Inst) bool {
 	size := in.ArgSize(0)
 	hi, lo := mulWide(c.reg(in, RAX, size), b, size)
 	c.setPair(in, size, lo, hi)
-	c.setStatus(flagsOf(lzMul|sizeCode(size), lo, b2u(hi != 0)))
+	c.mulFlags(hi != 0)
 	return true
 }
 
@@ -233,10 +233,16 @@ func hImul(c *CPU, in *isa.Inst) bool {
 // imulFlags: CF and OF tell that the high half is not the low half's sign.
 func (c *CPU) imulFlags(size int, lo, hi uint64) {
 	sign := uint64(signExtend(lo, uint(8*size))>>63) & sizeMask(size)
-	c.setStatus(flagsOf(lzMul|sizeCode(size), lo, b2u(hi != sign)))
+	c.mulFlags(hi != sign)
 }
 
-// hDiv leaves the flags as they are; the manual calls them undefined.
+// mulFlags sets CF and OF when the low half does not hold the product, and
+// leaves the other flags.
+func (c *CPU) mulFlags(more bool) { c.rotFlags(b2u(more), b2u(more)) }
+
+// divFlags are the flags that a division leaves; see undefined.go.
+func (c *CPU) divFlags() { c.setFlags(flagPF|flagAF|flagZF|flagSF, flagAF) }
+
 func hDiv(c *CPU, in *isa.Inst) bool {
 	d, ok := c.arg(in, 0)
 	if !ok {
@@ -255,6 +261,7 @@ func hDiv(c *CPU, in *isa.Inst) bool {
 		q, r = n/d, n%d
 	}
 	c.setPair(in, size, q, r)
+	c.divFlags()
 	return true
 }
 
@@ -298,6 +305,7 @@ func hIdiv(c *CPU, in *isa.Inst) bool {
 		r = -r
 	}
 	c.setPair(in, size, q&sizeMask(size), r&sizeMask(size))
+	c.divFlags()
 	return true
 }
 
@@ -403,36 +411,32 @@ func hBswap(c *CPU, in *isa.Inst) bool {
 }
 
 // hBsf keeps its destination when the source is zero, as every processor does.
-// Of the flags only ZF is defined; the others stay.
 func hBsf(c *CPU, in *isa.Inst) bool {
 	v, ok := c.arg(in, 1)
-	if !ok {
-		return false
-	}
-	if v != 0 {
-		c.setReg(in, in.Reg, int(in.OpSize), uint64(bits.TrailingZeros64(v)))
-	}
-	c.setFlags(flagZF, b2u(v == 0)<<6)
-	return true
+	return ok && c.scanned(in, v, uint64(bits.TrailingZeros64(v)))
 }
 
 func hBsr(c *CPU, in *isa.Inst) bool {
 	v, ok := c.arg(in, 1)
-	if !ok {
-		return false
+	return ok && c.scanned(in, v, uint64(63-bits.LeadingZeros64(v)))
+}
+
+// scanned ends BSF and BSR, which found bit n of v.
+func (c *CPU) scanned(in *isa.Inst, v, n uint64) bool {
+	if v == 0 {
+		c.setStatus(flagZF | flagPF)
+		return true
 	}
-	if v != 0 {
-		c.setReg(in, in.Reg, int(in.OpSize), uint64(63-bits.LeadingZeros64(v)))
-	}
-	c.setFlags(flagZF, b2u(v == 0)<<6)
+	c.setReg(in, in.Reg, int(in.OpSize), n)
+	c.setStatus(uint64(parity[n]))
 	return true
 }
 
 // count makes the flags of TZCNT and LZCNT: CF for a zero source, ZF for a zero
-// result.
+// result. OF stays; see undefined.go.
 func (c *CPU) count(in *isa.Inst, n int, v uint64) bool {
 	c.setReg(in, in.Reg, int(in.OpSize), uint64(n))
-	c.setFlags(flagCF|flagZF, b2u(v == 0)|b2u(n == 0)<<6)
+	c.setFlags(flagsStatus&^flagOF, b2u(v == 0)|b2u(n == 0)<<6)
 	return true
 }
 

@@ -136,7 +136,7 @@ func (c *CPU) translateBlock(off uint64) int32 {
 	code := c.ram[off : off&^0xfff+mem.PageSize]
 	for !l.done && l.n < maxBlock && l.pos < len(code) {
 		var in isa.Inst
-		if isa.Decode(code[l.pos:], c.mode, &in) != isa.OK || !c.known(&in) || handlers[in.Op] == nil {
+		if c.decode(code[l.pos:], &in) != isa.OK || !c.known(&in) || handlers[in.Op] == nil {
 			break
 		}
 		l.lower(&in)

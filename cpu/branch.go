@@ -41,12 +41,21 @@ func hJcc(c *CPU, in *isa.Inst) bool {
 	return !c.cond(in.Cond) || c.jumpTo(c.nextRIP+in.Imm, in.OpSize)
 }
 
-// hCall pushes only when the target is good: the push is the last thing that
-// can fail, and undoing nextRIP is free.
+// hCall looks at the stack before it looks at the target.
 func hCall(c *CPU, in *isa.Inst) bool {
-	ret := c.nextRIP
+	ret, size := c.nextRIP, int(in.OpSize)
 	t, ok := c.target(in)
-	return ok && c.jumpTo(t, in.OpSize) && c.push(int(in.OpSize), ret)
+	if !ok {
+		return false
+	}
+	sp := (c.R[RSP] - uint64(size)) & addrMask(c.stackSize())
+	d, ok := c.dstMem(isa.SS, sp, size)
+	if !ok || !c.jumpTo(t, in.OpSize) {
+		return false
+	}
+	c.put(in, d, ret)
+	c.setSP(sp)
+	return true
 }
 
 func hRet(c *CPU, in *isa.Inst) bool {

@@ -78,6 +78,7 @@ type CPU struct {
 	bus    Bus
 	apic   IntCtl
 	model  *Model
+	amd    bool // the model's vendor
 	shared *Shared
 	id     int
 
@@ -109,6 +110,7 @@ type Undefined struct {
 func New(id int, model *Model, m *mem.Memory, sh *Shared, bus Bus, apic IntCtl) *CPU {
 	c := &CPU{id: id, model: model, mem: m, ram: m.Bytes(), bus: bus, apic: apic, shared: sh}
 	sh.cpus = append(sh.cpus, c)
+	c.model, c.amd = model, model.amd()
 	c.apicBase = ^uint64(0)
 	c.SetTLBSize(1024)
 	c.Reset()

@@ -28,8 +28,8 @@ const (
 
 func init() {
 	register(map[isa.Op]handler{
-		isa.MOVTOCR: supervisor(hMovToCR), isa.MOVFROMCR: supervisor(hMovFromCR),
-		isa.MOVTODR: supervisor(hMovToDR), isa.MOVFROMDR: supervisor(hMovFromDR),
+		isa.MOVTOCR: knownReg(0x11d, hMovToCR), isa.MOVFROMCR: knownReg(0x11d, hMovFromCR),
+		isa.MOVTODR: knownReg(0xff, hMovToDR), isa.MOVFROMDR: knownReg(0xff, hMovFromDR),
 		isa.LMSW: supervisor(hLmsw), isa.SMSW: umip(hSmsw), isa.CLTS: supervisor(hClts),
 	})
 }
@@ -163,6 +163,17 @@ func (c *CPU) setCR4(v uint64) bool {
 	}
 	c.changed()
 	return true
+}
+
+// knownReg guards a move of a control or debug register: one whose number is not
+// in known is #UD at every privilege level, the others are for the supervisor.
+func knownReg(known uint, h handler) handler {
+	return func(c *CPU, in *isa.Inst) bool {
+		if known>>in.Reg&1 == 0 {
+			return c.ud()
+		}
+		return supervisor(h)(c, in)
+	}
 }
 
 // hLmsw loads the low four bits of CR0, but cannot clear PE.

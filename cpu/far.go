@@ -261,15 +261,17 @@ func hRetFar(c *CPU, in *isa.Inst) bool {
 	}
 	f := c.currentFrame(0)
 	f.mmu = c.mmu
+	at := f
+	at.sp = (f.sp + uint64(size)) & f.mask()
+	cs, ok := c.popFrom(&at, size) // the selector is read first
+	if !ok {
+		return false
+	}
 	rip, ok := c.popFrom(&f, size)
 	if !ok {
 		return false
 	}
-	cs, ok := c.popFrom(&f, size)
-	if !ok {
-		return false
-	}
-	f.sp = (f.sp + n) & f.mask()
+	f.sp = (at.sp + n) & f.mask()
 	if !c.protected() {
 		if !c.farReal(uint16(cs), rip) {
 			return false

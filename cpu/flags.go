@@ -17,7 +17,6 @@ const (
 	lzShl               // a << b, b in 1 .. size-1
 	lzShr               // a >> b
 	lzSar               // a >> b arithmetic
-	lzMul               // a is the low half, b is 1 when it does not hold the product
 )
 
 // Parity by low byte: PF or 0.
@@ -31,8 +30,8 @@ var parity = func() (t [256]uint8) {
 }()
 
 // flagsOf computes the six status flags of a lazy operation [SDM 1 3.4.3.1].
-// Where the manual leaves a flag undefined the value is stable: AF of logic and
-// shifts is 0; OF of shifts by more than one is that of the last one-bit step.
+// What the manual leaves undefined is as AMD's processors have it, see
+// undefined.go.
 func flagsOf(op uint8, a, b uint64) uint64 {
 	size := uint(8) << (op & 3)
 	mask := ^uint64(0) >> (64 - size)
@@ -75,16 +74,17 @@ func flagsOf(op uint8, a, b uint64) uint64 {
 		r = a << b & mask
 		cf = a >> (size - uint(b)) & 1
 		of = r>>top ^ cf
+		af = flagAF
 	case lzShr:
 		r = a >> b
 		cf = a >> (b - 1) & 1
 		of = (r ^ r<<1) >> top
+		af = flagAF
 	case lzSar:
 		s := signExtend(a, size)
 		r = uint64(s>>b) & mask
 		cf = uint64(s>>(b-1)) & 1
-	case lzMul:
-		r, cf, of = a, b, b
+		af = flagAF
 	}
 	f := cf&1 | of&1<<11 | af&flagAF | r>>top&1<<7 | uint64(parity[uint8(r)])
 	if r == 0 {
@@ -119,7 +119,7 @@ func (c *CPU) carry() uint64 {
 		return b2u(c.lzA < c.lzB)
 	case lzLogic:
 		return 0
-	case lzInc, lzDec, lzMul:
+	case lzInc, lzDec:
 		return c.lzB
 	}
 	return flagsOf(c.lzOp, c.lzA, c.lzB) & flagCF

@@ -60,7 +60,7 @@ func doShift(kind uint8, a, n uint64, size int) (r, flags uint64, changed bool) 
 		s := signExtend(a, uint(w))
 		r = uint64(s>>n) & sizeMask(size)
 		f := flagsOf(lzLogic|sizeCode(size), r, 0)
-		return r, f | uint64(s>>(n-1))&1, true
+		return r, f | flagAF | uint64(s>>(n-1))&1, true
 	}
 	if n < w {
 		f := flagsOf(kind|sizeCode(size), a, n)
@@ -69,7 +69,7 @@ func doShift(kind uint8, a, n uint64, size int) (r, flags uint64, changed bool) 
 		}
 		return a >> n, f, true
 	}
-	f := flagsOf(lzLogic|sizeCode(size), 0, 0)
+	f := flagsOf(lzLogic|sizeCode(size), 0, 0) | flagAF
 	if n == w {
 		cf := a & 1
 		of := cf << 11 // SHL: top bit of the result (0) differs from CF
@@ -179,29 +179,19 @@ func (c *CPU) double(in *isa.Inst) (d dest, a, b, n uint64, ok bool) {
 	return d, c.get(in, d), c.reg(in, in.Reg, d.size), shiftCount(n, d.size), true
 }
 
-// hShld: for 16-bit operands a count above 16 is undefined; the filler is taken
-// as repeating, as silicon does.
+// hShld: with 16-bit operands a count above 16 is undefined; see undefined.go.
 func hShld(c *CPU, in *isa.Inst) bool {
 	d, a, b, n, ok := c.double(in)
 	if !ok {
 		return false
 	}
-	w := uint64(8 * d.size)
 	if n == 0 {
 		c.put(in, d, a)
 		return true
 	}
-	var r, cf uint64
-	if n <= w {
-		r = (a<<n | b>>(w-n)) & sizeMask(d.size)
-		cf = a >> (w - n) & 1
-	} else {
-		r = (b<<(n-w) | a>>(2*w-n)) & sizeMask(d.size)
-		cf = b >> (2*w - n) & 1
-	}
+	r, f := shld(a, b, n, d.size)
 	c.put(in, d, r)
-	f := flagsOf(lzLogic|sizeCode(d.size), r, 0)
-	c.setStatus(f | cf | (a^r)>>(w-1)&1<<11)
+	c.setStatus(f)
 	return true
 }
 
@@ -210,23 +200,47 @@ func hShrd(c *CPU, in *isa.Inst) bool {
 	if !ok {
 		return false
 	}
-	w := uint64(8 * d.size)
 	if n == 0 {
 		c.put(in, d, a)
 		return true
 	}
-	var r, cf uint64
+	r, f := shrd(a, b, n, d.size)
+	c.put(in, d, r)
+	c.setStatus(f)
+	return true
+}
+
+// shld shifts a left by n, 1 to 31 or 63, filling with b from its top.
+func shld(a, b, n uint64, size int) (r, flags uint64) {
+	w := uint64(8 * size)
+	mask := sizeMask(size)
+	var cf, of uint64
 	if n <= w {
-		r = (a>>n | b<<(w-n)) & sizeMask(d.size)
+		r = (a<<n | b>>(w-n)) & mask
+		cf = a >> (w - n) & 1
+		of = r>>(w-1) ^ cf
+	} else {
+		r = (b<<(n-w) | b>>(2*w-n)) & mask
+	}
+	if n >= w {
+		of = cf
+	}
+	return r, flagsOf(lzLogic|sizeCode(size), r, 0) | flagAF | cf | of<<11
+}
+
+// shrd shifts a right by n, 1 to 31 or 63, filling with b from its bottom.
+func shrd(a, b, n uint64, size int) (r, flags uint64) {
+	w := uint64(8 * size)
+	mask := sizeMask(size)
+	var cf uint64
+	if n <= w {
+		r = (a>>n | b<<(w-n)) & mask
 		cf = a >> (n - 1) & 1
 	} else {
-		r = (b>>(n-w) | a<<(2*w-n)) & sizeMask(d.size)
-		cf = b >> (n - w - 1) & 1
+		r = (b>>(n-w) | b<<(2*w-n)) & mask
 	}
-	c.put(in, d, r)
-	f := flagsOf(lzLogic|sizeCode(d.size), r, 0)
-	c.setStatus(f | cf | (a^r)>>(w-1)&1<<11)
-	return true
+	of := (r>>(w-1) ^ r>>(w-2)) & 1
+	return r, flagsOf(lzLogic|sizeCode(size), r, 0) | flagAF | cf | of<<11
 }
 
 // bitTest makes BT, BTS, BTR, BTC. With a memory operand a register bit number

@@ -80,12 +80,12 @@ func (c *CPU) fetch() bool {
 	if !c.fetchBytes(lin, buf[:n]) {
 		return false
 	}
-	st := isa.Decode(buf[:min(n, limit)], c.mode, &c.in)
+	st := c.decode(buf[:min(n, limit)], &c.in)
 	if st == isa.Truncated && n < 15 && n < limit {
 		if !c.fetchBytes(c.secondPage(lin), buf[n:]) {
 			return false
 		}
-		st = isa.Decode(buf[:min(15, limit)], c.mode, &c.in)
+		st = c.decode(buf[:min(15, limit)], &c.in)
 	}
 	switch st {
 	case isa.OK:
@@ -103,6 +103,14 @@ func (c *CPU) undefined() bool {
 	u := &c.stats.LastUndefined
 	u.RIP, u.Len, u.Bytes = c.RIP, uint8(min(15, 4096-int(c.RIP&0xfff))), c.code
 	return c.ud()
+}
+
+// decode decodes as the model's vendor does.
+func (c *CPU) decode(b []byte, in *isa.Inst) isa.Status {
+	if c.amd {
+		return isa.DecodeAMD(b, c.mode, in)
+	}
+	return isa.Decode(b, c.mode, in)
 }
 
 // codeAddr is the linear address of an instruction pointer.

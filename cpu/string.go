@@ -20,10 +20,7 @@ func rep(step handler) handler {
 		m := addrMask(in.AddrSize)
 		n := c.R[RCX] & m
 		if n == 0 {
-			if in.AddrSize == 4 && !c.model.amd() {
-				c.R[RCX] = 0 // Intel's processors extend ECX, AMD's leave RCX alone
-			}
-			return true
+			return c.noIterations(in)
 		}
 		if !step(c, in) {
 			return false
@@ -35,6 +32,21 @@ func rep(step handler) handler {
 		}
 		return true
 	}
+}
+
+// noIterations is a REP with a count of zero. The vendors differ: Intel's clear
+// the upper half of RCX when ECX counts, AMD's check access to the port even so.
+func (c *CPU) noIterations(in *isa.Inst) bool {
+	if !c.amd {
+		if in.AddrSize == 4 {
+			c.R[RCX] = 0
+		}
+		return true
+	}
+	if in.Op == isa.INS || in.Op == isa.OUTS {
+		return c.ioAllowed(uint16(c.R[RDX]), strSize(in))
+	}
+	return true
 }
 
 func comparing(op isa.Op) bool { return op == isa.SCAS || op == isa.CMPS }

@@ -1269,16 +1269,16 @@ var opProps = [numOps]uint8{
 	opXchg64mr:      propBarrier,
 	opCmov64rr:      propReads,
 	opSetcc:         propReads,
-	opImul32rr:      propWrites | propPair,
-	opImul32rm:      propWrites | propPair | propBarrier,
+	opImul32rr:      propReads | propPair,
+	opImul32rm:      propReads | propPair | propBarrier,
 	opImul32rmN:     propBarrier,
-	opImul32rri:     propWrites | propPair,
-	opMul32r:        propWrites,
-	opImul64rr:      propWrites | propPair,
-	opImul64rm:      propWrites | propPair | propBarrier,
+	opImul32rri:     propReads | propPair,
+	opMul32r:        propReads,
+	opImul64rr:      propReads | propPair,
+	opImul64rm:      propReads | propPair | propBarrier,
 	opImul64rmN:     propBarrier,
-	opImul64rri:     propWrites | propPair,
-	opMul64r:        propWrites,
+	opImul64rri:     propReads | propPair,
+	opMul64r:        propReads,
 	opBt32rr:        propReads,
 	opBt32ri:        propReads,
 	opBt32mi:        propReads | propBarrier,
@@ -7861,7 +7861,7 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 				b = uint64(uint32(c.R[op.src&31]))
 				v = uint64(int64(int32(a)) * int64(int32(b)))
 				c.R[op.dst&31] = uint64(uint32(v))
-				c.lzOp, c.lzA, c.lzB = lzMul|2, uint64(uint32(v)), b2u(int64(v) != int64(int32(v)))
+				c.mulFlags(int64(v) != int64(int32(v)))
 			case opImul32rrN:
 				a = uint64(uint32(c.R[op.dst&31]))
 				b = uint64(uint32(c.R[op.src&31]))
@@ -7877,7 +7877,7 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 				a = uint64(uint32(c.R[op.dst&31]))
 				v = uint64(int64(int32(a)) * int64(int32(b)))
 				c.R[op.dst&31] = uint64(uint32(v))
-				c.lzOp, c.lzA, c.lzB = lzMul|2, uint64(uint32(v)), b2u(int64(v) != int64(int32(v)))
+				c.mulFlags(int64(v) != int64(int32(v)))
 			case opImul32rmN:
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
 				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
@@ -7893,7 +7893,7 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 				b = uint64(uint32(op.imm))
 				v = uint64(int64(int32(a)) * int64(int32(b)))
 				c.R[op.dst&31] = uint64(uint32(v))
-				c.lzOp, c.lzA, c.lzB = lzMul|2, uint64(uint32(v)), b2u(int64(v) != int64(int32(v)))
+				c.mulFlags(int64(v) != int64(int32(v)))
 			case opImul32rriN:
 				a = uint64(uint32(c.R[op.src&31]))
 				b = uint64(uint32(op.imm))
@@ -7902,13 +7902,13 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 				hi, v = mulWide(uint64(uint32(c.R[op.src&31])), uint64(uint32(c.R[op.dst&31])), 4)
 				c.R[RAX] = uint64(uint32(v))
 				c.R[RDX] = uint64(uint32(hi))
-				c.lzOp, c.lzA, c.lzB = lzMul|2, v, b2u(hi != 0)
+				c.mulFlags(hi != 0)
 			case opImul64rr:
 				a = c.R[op.dst&31]
 				b = c.R[op.src&31]
 				hi, v = imulWide(a, b, 8)
 				c.R[op.dst&31] = v
-				c.lzOp, c.lzA, c.lzB = lzMul|3, v, b2u(hi != uint64(int64(v)>>63))
+				c.mulFlags(hi != uint64(int64(v)>>63))
 			case opImul64rrN:
 				a = c.R[op.dst&31]
 				b = c.R[op.src&31]
@@ -7924,7 +7924,7 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 				a = c.R[op.dst&31]
 				hi, v = imulWide(a, b, 8)
 				c.R[op.dst&31] = v
-				c.lzOp, c.lzA, c.lzB = lzMul|3, v, b2u(hi != uint64(int64(v)>>63))
+				c.mulFlags(hi != uint64(int64(v)>>63))
 			case opImul64rmN:
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
 				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
@@ -7940,7 +7940,7 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 				b = uint64(int64(op.imm))
 				hi, v = imulWide(a, b, 8)
 				c.R[op.dst&31] = v
-				c.lzOp, c.lzA, c.lzB = lzMul|3, v, b2u(hi != uint64(int64(v)>>63))
+				c.mulFlags(hi != uint64(int64(v)>>63))
 			case opImul64rriN:
 				a = c.R[op.src&31]
 				b = uint64(int64(op.imm))
@@ -7949,7 +7949,7 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 				hi, v = mulWide(c.R[op.src&31], c.R[op.dst&31], 8)
 				c.R[RAX] = v
 				c.R[RDX] = hi
-				c.lzOp, c.lzA, c.lzB = lzMul|3, v, b2u(hi != 0)
+				c.mulFlags(hi != 0)
 			case opBt32rr:
 				a = uint64(uint32(c.R[op.dst&31]))
 				b = c.R[op.src&31] & 31

@@ -348,25 +348,25 @@ func moves() {
 func multiply() {
 	for _, w := range []int{32, 64} {
 		imul := "hi, v = imulWide(a, b, 8)\n"
-		fl := "c.lzOp, c.lzA, c.lzB = lzMul|3, v, b2u(hi != uint64(int64(v)>>63))\n"
+		fl := "c.mulFlags(hi != uint64(int64(v)>>63))\n"
 		plain := set(w, "dst", "a * b")
 		if w == 32 {
 			imul = "v = uint64(int64(int32(a)) * int64(int32(b)))\n"
-			fl = "c.lzOp, c.lzA, c.lzB = lzMul|2, uint64(uint32(v)), b2u(int64(v) != int64(int32(v)))\n"
+			fl = "c.mulFlags(int64(v) != int64(int32(v)))\n"
 		}
 		for _, s := range []string{"rr", "rm"} {
 			pre, write := operands(w, s)
-			emit(fmt.Sprintf("opImul%d%s", w, s), pre+imul+write("v")+fl, with(s, writes, pair)...)
+			emit(fmt.Sprintf("opImul%d%s", w, s), pre+imul+write("v")+fl, with(s, reads, pair)...)
 			emit(fmt.Sprintf("opImul%d%sN", w, s), pre+plain, with(s)...)
 		}
 		pre := "a = " + get(w, "src") + "\nb = uint64(int64(op.imm))\n"
 		if w == 32 {
 			pre = "a = " + get(w, "src") + "\nb = uint64(uint32(op.imm))\n"
 		}
-		emit(fmt.Sprintf("opImul%drri", w), pre+imul+set(w, "dst", "v")+fl, writes, pair)
+		emit(fmt.Sprintf("opImul%drri", w), pre+imul+set(w, "dst", "v")+fl, reads, pair)
 		emit(fmt.Sprintf("opImul%drriN", w), pre+plain)
 		emit(fmt.Sprintf("opMul%dr", w), "hi, v = mulWide("+get(w, "src")+", "+get(w, "dst")+fmt.Sprintf(", %d)\n", w/8)+
-			setName(w, "RAX", "v")+setName(w, "RDX", "hi")+lazy(w, "lzMul", "v", "b2u(hi != 0)"), writes)
+			setName(w, "RAX", "v")+setName(w, "RDX", "hi")+"c.mulFlags(hi != 0)\n", reads)
 	}
 }
 

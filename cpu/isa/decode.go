@@ -64,8 +64,8 @@ const (
 
 // opSizes holds the operand size by rule, mode, and 66 (2) and REX.W (1).
 //
-// Near branches in 64-bit mode ignore 66, as Intel's processors do; AMD's
-// truncate rip to 16 bits [SDM 2 CALL, JMP, RET; APM 3 CALL].
+// Near branches in 64-bit mode ignore 66, as Intel's processors do; AMD's do
+// not, see amd.go.
 var opSizes = [...][3][4]uint8{
 	oszV:   {{2, 2, 4, 4}, {4, 4, 2, 2}, {4, 8, 2, 8}},
 	oszD64: {{2, 2, 4, 4}, {4, 4, 2, 2}, {8, 8, 2, 8}},
@@ -128,6 +128,7 @@ type decoder struct {
 	lock  bool
 	vex   bool
 	segOv bool
+	amd   bool
 }
 
 // Decode decodes the instruction at the start of code. It reads no byte it does
@@ -135,11 +136,15 @@ type decoder struct {
 // #UD, or too long. Only code[:15] is looked at. With a status other than OK,
 // in holds nothing of use.
 func Decode(code []byte, mode Mode, in *Inst) Status {
-	if len(code) > maxLen {
-		code = code[:maxLen]
-	}
-	*in = Inst{Seg: DS, Base: RegZero, Index: RegZero}
 	d := decoder{in: in, code: code, mode: mode, key: uint32(mode) << keyMode}
+	return d.decode()
+}
+
+func (d *decoder) decode() Status {
+	if len(d.code) > maxLen {
+		d.code = d.code[:maxLen]
+	}
+	*d.in = Inst{Seg: DS, Base: RegZero, Index: RegZero}
 	if st := d.prefixes(); st != OK {
 		return st
 	}
@@ -309,6 +314,9 @@ func (d *decoder) find() Status {
 	in.Row, in.Op = row, f.op
 	in.Cond = d.opc & 15
 	in.OpSize = opSizes[f.osz][d.mode][d.has66<<1|d.rex>>3&1]
+	if d.amd && !d.vendor(f) {
+		return Invalid
+	}
 	return d.check(f, modrm)
 }
 

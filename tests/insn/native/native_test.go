@@ -1,0 +1,183 @@
+package native
+
+import (
+	"fmt"
+	"os"
+	"os/exec"
+	"runtime"
+	"sort"
+	"strconv"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"godwit/cpu/isa"
+)
+
+// needExecutor builds and starts the executor, or skips the test on hosts that
+// cannot run it. In continuous integration a missing compiler is a failure.
+func needExecutor(t testing.TB) *Executor {
+	if runtime.GOOS != "linux" || runtime.GOARCH != "amd64" {
+		t.Skip("the processor underneath is none of ours; the corpus is replayed instead")
+	}
+	if _, err := exec.LookPath("gcc"); err != nil {
+		if os.Getenv("CI") == "true" {
+			t.Fatal("gcc is missing")
+		}
+		t.Skip("gcc is missing")
+	}
+	bin, err := Build(t.TempDir())
+	require.NoError(t, err)
+	x, err := Start(bin)
+	require.NoError(t, err)
+	t.Cleanup(func() { x.Close() })
+	return x
+}
+
+func needMachine(t testing.TB) *Machine {
+	m, err := NewMachine()
+	require.NoError(t, err)
+	t.Cleanup(func() { m.Close() })
+	return m
+}
+
+const vecAttrs = isa.AttrX87 | isa.AttrMMX | isa.AttrSSE | isa.AttrAVX
+
+// intRows are the rows of the integer instruction set.
+func intRows(m *Machine) (rows []uint16) {
+	for i := 1; i < len(isa.Rows); i++ {
+		r := &isa.Rows[i]
+		if r.Attrs&vecAttrs == 0 && excluded[r.Op] == "" && m.has(r) && hostHas(r) {
+			rows = append(rows, uint16(i))
+		}
+	}
+	return rows
+}
+
+// hostHas tells that the processor underneath has a row's feature.
+func hostHas(r *isa.Row) bool {
+	name := isa.Features[r.CPUID]
+	if name == "lzcnt" {
+		name = "abm"
+	}
+	return r.CPUID == 0 || hostFeatures[name]
+}
+
+var hostFeatures = func() map[string]bool {
+	on := map[string]bool{}
+	b, _ := os.ReadFile("/proc/cpuinfo")
+	for _, l := range strings.Split(string(b), "\n") {
+		if k, v, _ := strings.Cut(l, ":"); strings.TrimSpace(k) == "flags" {
+			for _, f := range strings.Fields(v) {
+				on[f] = true
+			}
+			break
+		}
+	}
+	return on
+}()
+
+func count(t testing.TB, few int) int {
+	if s := os.Getenv("INSN_COUNT"); s != "" {
+		n, err := strconv.Atoi(s)
+		require.NoError(t, err)
+		return n
+	}
+	if os.Getenv("GODWIT_FULL") == "1" {
+		return 1_000_000
+	}
+	return few
+}
+
+func seed(t testing.TB) uint64 {
+	if s := os.Getenv("INSN_SEED"); s != "" {
+		n, err := strconv.ParseUint(s, 0, 64)
+		require.NoError(t, err)
+		return n
+	}
+	return 1
+}
+
+// tally counts differences by mnemonic and kind.
+type tally struct {
+	n, bad map[string]int
+	shown  map[string]int
+}
+
+func (y *tally) add(c *Case, in *isa.Inst, engine, d string) {
+	name := "(bad)"
+	if in.Row != 0 {
+		name = in.Op.String()
+	}
+	y.n[name]++
+	if d == "" {
+		return
+	}
+	kind := engine
+	for _, p := range strings.Split(d, "; ") {
+		k, _, _ := strings.Cut(p, ":")
+		kind += " " + k
+	}
+	key := name + " " + kind
+	y.bad[key]++
+	if y.shown[key]++; y.shown[key] <= 2 {
+		fmt.Fprintf(os.Stderr, "## %s: % x  %s  [%s]\n   %s\n   in %s\n", engine, c.Code, in.Text(c.RIP), isa.Rows[in.Row].Enc, d, c)
+	}
+}
+
+func (y *tally) report() (total, bad int) {
+	var keys []string
+	for k, n := range y.bad {
+		keys = append(keys, k)
+		bad += n
+	}
+	sort.Slice(keys, func(i, j int) bool { return y.bad[keys[i]] > y.bad[keys[j]] })
+	for _, k := range keys {
+		fmt.Fprintf(os.Stderr, "%8d %s\n", y.bad[k], k)
+	}
+	for _, n := range y.n {
+		total += n
+	}
+	return total, bad
+}
+
+func testMode(t *testing.T, md isa.Mode, few int) {
+	x, m := needExecutor(t), needMachine(t)
+	g := NewGen(seed(t), intRows(m))
+	y := &tally{map[string]int{}, map[string]int{}, map[string]int{}}
+	const batch = 2000
+	for n := count(t, few); n > 0; n -= batch {
+		var cases []*Case
+		var insts []*isa.Inst
+		for len(cases) < min(n, batch) {
+			if c, in := g.Next(md); Usable(c, in) {
+				cases, insts = append(cases, c), append(insts, in)
+			}
+		}
+		want, err := x.Run(cases)
+		require.NoError(t, err)
+		for i, c := range cases {
+			if want[i].Trap == 1 && insts[i].Op != isa.INT1 || want[i].Trap == -2 {
+				continue // single-stepping was switched on, or an endless loop
+			}
+			got, steps, err := m.Reference(c)
+			require.NoError(t, err)
+			d := Compare(c, want[i], got)
+			y.add(c, insts[i], "reference", d)
+			got2, err := m.Blocks(c, steps)
+			if err != nil {
+				y.add(c, insts[i], "blocks", err.Error())
+				continue
+			}
+			y.add(c, insts[i], "blocks", Compare(c, got, got2))
+		}
+	}
+	total, bad := y.report()
+	fmt.Fprintln(os.Stderr, "cases", total/2, "bad", bad)
+	require.Zero(t, bad)
+}
+
+func TestInt64(t *testing.T) { testMode(t, isa.Mode64, 20000) }
+func TestInt32(t *testing.T) { testMode(t, isa.Mode32, 20000) }
+func TestInt16(t *testing.T) { testMode(t, isa.Mode16, 20000) }
