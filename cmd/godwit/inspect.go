@@ -12,13 +12,31 @@ import (
 
 func (a *app) inspectCommand() *cobra.Command {
 	c := &cobra.Command{
-		Use: "inspect [WHAT]", GroupID: "Look", Short: "look into a VM without touching it",
-		Example: "  godwit inspect cpu\n  godwit inspect pt 0x400000\n  godwit inspect dev uart0",
+		Use: "inspect [VM] WHAT", GroupID: "Look", Short: "look into a VM without touching it",
+		Example: "  godwit inspect cpu\n  godwit inspect plover pt 0x400000\n  godwit inspect dev uart0",
+		Args:    cobra.ArbitraryArgs,
 	}
 	var vm, cpu string
 	var phys bool
 	c.PersistentFlags().StringVar(&vm, "vm", "", "the VM (default: the last one used)")
 	c.PersistentFlags().StringVar(&cpu, "vcpu", "0", "the vCPU")
+	c.PersistentFlags().BoolVar(&phys, "phys", false, "mem: by physical address")
+	// The VM may come first, as the noun of every other verb does.
+	c.RunE = func(_ *cobra.Command, args []string) error {
+		if len(args) < 2 {
+			return c.Help()
+		}
+		for _, sub := range c.Commands() {
+			if sub.Name() == args[1] {
+				vm = args[0]
+				if err := sub.Args(sub, args[2:]); err != nil {
+					return err
+				}
+				return sub.RunE(sub, args[2:])
+			}
+		}
+		return control.Fail("usage", fmt.Sprintf("inspect cannot show %q", args[1]), "", "godwit inspect --help")
+	}
 	// look adds one thing to look at: params names the arguments.
 	look := func(use, short string, min int, params []string, show func() (any, func(io.Writer))) *cobra.Command {
 		sub := &cobra.Command{Use: use, Short: short, Args: cobra.RangeArgs(min, len(params))}
@@ -39,8 +57,7 @@ func (a *app) inspectCommand() *cobra.Command {
 	look("cpu", "a vCPU", 0, nil, cpuView)
 	look("regs", "all of a vCPU's registers", 0, nil, cpuView)
 	look("mem ADDR [LEN]", "memory by linear address", 1, []string{"addr", "len"},
-		func() (any, func(io.Writer)) { v := &control.MemView{}; return v, v.Show }).
-		Flags().BoolVar(&phys, "phys", false, "by physical address")
+		func() (any, func(io.Writer)) { v := &control.MemView{}; return v, v.Show })
 	look("pt ADDR", "the page walk of a linear address", 1, []string{"addr"},
 		func() (any, func(io.Writer)) { v := &control.WalkView{}; return v, v.Show })
 	look("map", "who answers at which address and port", 0, nil,
