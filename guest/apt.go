@@ -106,7 +106,7 @@ func (a *apt) unknown(name string, others []string) error {
 			"it has it in "+strings.Join(others, ", "), "--suite "+suite)
 	}
 	return fail(CodeNotFound, fmt.Sprintf("cannot find %s of suite %q", name, a.suite), why,
-		"apt-get update, or  --mirror http://deb.debian.org/debian")
+		"apt-get update, or  --mirror http://MIRROR/debian")
 }
 
 // versions reads what apt-cache madison prints, lines of the form

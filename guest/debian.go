@@ -136,11 +136,11 @@ func (o *Options) source(ctx context.Context) (source, error) {
 		return o.mirrorSource()
 	}
 	if o.TrustMirror || len(o.ReleaseSHA256) > 0 {
-		return nil, fail(CodeUsage, "no mirror is given", "", "--mirror http://deb.debian.org/debian")
+		return nil, fail(CodeUsage, "no mirror is given", "", "--mirror http://MIRROR/debian")
 	}
 	if !haveApt() {
 		return nil, fail(CodeUsage, "cannot get packages", "there is no apt on this host",
-			"--mirror http://deb.debian.org/debian --release-sha256 HASH, or  --deb FILE --deb FILE")
+			"--mirror http://MIRROR/debian --release-sha256 HASH, or  --deb FILE --deb FILE")
 	}
 	return &apt{cache: cache(o.Cache), suite: o.Suite, run: runTool}, nil
 }

@@ -40,7 +40,7 @@ func newMirror(c cache, url, suite, release string) (*mirror, error) {
 	url = strings.TrimRight(url, "/")
 	if !strings.HasPrefix(url, "http://") && !strings.HasPrefix(url, "https://") {
 		return nil, fail(CodeUsage, fmt.Sprintf("mirror %q is no http or https address", url), "",
-			"--mirror http://deb.debian.org/debian")
+			"--mirror http://MIRROR/debian")
 	}
 	if release != "" && !isHash(strings.ToLower(release)) {
 		return nil, fail(CodeUsage, fmt.Sprintf("--release-sha256 %q is no sha256", release), "it has 64 hexadecimal digits", "sha256sum Release")

@@ -143,12 +143,12 @@ type fakeApt struct {
 	fails error
 }
 
-const madison = `linux-image-cloud-amd64 |  6.1.9-1 | http://deb.debian.org/debian-security bookworm-security/main amd64 Packages
-linux-image-cloud-amd64 |  6.1.8-1 | http://deb.debian.org/debian bookworm/main amd64 Packages
-linux-image-cloud-amd64 |  6.12.1-1 | http://deb.debian.org/debian trixie/main amd64 Packages
-linux-image-cloud-amd64 |  6.1.8-1 | http://deb.debian.org/debian bookworm/main Sources
-linux-image-6.1.0-9-cloud-amd64 | 6.1.9-1 | http://deb.debian.org/debian-security bookworm-security/main amd64 Packages
-busybox-static | 1:1.35.0-4 | http://deb.debian.org/debian bookworm/main amd64 Packages
+const madison = `linux-image-cloud-amd64 |  6.1.9-1 | http://mirror.example/debian-security bookworm-security/main amd64 Packages
+linux-image-cloud-amd64 |  6.1.8-1 | http://mirror.example/debian bookworm/main amd64 Packages
+linux-image-cloud-amd64 |  6.12.1-1 | http://mirror.example/debian trixie/main amd64 Packages
+linux-image-cloud-amd64 |  6.1.8-1 | http://mirror.example/debian bookworm/main Sources
+linux-image-6.1.0-9-cloud-amd64 | 6.1.9-1 | http://mirror.example/debian-security bookworm-security/main amd64 Packages
+busybox-static | 1:1.35.0-4 | http://mirror.example/debian bookworm/main amd64 Packages
 `
 
 func (f *fakeApt) run(ctx context.Context, dir, tool string, args ...string) ([]byte, error) {

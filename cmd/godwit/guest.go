@@ -32,7 +32,7 @@ Release file whose sha256 you give (or waive with --trust-mirror), or from files
 The guest's /init loads the modules, runs godwit.run=CMD of the kernel's command line, prints GUEST-OK marks, and powers off;
 without a command it starts a shell. godwit.then=poweroff|shell|reboot|halt|panic says what comes after.`,
 		Example: "  godwit guest debian DIR\n  godwit guest debian DIR --add ./prog --module virtio_blk,vsock\n" +
-			"  godwit guest debian DIR --mirror http://deb.debian.org/debian --release-sha256 HASH\n" +
+			"  godwit guest debian DIR --mirror http://MIRROR/debian --release-sha256 HASH\n" +
 			"  godwit guest debian DIR --deb linux-image.deb --deb busybox-static.deb",
 		RunE: func(c *cobra.Command, args []string) error {
 			if len(args) != 1 {
