@@ -7,7 +7,7 @@ race:     ; CGO_ENABLED=1 go test -race -short ./...
 generate: ; go generate ./...
 bench:    ; go test -run '^$$' -bench . ./cpu ./mem ./machine ./snapshot
 lint:     ; go tool -modfile=tools/go.mod staticcheck ./... && test -z "$$(go tool -modfile=tools/go.mod gofumpt -l $$(git ls-files "*.go"))"
-guest:    ; tests/guests/fetch-debian.sh .cache/guests
+guest:    ; go run ./cmd/godwit guest debian .cache/guests
 cross:
 	@for os in linux darwin windows; do for arch in amd64 arm64; do \
 	  echo "$$os/$$arch" && GOOS=$$os GOARCH=$$arch go build -o /dev/null ./cmd/godwit && GOOS=$$os GOARCH=$$arch go vet ./mem ./control || exit 1; done; done

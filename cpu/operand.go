@@ -204,12 +204,3 @@ func (c *CPU) push(size int, v uint64) bool {
 func (c *CPU) top(depth uint64, size int) (uint64, bool) {
 	return c.load(isa.SS, (c.R[RSP]+depth)&addrMask(c.stackSize()), size)
 }
-
-// pop reads the top of the stack and moves the pointer.
-func (c *CPU) pop(size int) (uint64, bool) {
-	v, ok := c.top(0, size)
-	if ok {
-		c.setSP(c.R[RSP] + uint64(size))
-	}
-	return v, ok
-}

@@ -7,7 +7,10 @@ import (
 
 	"godwit/devices"
 	"godwit/devices/bus"
+	"godwit/devices/fwcfg"
+	"godwit/devices/hpet"
 	"godwit/devices/pci"
+	"godwit/devices/pvpanic"
 	"godwit/devices/virtio"
 	"godwit/devices/virtio/balloon"
 	"godwit/devices/virtio/console"
@@ -156,3 +159,45 @@ func newBalloon(w *testkit.World) testkit.Specimen {
 }
 
 func (o outside) Discard(pa uint64) { o.w.Logf("discard %x", pa) }
+
+func newHPET(w *testkit.World) testkit.Specimen {
+	h := hpet.New(hpet.Wiring{ID: "hpet0", Clock: w, Timer: w.Line("irq0"), RTC: w.Line("irq8")})
+	return testkit.Specimen{Dev: h, Windows: h.Windows(),
+		Poke: func(r *rand.Rand) string {
+			n := r.Uint64N(hpet.Timers)
+			switch r.IntN(5) {
+			case 0:
+				h.Input(r.IntN(2)).Set(r.IntN(2) == 0)
+			case 1:
+				h.Write(0x10, 4, 1+r.Uint64N(3))
+			case 2:
+				h.Write(0x100+0x20*n, 4, r.Uint64N(0x200)|8<<9*r.Uint64N(2))
+			default: // soon
+				h.Write(0x108+0x20*n, 8, h.Read(0xf0, 8)+r.Uint64N(10000))
+			}
+			return ""
+		},
+		Release: func() { h.Input(0).Set(false); h.Input(1).Set(false) },
+	}
+}
+
+func newFWCfg(*testkit.World) testkit.Specimen {
+	c, err := fwcfg.NewCatalogue(1<<30, 2, []fwcfg.File{{Name: "etc/x", Data: []byte("hello")}})
+	if err != nil {
+		panic(err)
+	}
+	d := fwcfg.New(fwcfg.Wiring{ID: "fwcfg0", Items: c})
+	return testkit.Specimen{Dev: d, Windows: d.Windows(), Poke: func(r *rand.Rand) string {
+		if r.IntN(3) == 0 {
+			d.Write(0, 2, r.Uint64N(0x24))
+		}
+		return fmt.Sprintf("%x", d.Read(1, 1))
+	}}
+}
+
+func newPVPanic(w *testkit.World) testkit.Specimen {
+	d := pvpanic.New(pvpanic.Wiring{ID: "pvpanic0", Host: outside{w}})
+	return testkit.Specimen{Dev: d, Windows: d.Windows()}
+}
+
+func (o outside) Panic(events uint8) { o.w.Logf("panic %x", events) }
