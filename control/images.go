@@ -19,6 +19,9 @@ func (s *Spec) FindImages() error {
 		if _, err := os.Stat(s.Initrd); err != nil {
 			return AsError("cannot read initrd "+s.Initrd, err)
 		}
+		if err := checkInitrd(s.Initrd); err != nil {
+			return err
+		}
 		abs, err := filepath.Abs(s.Initrd)
 		if err != nil {
 			return err

@@ -276,6 +276,12 @@ func (r *Runner) Output(b byte) {
 	}
 }
 
+// Note keeps a line about the guest, for the VM's log and its status.
+func (r *Runner) Note(line string) {
+	fmt.Fprintln(os.Stderr, "godwit: "+line)
+	r.update(func(s *Status) { s.Note = line })
+}
+
 // flush hands on what was printed.
 func (r *Runner) flush() (crowded bool) {
 	crowded = r.con.print(r.out)

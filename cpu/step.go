@@ -89,7 +89,7 @@ func (c *CPU) fetch() bool {
 	}
 	switch st {
 	case isa.OK:
-		return c.known(&c.in)
+		return c.known(&c.in) || c.undefined()
 	case isa.Invalid:
 		return c.undefined()
 	}
@@ -156,12 +156,11 @@ func (c *CPU) fetchBytes(lin uint64, b []byte) bool {
 	return true
 }
 
-// known checks that the CPU model has the instruction.
+// known tells whether the CPU model has the instruction, or turns it into the
+// one that acts in its place.
 func (c *CPU) known(in *isa.Inst) bool {
-	if f := isa.Rows[in.Row].CPUID; f == 0 || c.model.has[f] || in.Fallback() {
-		return true
-	}
-	return c.undefined()
+	f := isa.Rows[in.Row].CPUID
+	return f == 0 || c.model.has[f] || in.Fallback()
 }
 
 // exception delivers the pending fault, or its escalation. RIP is still that of

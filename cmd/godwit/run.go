@@ -237,6 +237,9 @@ func (a *app) ended(t *control.Terminal, st control.Status, hash bool) error {
 	if hash && e.Hash != "" {
 		fmt.Fprintf(a.out, "#%d %s\n", st.Count, e.Hash)
 	}
+	if st.Note != "" {
+		fmt.Fprintf(a.err, "godwit: %s\n", st.Note)
+	}
 	if err := st.Failure(); err != nil {
 		return err
 	}
