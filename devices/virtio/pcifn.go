@@ -23,6 +23,11 @@ const (
 	offNotify = 0x3000
 	partSize  = 0x1000
 
+	// minDevice is the device configuration's size in the capabilities at least.
+	// Why: Linux refuses a device that has an empty one
+	// (virtio_pci_modern_dev.c vp_modern_map_capability).
+	minDevice = 4
+
 	notifyMultiplier = 4 // bytes between two queues' notification registers
 )
 
@@ -75,7 +80,7 @@ func (t *transport) length(p *part) uint64 {
 	case typeNotify:
 		return notifyMultiplier * uint64(len(t.spec.Queues))
 	case typeDevice:
-		return t.spec.ConfigSize
+		return max(t.spec.ConfigSize, minDevice)
 	}
 	return p.size
 }

@@ -31,3 +31,15 @@ func TestRequests(t *testing.T) {
 	assert.True(t, w.Level("inta"))
 	assert.EqualValues(t, 0x10441af4, drv.Window("cfg").Read(0, 4))
 }
+
+// TestDeviceConfiguration: a structure that a capability shows must not be empty,
+// even where there is nothing to configure.
+func TestDeviceConfiguration(t *testing.T) {
+	d := rng.New(virtio.Wiring{Bus: virtiotest.NewBus().Bus, Slot: 4, Line: (&testkit.World{}).Line("inta")}, nil)
+	drv := virtiotest.NewDriver(d, nil)
+	cfg := drv.Window("cfg")
+	assert.EqualValues(t, 4, cfg.Read(0x77, 1), "type")
+	assert.EqualValues(t, 4, cfg.Read(0x80, 4), "length")
+	drv.Window("device").Write(0, 4, 1)
+	assert.EqualValues(t, 0, drv.Window("device").Read(0, 4))
+}
