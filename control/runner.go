@@ -276,10 +276,13 @@ func (r *Runner) Output(b byte) {
 	}
 }
 
-// Note keeps a line about the guest, for the VM's log and its status.
-func (r *Runner) Note(line string) {
+// Note keeps a line about the guest for the VM's log, and unless it is minor for
+// its status.
+func (r *Runner) Note(line string, minor bool) {
 	fmt.Fprintln(os.Stderr, "godwit: "+line)
-	r.update(func(s *Status) { s.Note = line })
+	if !minor {
+		r.update(func(s *Status) { s.Note = line })
+	}
 }
 
 // flush hands on what was printed.

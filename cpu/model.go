@@ -124,10 +124,12 @@ const (
 		"fsgsbase tsc_adjust smep smap umip pku ospke pcid invpcid clflushopt clwb rdpid serialize erms fsrm lzcnt movbe arch_capabilities "
 	amdFeatures = "cmp_legacy cr8_legacy 3dnowprefetch topoext wbnoinvd amd_ibpb amd_ibrs amd_ssb_no btc_no " +
 		"no_nested_data_bp lfence_rdtsc null_sel_clr_base autoibrs srso_no tsa_sq_no tsa_l1_no"
+	// moreFeatures are what is implemented beyond x86-64-v2.
+	moreFeatures = " aes pclmulqdq sha_ni bmi1 bmi2 adx"
 )
 
 // DefaultModel is the name of the model that a machine gets unasked.
-const DefaultModel = "godwit-v2"
+const DefaultModel = "x86-64-v2"
 
 // Models are all that there are, the default first.
 var Models = []*Model{
@@ -136,8 +138,12 @@ var Models = []*Model{
 		family: 0x19, model: 1, stepping: 1, list: baseFeatures + amdFeatures,
 	},
 	{
-		Name: "godwit-v2-intel", Vendor: "GenuineIntel", Brand: "godwit virtual CPU",
+		Name: "x86-64-v2-intel", Vendor: "GenuineIntel", Brand: "godwit virtual CPU",
 		family: 6, model: 0x8f, stepping: 8, list: baseFeatures + "spec_ctrl",
+	},
+	{
+		Name: "max", Vendor: "AuthenticAMD", Brand: "godwit virtual CPU",
+		family: 0x19, model: 1, stepping: 1, list: baseFeatures + amdFeatures + moreFeatures,
 	},
 }
 

@@ -8,8 +8,9 @@ import (
 )
 
 // Noter is a Host that wants to be told, in a line, what a guest did that is
-// likely to be a gap of this program or a bug of the guest.
-type Noter interface{ Note(line string) }
+// likely to be a gap of this program or a bug of the guest. Minor is what kernels
+// do on purpose: they try MSRs that many processors lack.
+type Noter interface{ Note(line string, minor bool) }
 
 // noteEvery is the least guest time between two notes of one kind.
 const noteEvery = devices.Nanos(1e9)
@@ -32,11 +33,11 @@ func (m *Machine) note(c *cpu.CPU) {
 	now := m.Now()
 	if s.Undefined != n.undefined && now >= n.nextUD && ok {
 		u := s.LastUndefined
-		host.Note(fmt.Sprintf("vcpu %d at #%d: no such instruction at %#x: % x (%d so far); the guest gets #UD", c.ID(), m.count(), u.RIP, u.Bytes[:u.Len], s.Undefined))
+		host.Note(fmt.Sprintf("vcpu %d at #%d: no such instruction at %#x: % x (%d so far); the guest gets #UD", c.ID(), m.count(), u.RIP, u.Bytes[:u.Len], s.Undefined), false)
 		n.nextUD = now + noteEvery
 	}
 	if s.UnknownMSRs != n.msrs && now >= n.nextMSR && ok {
-		host.Note(fmt.Sprintf("vcpu %d at #%d: no such msr %#x (%d so far); the guest gets #GP", c.ID(), m.count(), s.LastMSR, s.UnknownMSRs))
+		host.Note(fmt.Sprintf("vcpu %d at #%d: no such msr %#x (%d so far); the guest gets #GP", c.ID(), m.count(), s.LastMSR, s.UnknownMSRs), true)
 		n.nextMSR = now + noteEvery
 	}
 	n.undefined, n.msrs = s.Undefined, s.UnknownMSRs

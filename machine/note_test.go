@@ -14,7 +14,7 @@ type listener struct {
 	lines []string
 }
 
-func (l *listener) Note(line string) { l.lines = append(l.lines, line) }
+func (l *listener) Note(line string, _ bool) { l.lines = append(l.lines, line) }
 
 // TestNotes has a guest meet an instruction that is not implemented: it gets #UD,
 // and the host a line with bytes and address, not one for each time.
