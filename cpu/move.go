@@ -26,6 +26,10 @@ func hMovzx(c *CPU, in *isa.Inst) bool {
 }
 
 func hMovsx(c *CPU, in *isa.Inst) bool {
+	if in.Op == isa.MOVSXD && in.OpSize == 2 && in.Flags&isa.FlagMem != 0 && c.amd {
+		v, ok := c.load(in.Seg, c.ea(in), 4) // AMD's processors read what they do not use
+		return ok && c.setArg(in, 0, v)
+	}
 	v, ok := c.arg(in, 1)
 	if ok {
 		c.setReg(in, in.Reg, in.ArgSize(0), uint64(signExtend(v, uint(8*in.ArgSize(1)))))
@@ -184,7 +188,7 @@ func hEnter(c *CPU, in *isa.Inst) bool {
 		return false
 	}
 	sp = (sp - in.Imm&0xffff) & mask
-	if la, ok := c.linear(isa.SS, sp, size, accWrite); !ok || !c.probe(la, size, accWrite, c.mmu) {
+	if la, ok := c.linear(isa.SS, sp, size, accWrite); !ok || !c.aligned(la, size) || !c.probe(la, size, accWrite, c.mmu) {
 		return false
 	}
 	c.setReg(in, RBP, size, frame)

@@ -120,11 +120,19 @@ func sScas(c *CPU, in *isa.Inst) bool {
 
 func sCmps(c *CPU, in *isa.Inst) bool {
 	size := strSize(in)
-	a, ok := c.load(in.Seg, c.index(in, RSI), size)
-	if !ok {
-		return false
+	// Which operand is read first shows in faults: without REP that at rDI.
+	rep := in.Flags&(isa.FlagRep|isa.FlagRepne) != 0
+	var a, b uint64
+	ok := true
+	if rep {
+		a, ok = c.load(in.Seg, c.index(in, RSI), size)
 	}
-	b, ok := c.load(isa.ES, c.index(in, RDI), size)
+	if ok {
+		b, ok = c.load(isa.ES, c.index(in, RDI), size)
+	}
+	if ok && !rep {
+		a, ok = c.load(in.Seg, c.index(in, RSI), size)
+	}
 	if !ok {
 		return false
 	}

@@ -237,6 +237,9 @@ func (d *decoder) opcode() Status {
 			return d.vexPrefix(b)
 		}
 	}
+	if d.amd && m == map0F && (b == 0xff || b == 0xb9) {
+		return Invalid // UD0 and UD1 have no ModRM byte there
+	}
 	pfx := uint32(d.rep)
 	if pfx == 0 {
 		pfx = uint32(d.has66)
