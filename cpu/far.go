@@ -188,7 +188,7 @@ func hCallFar(c *CPU, in *isa.Inst) bool {
 		return c.callThroughGate(&d)
 	}
 	// The return address is written even when the target then is no good.
-	f.long = c.longMode() && d.attr()&segL != 0 // the stack is the new mode's
+	f.long = f.long && d.attr()&segL != 0 // leaving or entering 64-bit mode, ESP counts
 	if !c.directCode(&d) || !c.pushReturn(&f, size) || !c.entry(&d, off) {
 		return false
 	}
@@ -291,6 +291,7 @@ func (c *CPU) farReturn(f *frame, cs uint16, rip uint64, size int, n uint64) boo
 		if !ok {
 			return false
 		}
+		c.widen(f, &d, 2*uint64(size)+n)
 		c.useFrame(f)
 		c.enterCode(&d, c.CPL, rip)
 		return true
@@ -309,6 +310,14 @@ func (c *CPU) farReturn(f *frame, cs uint16, rip uint64, size int, n uint64) boo
 	}
 	c.leaveTo(&d, &o, rip)
 	return true
+}
+
+// widen makes the stack that of 64-bit code d, to which a return leads from
+// compatibility mode: what was popped is then added to all of ESP.
+func (c *CPU) widen(f *frame, d *descriptor, popped uint64) {
+	if c.longMode() && c.mode != isa.Mode64 && d.attr()&segL != 0 {
+		f.long, f.sp = true, (c.R[RSP]+popped)&0xffffffff
+	}
 }
 
 // returnCode checks the code segment of RET and IRET, and marks it accessed.

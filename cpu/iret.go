@@ -88,6 +88,7 @@ func (c *CPU) iretProtected(f *frame, rip uint64, cs uint16, flags uint64, size 
 		if !ok {
 			return false
 		}
+		c.widen(f, &d, 3*uint64(size))
 		c.useFrame(f)
 		c.setReturnFlags(flags, size)
 		c.enterCode(&d, c.CPL, rip)

@@ -89,10 +89,10 @@ func hPush(c *CPU, in *isa.Inst) bool {
 	return ok && c.push(size, v)
 }
 
-// pushSreg writes 16 bits only for a 32-bit push, as processors do, and a
-// zero-extended quadword for a 64-bit one [SDM 2 PUSH].
+// pushSreg zero-extends the selector; Intel's processors write only 16 bits of a
+// 32-bit push [SDM 2 PUSH].
 func (c *CPU) pushSreg(sel uint16, size int) bool {
-	if size != 4 {
+	if size != 4 || c.amd {
 		return c.push(size, uint64(sel))
 	}
 	sp := (c.R[RSP] - 4) & addrMask(c.stackSize())
@@ -146,19 +146,17 @@ func hPusha(c *CPU, in *isa.Inst) bool {
 	return true
 }
 
+// hPopa keeps what it popped before a fault; rSP stays, so that it can begin
+// again.
 func hPopa(c *CPU, in *isa.Inst) bool {
 	size := int(in.OpSize)
-	var v [8]uint64
-	for i := range v {
-		x, ok := c.top(uint64(i*size), size)
+	for i := 0; i < 8; i++ {
+		v, ok := c.top(uint64(i*size), size)
 		if !ok {
 			return false
 		}
-		v[7-i] = x
-	}
-	for i, x := range v {
-		if i != RSP {
-			c.setReg(in, uint8(i), size, x)
+		if r := uint8(7 - i); r != RSP {
+			c.setReg(in, r, size, v)
 		}
 	}
 	c.setSP(c.R[RSP] + uint64(8*size))
@@ -177,7 +175,7 @@ func hEnter(c *CPU, in *isa.Inst) bool {
 	if !put(c.R[RBP]) {
 		return false
 	}
-	frame := sp
+	frame := c.R[RSP]&^mask | sp
 	for i := uint64(1); i < level; i++ {
 		v, ok := c.load(isa.SS, (bp-i*uint64(size))&mask, size)
 		if !ok || !put(v) {

@@ -391,13 +391,13 @@ func hVerw(c *CPU, in *isa.Inst) bool {
 }
 
 func hArpl(c *CPU, in *isa.Inst) bool {
-	d, ok := c.dst(in, 0)
+	v, ok := c.arg(in, 0)
 	if !ok {
 		return false
 	}
-	v, rpl := c.get(in, d), c.reg(in, in.Reg, 2)&3
-	if v&3 < rpl {
-		c.put(in, d, v&^3|rpl)
+	rpl := c.reg(in, in.Reg, 2) & 3
+	if v&3 < rpl && !c.setArg(in, 0, v&^3|rpl) {
+		return false // only now must the operand be writable
 	}
 	c.setZF(v&3 < rpl)
 	return true

@@ -121,6 +121,7 @@ type decoder struct {
 	key  uint32
 	mode Mode
 	opc  byte // the opcode's last byte
+	vvvv byte // VEX.vvvv, all four bits in every mode
 	rex  byte // W, R, X, B as in a REX prefix; VEX sets them too
 	has66,
 	has67 uint8
@@ -269,7 +270,8 @@ func (d *decoder) vexPrefix(first byte) Status {
 	if m < 1 || m > 3 {
 		return Invalid
 	}
-	d.in.Vvvv = ^p >> 3 & 15
+	d.vvvv = ^p >> 3 & 15
+	d.in.Vvvv = d.vvvv
 	d.vexFields(p)
 	d.opc = d.code[d.pos+need-1]
 	d.pos += need
@@ -344,7 +346,7 @@ func (d *decoder) check(f *form, modrm bool) Status {
 		}
 		in.Flags |= FlagLock
 	}
-	if d.vex && f.bits&formNoVvvv != 0 && in.Vvvv != 0 {
+	if d.vex && f.bits&formNoVvvv != 0 && d.vvvv != 0 {
 		return Invalid
 	}
 	return OK

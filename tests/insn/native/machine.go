@@ -358,3 +358,26 @@ func (v *Machine) diff(o *Result) {
 func (v *Machine) has(r *isa.Row) bool {
 	return r.CPUID == 0 || v.on[isa.Features[r.CPUID]]
 }
+
+// Until runs a case on the reference engine for n counts.
+func (v *Machine) Until(s *Case, n uint64) (*Result, error) {
+	return v.until(s, n, v.c.RunReference)
+}
+
+// BlocksUntil runs a case on the block engine for n counts.
+func (v *Machine) BlocksUntil(s *Case, n uint64) (*Result, error) {
+	return v.until(s, n, v.c.Run)
+}
+
+func (v *Machine) until(s *Case, n uint64, run func(limit uint64)) (*Result, error) {
+	if err := v.load(s); err != nil {
+		return nil, err
+	}
+	v.place(s.codeAt(), s.Code)
+	end := v.c.Count + n
+	for i := uint64(0); v.c.Count < end && i <= n && v.c.Activity == cpu.Running; i++ {
+		run(end)
+	}
+	v.place(s.codeAt(), int3[:len(s.Code)])
+	return v.result(s), nil
+}

@@ -135,7 +135,7 @@ func (g *Gen) frame(c *Case, in *isa.Inst, m isa.Mode) {
 	size := uint64(in.OpSize)
 	sel, off := g.target()
 	if in.Op == isa.RET {
-		off = CodeRIP + uint64(g.n(64))
+		off = CodeRIP + 32 + uint64(g.n(64))
 		if m == isa.Mode16 {
 			off -= CodeBase
 		}
