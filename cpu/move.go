@@ -113,10 +113,12 @@ func hPop(c *CPU, in *isa.Inst) bool {
 	}
 	r := &isa.Rows[in.Row]
 	if r.Args[0] == isa.ArgSreg {
+		sp := c.R[RSP]
+		c.setSP(sp + uint64(size)) // as wide as the old stack is
 		if !c.loadSegment(int(r.Fixed&7), uint16(v)) {
+			c.R[RSP] = sp
 			return false
 		}
-		c.setSP(c.R[RSP] + uint64(size))
 		if r.Fixed&7 == isa.SS {
 			c.Shadow = 2
 		}

@@ -134,6 +134,9 @@ func (g *Gen) state(m isa.Mode) *Case {
 	for i := range c.R {
 		c.R[i] = g.value()
 	}
+	if m != isa.Mode64 {
+		clear(c.R[8:])
+	}
 	c.RFLAGS = g.r.Uint64() & 0xcd5
 	if !g.one(4) {
 		c.RFLAGS &^= 0x400

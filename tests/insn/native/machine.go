@@ -40,6 +40,7 @@ var ldt = [...]uint64{
 var gdt = [16]uint64{
 	1: 0x00cf9b000000ffff, 2: 0x00af9b000000ffff, 3: 0x00cf93000000ffff,
 	4: 0x00cffb000000ffff, 5: 0x00cff3000000ffff, 6: 0x00affb000000ffff,
+	15: 0x0040f50000000000, // the limit holds a processor's number
 }
 
 // descriptor packs base, limit and attributes: bits 7:0 are byte 5, 11:8 the

@@ -190,12 +190,24 @@ func Usable(c *Case, in *isa.Inst) bool {
 	if excluded[in.Op] != "" || len(c.Win) > MaxWin {
 		return false
 	}
-	if m == isa.Mode64 && in.Seg >= isa.FS && in.Flags&isa.FlagMem != 0 && !canonical(c.ea(in)) {
-		// AMD's processors check the address before the base of FS or GS is
-		// added as well.
-		return canonical(c.ea(in)+c.base(in.Seg, m)) == false
+	if m == isa.Mode64 && in.Seg >= isa.FS && c.wraps(in) {
+		return false
 	}
 	return in.Op != isa.INT || in.Imm != 0x80
+}
+
+// wraps tells of a non-canonical address to which the base of FS or GS is added.
+// AMD's processors check the address before as well as after; we only check the
+// sum [undefined.go].
+func (c *Case) wraps(in *isa.Inst) bool {
+	a := c.ea(in)
+	switch {
+	case in.R().Attrs&isa.AttrString != 0:
+		a = c.R[6]
+	case in.Op == isa.XLAT:
+		a = c.R[3]
+	}
+	return in.AddrSize == 8 && (!canonical(a-4096) || !canonical(a) || !canonical(a+4096))
 }
 
 func canonical(a uint64) bool { return uint64(int64(a<<16)>>16) == a }
