@@ -79,10 +79,19 @@ func hJcxz(c *CPU, in *isa.Inst) bool {
 	return c.jumpTo(c.nextRIP+in.Imm, in.OpSize)
 }
 
+// loopsWhileZero tells LOOPE from LOOPNE. On AMD's processors F3 and F2 make
+// either of them into the one whose name has the prefix's condition.
+func (c *CPU) loopsWhileZero(in *isa.Inst) bool {
+	if c.amd && in.Flags&(isa.FlagRep|isa.FlagRepne) != 0 {
+		return in.Flags&isa.FlagRep != 0
+	}
+	return in.Op == isa.LOOPE
+}
+
 func hLoop(c *CPU, in *isa.Inst) bool {
 	n := (c.R[RCX] - 1) & addrMask(in.AddrSize)
 	zf := c.RFLAGS&flagZF != 0
-	taken := n != 0 && (in.Op == isa.LOOP || zf == (in.Op == isa.LOOPE))
+	taken := n != 0 && (in.Op == isa.LOOP || zf == c.loopsWhileZero(in))
 	if taken && !c.jumpTo(c.nextRIP+in.Imm, in.OpSize) {
 		return false
 	}

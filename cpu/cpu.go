@@ -164,13 +164,11 @@ func (c *CPU) vm86() bool { return c.RFLAGS&flagVM != 0 }
 // protected tells protected mode proper: neither real nor VM86.
 func (c *CPU) protected() bool { return c.CR0&cr0PE != 0 && c.RFLAGS&flagVM == 0 }
 
-// ripMask limits an instruction pointer to the code segment's size.
+// ripMask limits an instruction pointer. One that runs past 0xffff in a 16-bit
+// segment does not wrap: the segment's limit stops it.
 func (c *CPU) ripMask() uint64 {
-	switch c.mode {
-	case isa.Mode64:
+	if c.mode == isa.Mode64 {
 		return ^uint64(0)
-	case isa.Mode32:
-		return 0xffffffff
 	}
-	return 0xffff
+	return 0xffffffff
 }

@@ -237,11 +237,16 @@ func (c *CPU) frameAddr(f *frame, sp uint64, size int) (uint64, bool) {
 	return (f.ss.Base + sp) & 0xffffffff, true
 }
 
+// frameAligned is the alignment check of a stack that user code has now.
+func (c *CPU) frameAligned(f *frame, la uint64, size int) bool {
+	return f.mmu != mmuUser || c.aligned(la, size)
+}
+
 // pushTo pushes onto a frame.
 func (c *CPU) pushTo(f *frame, size int, v uint64) bool {
 	sp := (f.sp - uint64(size)) & f.mask()
 	la, ok := c.frameAddr(f, sp, size)
-	if !ok || !c.rawWrite(la, size, v&sizeMask(size), f.mmu) {
+	if !ok || !c.frameAligned(f, la, size) || !c.rawWrite(la, size, v&sizeMask(size), f.mmu) {
 		return false
 	}
 	f.sp = sp
@@ -252,7 +257,7 @@ func (c *CPU) pushTo(f *frame, size int, v uint64) bool {
 func (c *CPU) popFrom(f *frame, size int) (uint64, bool) {
 	sp := f.sp & f.mask()
 	la, ok := c.frameAddr(f, sp, size)
-	if !ok {
+	if !ok || !c.frameAligned(f, la, size) {
 		return 0, false
 	}
 	v, ok := c.rawRead(la, size, f.mmu)

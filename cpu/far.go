@@ -59,7 +59,7 @@ func hJmpFar(c *CPU, in *isa.Inst) bool {
 		return false
 	}
 	if d.attr()&segS != 0 {
-		if !c.directCode(&d, off) {
+		if !c.directCode(&d) || !c.entry(&d, off) {
 			return false
 		}
 		c.enterCode(&d, c.CPL, off)
@@ -94,8 +94,8 @@ func (c *CPU) farDescriptor(sel uint16) (d descriptor, ok bool) {
 }
 
 // directCode checks a code segment that a far JMP or CALL names itself
-// [SDM 3A 5.8.1], and marks it accessed.
-func (c *CPU) directCode(d *descriptor, off uint64) bool {
+// [SDM 3A 5.8.1].
+func (c *CPU) directCode(d *descriptor) bool {
 	a, code := d.attr(), uint32(d.sel&^3)
 	if a&segCode == 0 || !c.codeSize(a) {
 		return c.gp(code)
@@ -110,6 +110,11 @@ func (c *CPU) directCode(d *descriptor, off uint64) bool {
 	if a&segP == 0 {
 		return c.raiseErr(vecNP, code)
 	}
+	return true
+}
+
+// entry checks that a code segment holds off, and marks it accessed.
+func (c *CPU) entry(d *descriptor, off uint64) bool {
 	if s := d.segment(); !c.inCode(&s, off) {
 		return c.gp(0)
 	}
@@ -182,7 +187,9 @@ func hCallFar(c *CPU, in *isa.Inst) bool {
 	if d.attr()&segS == 0 {
 		return c.callThroughGate(&d)
 	}
-	if !c.directCode(&d, off) || !c.pushReturn(&f, size) {
+	// The return address is written even when the target then is no good.
+	f.long = f.long && d.attr()&segL != 0 // leaving or entering 64-bit mode, ESP counts
+	if !c.directCode(&d) || !c.pushReturn(&f, size) || !c.entry(&d, off) {
 		return false
 	}
 	c.useFrame(&f)
@@ -261,17 +268,12 @@ func hRetFar(c *CPU, in *isa.Inst) bool {
 	}
 	f := c.currentFrame(0)
 	f.mmu = c.mmu
-	at := f
-	at.sp = (f.sp + uint64(size)) & f.mask()
-	cs, ok := c.popFrom(&at, size) // the selector is read first
-	if !ok {
+	var v [2]uint64
+	if !c.popAll(&f, size, v[:]) {
 		return false
 	}
-	rip, ok := c.popFrom(&f, size)
-	if !ok {
-		return false
-	}
-	f.sp = (at.sp + n) & f.mask()
+	rip, cs := v[0], v[1]
+	f.sp = (f.sp + n) & f.mask()
 	if !c.protected() {
 		if !c.farReal(uint16(cs), rip) {
 			return false
@@ -284,29 +286,38 @@ func hRetFar(c *CPU, in *isa.Inst) bool {
 
 // farReturn is the protected-mode part of RET [SDM 2 RET].
 func (c *CPU) farReturn(f *frame, cs uint16, rip uint64, size int, n uint64) bool {
-	d, ok := c.returnCode(cs, rip)
-	if !ok {
-		return false
-	}
 	if uint8(cs&3) == c.CPL {
+		d, ok := c.returnCode(cs, rip)
+		if !ok {
+			return false
+		}
+		c.widen(f, &d, 2*uint64(size)+n)
 		c.useFrame(f)
 		c.enterCode(&d, c.CPL, rip)
 		return true
 	}
-	sp, ok := c.popFrom(f, size)
+	var v [2]uint64
+	if !c.popAll(f, size, v[:]) {
+		return false
+	}
+	d, ok := c.returnCode(cs, rip)
 	if !ok {
 		return false
 	}
-	ss, ok := c.popFrom(f, size)
-	if !ok {
-		return false
-	}
-	o, ok := c.outerStack(uint16(ss), sp+n, &d, uint8(cs&3))
+	o, ok := c.outerStack(uint16(v[1]), v[0]+n, &d, uint8(cs&3))
 	if !ok {
 		return false
 	}
 	c.leaveTo(&d, &o, rip)
 	return true
+}
+
+// widen makes the stack that of 64-bit code d, to which a return leads from
+// compatibility mode: what was popped is then added to all of ESP.
+func (c *CPU) widen(f *frame, d *descriptor, popped uint64) {
+	if c.longMode() && c.mode != isa.Mode64 && d.attr()&segL != 0 {
+		f.long, f.sp = true, (c.R[RSP]+popped)&0xffffffff
+	}
 }
 
 // returnCode checks the code segment of RET and IRET, and marks it accessed.

@@ -45,15 +45,18 @@ func hIret(c *CPU, in *isa.Inst) bool {
 	return true
 }
 
-// popAll pops len(v) values.
+// popAll pops len(v) values. The last one is read first, as processors do.
 func (c *CPU) popAll(f *frame, size int, v []uint64) bool {
-	for i := range v {
-		x, ok := c.popFrom(f, size)
+	for i := len(v) - 1; i >= 0; i-- {
+		at := *f
+		at.sp += uint64(i * size)
+		x, ok := c.popFrom(&at, size)
 		if !ok {
 			return false
 		}
 		v[i] = x
 	}
+	f.sp = (f.sp + uint64(len(v)*size)) & f.mask()
 	return true
 }
 
@@ -79,12 +82,13 @@ func (c *CPU) setReturnFlags(v uint64, size int) {
 // iretProtected returns to protected or long mode, at the same or an outer
 // level. 64-bit code always restores SS:RSP.
 func (c *CPU) iretProtected(f *frame, rip uint64, cs uint16, flags uint64, size int) bool {
-	d, ok := c.returnCode(cs, rip)
-	if !ok {
-		return false
-	}
 	rpl := uint8(cs & 3)
 	if rpl == c.CPL && c.mode != isa.Mode64 {
+		d, ok := c.returnCode(cs, rip)
+		if !ok {
+			return false
+		}
+		c.widen(f, &d, 3*uint64(size))
 		c.useFrame(f)
 		c.setReturnFlags(flags, size)
 		c.enterCode(&d, c.CPL, rip)
@@ -92,6 +96,10 @@ func (c *CPU) iretProtected(f *frame, rip uint64, cs uint16, flags uint64, size 
 	}
 	var v [2]uint64
 	if !c.popAll(f, size, v[:]) {
+		return false
+	}
+	d, ok := c.returnCode(cs, rip)
+	if !ok {
 		return false
 	}
 	o, ok := c.outerStack(uint16(v[1]), v[0], &d, rpl)

@@ -26,7 +26,8 @@ func (l *lowerer) put(in *isa.Inst, o op) {
 func (l *lowerer) lower(in *isa.Inst) {
 	a := isa.Rows[in.Row].Attrs
 	switch f := lowerings[in.Op]; {
-	case a&isa.AttrEnd != 0 || (a&isa.AttrString != 0 && in.Flags&(isa.FlagRep|isa.FlagRepne) != 0):
+	case a&isa.AttrEnd != 0 || in.Op == isa.ENTER || // ENTER reads what it wrote: it cannot be tried first
+		(a&isa.AttrString != 0 && in.Flags&(isa.FlagRep|isa.FlagRepne) != 0):
 		l.last(in)
 		return
 	case f != nil && f(l, in):
@@ -57,6 +58,10 @@ func (l *lowerer) mem(in *isa.Inst, o *op) bool {
 	if l.mode != isa.Mode64 || in.AddrSize != 8 {
 		return false
 	}
+	if r := &isa.Rows[in.Row]; r.Args[0] == isa.ArgMoffs || r.Args[1] == isa.ArgMoffs {
+		o.base, o.index, o.scale, o.disp = isa.RegZero, isa.RegZero, 0, int32(in.Imm)
+		return uint64(int64(o.disp)) == in.Imm && l.segment(in, o)
+	}
 	o.base, o.index, o.scale, o.disp = in.Base, in.Index, in.Scale, in.Disp
 	if in.Base == isa.RegRIP {
 		d := int64(in.Disp) + int64(l.pos) + int64(in.Len)
@@ -65,6 +70,12 @@ func (l *lowerer) mem(in *isa.Inst, o *op) bool {
 			return false
 		}
 	}
+	return l.segment(in, o)
+}
+
+// segment adds the base of FS and GS, the only ones in 64-bit mode. False where
+// o has no room for it.
+func (l *lowerer) segment(in *isa.Inst, o *op) bool {
 	if in.Seg < isa.FS {
 		return true
 	}

@@ -26,6 +26,10 @@ func hMovzx(c *CPU, in *isa.Inst) bool {
 }
 
 func hMovsx(c *CPU, in *isa.Inst) bool {
+	if in.Op == isa.MOVSXD && in.OpSize == 2 && in.Flags&isa.FlagMem != 0 && c.amd {
+		v, ok := c.load(in.Seg, c.ea(in), 4) // AMD's processors read what they do not use
+		return ok && c.setArg(in, 0, v)
+	}
 	v, ok := c.arg(in, 1)
 	if ok {
 		c.setReg(in, in.Reg, in.ArgSize(0), uint64(signExtend(v, uint(8*in.ArgSize(1)))))
@@ -85,10 +89,10 @@ func hPush(c *CPU, in *isa.Inst) bool {
 	return ok && c.push(size, v)
 }
 
-// pushSreg writes 16 bits only for a 32-bit push, as processors do, and a
-// zero-extended quadword for a 64-bit one [SDM 2 PUSH].
+// pushSreg zero-extends the selector; Intel's processors write only 16 bits of a
+// 32-bit push [SDM 2 PUSH].
 func (c *CPU) pushSreg(sel uint16, size int) bool {
-	if size != 4 {
+	if size != 4 || c.amd {
 		return c.push(size, uint64(sel))
 	}
 	sp := (c.R[RSP] - 4) & addrMask(c.stackSize())
@@ -109,10 +113,12 @@ func hPop(c *CPU, in *isa.Inst) bool {
 	}
 	r := &isa.Rows[in.Row]
 	if r.Args[0] == isa.ArgSreg {
+		sp := c.R[RSP]
+		c.setSP(sp + uint64(size)) // as wide as the old stack is
 		if !c.loadSegment(int(r.Fixed&7), uint16(v)) {
+			c.R[RSP] = sp
 			return false
 		}
-		c.setSP(c.R[RSP] + uint64(size))
 		if r.Fixed&7 == isa.SS {
 			c.Shadow = 2
 		}
@@ -142,19 +148,17 @@ func hPusha(c *CPU, in *isa.Inst) bool {
 	return true
 }
 
+// hPopa keeps what it popped before a fault; rSP stays, so that it can begin
+// again.
 func hPopa(c *CPU, in *isa.Inst) bool {
 	size := int(in.OpSize)
-	var v [8]uint64
-	for i := range v {
-		x, ok := c.top(uint64(i*size), size)
+	for i := 0; i < 8; i++ {
+		v, ok := c.top(uint64(i*size), size)
 		if !ok {
 			return false
 		}
-		v[7-i] = x
-	}
-	for i, x := range v {
-		if i != RSP {
-			c.setReg(in, uint8(i), size, x)
+		if r := uint8(7 - i); r != RSP {
+			c.setReg(in, r, size, v)
 		}
 	}
 	c.setSP(c.R[RSP] + uint64(8*size))
@@ -173,7 +177,7 @@ func hEnter(c *CPU, in *isa.Inst) bool {
 	if !put(c.R[RBP]) {
 		return false
 	}
-	frame := sp
+	frame := c.R[RSP]&^mask | sp
 	for i := uint64(1); i < level; i++ {
 		v, ok := c.load(isa.SS, (bp-i*uint64(size))&mask, size)
 		if !ok || !put(v) {
@@ -184,7 +188,7 @@ func hEnter(c *CPU, in *isa.Inst) bool {
 		return false
 	}
 	sp = (sp - in.Imm&0xffff) & mask
-	if la, ok := c.linear(isa.SS, sp, size, accWrite); !ok || !c.probe(la, size, accWrite, c.mmu) {
+	if la, ok := c.linear(isa.SS, sp, size, accWrite); !ok || !c.aligned(la, size) || !c.probe(la, size, accWrite, c.mmu) {
 		return false
 	}
 	c.setReg(in, RBP, size, frame)

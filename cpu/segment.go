@@ -325,6 +325,15 @@ const (
 
 func (c *CPU) setZF(z bool) { c.setFlags(flagZF, b2u(z)*flagZF) }
 
+// larBits is what LAR shows of a descriptor's upper half. The limit's upper
+// bits are undefined; AMD's processors show them.
+func larBits(amd bool) uint64 {
+	if amd {
+		return 0x00ffff00
+	}
+	return 0x00f0ff00
+}
+
 func hLar(c *CPU, in *isa.Inst) bool {
 	d, seen, ok := c.visible(in, 1)
 	if !ok {
@@ -338,7 +347,7 @@ func hLar(c *CPU, in *isa.Inst) bool {
 		seen = false
 	}
 	if seen {
-		c.setReg(in, in.Reg, int(in.OpSize), d.lo>>32&0x00f0ff00)
+		c.setReg(in, in.Reg, int(in.OpSize), d.lo>>32&larBits(c.amd))
 	}
 	c.setZF(seen)
 	return true
@@ -382,13 +391,13 @@ func hVerw(c *CPU, in *isa.Inst) bool {
 }
 
 func hArpl(c *CPU, in *isa.Inst) bool {
-	d, ok := c.dst(in, 0)
+	v, ok := c.arg(in, 0)
 	if !ok {
 		return false
 	}
-	v, rpl := c.get(in, d), c.reg(in, in.Reg, 2)&3
-	if v&3 < rpl {
-		c.put(in, d, v&^3|rpl)
+	rpl := c.reg(in, in.Reg, 2) & 3
+	if v&3 < rpl && !c.setArg(in, 0, v&^3|rpl) {
+		return false // only now must the operand be writable
 	}
 	c.setZF(v&3 < rpl)
 	return true

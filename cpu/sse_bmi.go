@@ -102,7 +102,11 @@ func bmi(f func(size int, a, b uint64) (r, cf uint64)) handler {
 		r, cf := f(size, a, b)
 		r &= sizeMask(size)
 		c.setReg(in, bmiDest(in), size, r)
-		c.setStatus(flagsOf(lzLogic|sizeCode(size), r, 0) | cf)
+		flags := flagsOf(lzLogic|sizeCode(size), r, 0) | cf
+		if in.Op == isa.BEXTR {
+			flags = flags&^flagSF | flagAF // see undefined.go
+		}
+		c.setStatus(flags)
 		return true
 	}
 }

@@ -120,11 +120,7 @@ func sScas(c *CPU, in *isa.Inst) bool {
 
 func sCmps(c *CPU, in *isa.Inst) bool {
 	size := strSize(in)
-	a, ok := c.load(in.Seg, c.index(in, RSI), size)
-	if !ok {
-		return false
-	}
-	b, ok := c.load(isa.ES, c.index(in, RDI), size)
+	a, b, ok := c.compared(in, size)
 	if !ok {
 		return false
 	}
@@ -132,6 +128,23 @@ func sCmps(c *CPU, in *isa.Inst) bool {
 	c.advance(in, RSI, size)
 	c.advance(in, RDI, size)
 	return true
+}
+
+// compared reads the operands of CMPS. What is read first shows in faults: it is
+// that at rDI, but in REPE CMPSB that at rSI.
+func (c *CPU) compared(in *isa.Inst, size int) (a, b uint64, ok bool) {
+	source := size == 1 && in.Flags&isa.FlagRep != 0
+	if source {
+		a, ok = c.load(in.Seg, c.index(in, RSI), size)
+		if !ok {
+			return 0, 0, false
+		}
+	}
+	b, ok = c.load(isa.ES, c.index(in, RDI), size)
+	if ok && !source {
+		a, ok = c.load(in.Seg, c.index(in, RSI), size)
+	}
+	return a, b, ok
 }
 
 // sIns checks the destination before it reads the port: a read has effects.

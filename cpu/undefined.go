@@ -29,3 +29,6 @@ package cpu
 //	AAD                    OF AF CF              those of AL + AH*imm
 //	AAM                    OF AF CF              0
 //	DAA DAS                OF                    that of the addition (subtraction) of 0, 6, 60 or 66
+//
+// Known to differ from AMD's processors: with FS and GS they raise #GP also where
+// the address is canonical only after the segment's base was added.

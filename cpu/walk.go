@@ -304,6 +304,10 @@ type place struct {
 
 // translate finds la's place for an access that does not cross its page.
 func (c *CPU) translate(la uint64, acc, mmu int) (p place, ok bool) {
+	if c.inBlock && !c.canonical(la) {
+		c.stepReq = true // ops leave the check to here: a walk ignores the upper bits
+		return p, false
+	}
 	p.pa, ok = c.walk(la, acc, mmu)
 	if !ok {
 		return p, false

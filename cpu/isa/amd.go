@@ -4,7 +4,7 @@ package isa
 // 64-bit mode: near branches heed 66, which makes rip and displacement 16 bits
 // wide unless REX.W is there too [APM 3 CALL (Near)]; far pointers in memory
 // have no 64-bit offset [APM 3 LDS]; the register forms of the prefetch
-// instructions are #UD instead of NOP.
+// instructions are #UD instead of NOP; UD0 and UD1 end with their opcode.
 func DecodeAMD(code []byte, mode Mode, in *Inst) Status {
 	d := decoder{in: in, code: code, mode: mode, key: uint32(mode) << keyMode, amd: true}
 	return d.decode()

@@ -121,6 +121,7 @@ type decoder struct {
 	key  uint32
 	mode Mode
 	opc  byte // the opcode's last byte
+	vvvv byte // VEX.vvvv, all four bits in every mode
 	rex  byte // W, R, X, B as in a REX prefix; VEX sets them too
 	has66,
 	has67 uint8
@@ -237,6 +238,9 @@ func (d *decoder) opcode() Status {
 			return d.vexPrefix(b)
 		}
 	}
+	if d.amd && m == map0F && (b == 0xff || b == 0xb9) {
+		return Invalid // UD0 and UD1 have no ModRM byte there
+	}
 	pfx := uint32(d.rep)
 	if pfx == 0 {
 		pfx = uint32(d.has66)
@@ -266,7 +270,8 @@ func (d *decoder) vexPrefix(first byte) Status {
 	if m < 1 || m > 3 {
 		return Invalid
 	}
-	d.in.Vvvv = ^p >> 3 & 15
+	d.vvvv = ^p >> 3 & 15
+	d.in.Vvvv = d.vvvv
 	d.vexFields(p)
 	d.opc = d.code[d.pos+need-1]
 	d.pos += need
@@ -341,7 +346,7 @@ func (d *decoder) check(f *form, modrm bool) Status {
 		}
 		in.Flags |= FlagLock
 	}
-	if d.vex && f.bits&formNoVvvv != 0 && in.Vvvv != 0 {
+	if d.vex && f.bits&formNoVvvv != 0 && d.vvvv != 0 {
 		return Invalid
 	}
 	return OK

@@ -60,7 +60,7 @@ func (g *Gen) selector() uint16 { return selectors[g.n(len(selectors))] }
 // target is an address for a far branch, mostly a good one.
 func (g *Gen) target() (sel uint16, off uint64) {
 	sel = []uint16{SelCode32, SelCode64, SelLDT, SelCode16, SelConform}[g.n(5)]
-	off = CodeRIP + uint64(g.n(64))
+	off = CodeRIP + 32 + uint64(g.n(64)) // not into the instruction itself
 	if mode(sel) == isa.Mode16 {
 		off -= CodeBase
 	}
@@ -133,6 +133,9 @@ func (g *Gen) state(m isa.Mode) *Case {
 	c := &Case{RIP: CodeRIP}
 	for i := range c.R {
 		c.R[i] = g.value()
+	}
+	if m != isa.Mode64 {
+		clear(c.R[8:])
 	}
 	c.RFLAGS = g.r.Uint64() & 0xcd5
 	if !g.one(4) {

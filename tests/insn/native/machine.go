@@ -40,6 +40,7 @@ var ldt = [...]uint64{
 var gdt = [16]uint64{
 	1: 0x00cf9b000000ffff, 2: 0x00af9b000000ffff, 3: 0x00cf93000000ffff,
 	4: 0x00cffb000000ffff, 5: 0x00cff3000000ffff, 6: 0x00affb000000ffff,
+	15: 0x0040f50000000000, // the limit holds a processor's number
 }
 
 // descriptor packs base, limit and attributes: bits 7:0 are byte 5, 11:8 the
@@ -357,4 +358,27 @@ func (v *Machine) diff(o *Result) {
 // has tells that the model has a row's feature.
 func (v *Machine) has(r *isa.Row) bool {
 	return r.CPUID == 0 || v.on[isa.Features[r.CPUID]]
+}
+
+// Until runs a case on the reference engine for n counts.
+func (v *Machine) Until(s *Case, n uint64) (*Result, error) {
+	return v.until(s, n, v.c.RunReference)
+}
+
+// BlocksUntil runs a case on the block engine for n counts.
+func (v *Machine) BlocksUntil(s *Case, n uint64) (*Result, error) {
+	return v.until(s, n, v.c.Run)
+}
+
+func (v *Machine) until(s *Case, n uint64, run func(limit uint64)) (*Result, error) {
+	if err := v.load(s); err != nil {
+		return nil, err
+	}
+	v.place(s.codeAt(), s.Code)
+	end := v.c.Count + n
+	for i := uint64(0); v.c.Count < end && i <= n && v.c.Activity == cpu.Running; i++ {
+		run(end)
+	}
+	v.place(s.codeAt(), int3[:len(s.Code)])
+	return v.result(s), nil
 }

@@ -1,6 +1,7 @@
 package native
 
 import (
+	"bytes"
 	"fmt"
 	"os"
 	"os/exec"
@@ -158,11 +159,17 @@ func testMode(t *testing.T, md isa.Mode, few int) {
 		want, err := x.Run(cases)
 		require.NoError(t, err)
 		for i, c := range cases {
-			if want[i].Trap == 1 && insts[i].Op != isa.INT1 || want[i].Trap == -2 {
+			if want[i].Trap == 1 || want[i].Trap == -2 {
 				continue // single-stepping was switched on, or an endless loop
+			}
+			if insts[i].Row == 0 && want[i].Trap != 6 && bytes.ContainsAny(c.Code[:4], "\xc4\xc5\x62") {
+				continue // newer vector instructions of the processor underneath
 			}
 			got, steps, err := m.Reference(c)
 			require.NoError(t, err)
+			if got.Trap == -2 {
+				continue // a long loop
+			}
 			d := Compare(c, want[i], got)
 			y.add(c, insts[i], "reference", d)
 			got2, err := m.Blocks(c, steps)

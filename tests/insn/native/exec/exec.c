@@ -338,7 +338,7 @@ __attribute__((used)) void start(void)
 	for (u64 i = 0; i < sizeof sigs; i++)
 		if (syscall6(SYS_SIGACTION, sigs[i], (long)&sa, 0, 8, 0, 0) != 0)
 			die("exec: cannot handle a signal\n");
-	u64 every[4] = {0, 200000, 0, 200000};
+	u64 every[4] = {0, 20000, 0, 20000};
 	SYS(SYS_SETITIMER, 0, every, 0);
 	__asm__ volatile("int3");
 	die("exec: unreachable\n");
