@@ -40,7 +40,7 @@ func (e *echo) Serve(q int) {
 		if c == nil {
 			break
 		}
-		b := make([]byte, virtio.Bytes(c.Out))
+		b := make([]byte, min(virtio.Bytes(c.Out), 1<<16))
 		e.Gather(c, 0, b)
 		for i := range b {
 			b[i] &^= 0x20
