@@ -1,9 +1,6 @@
 package firmware
 
-import (
-	"bytes"
-	"encoding/binary"
-)
+import "bytes"
 
 // Kind is a kind of bootable image.
 type Kind uint8
@@ -13,7 +10,7 @@ const (
 	KindUnknown   Kind = iota
 	KindBzImage        // Linux, [LINUX x86/boot]
 	KindPVH            // ELF with a PVH entry note
-	KindMultiboot      // multiboot 1 header; not bootable yet
+	KindMultiboot      // multiboot 1 header
 	KindELF            // ELF for x86 without an entry that is known here
 )
 
@@ -34,7 +31,7 @@ func Detect(image []byte) Kind {
 		}
 	}
 	switch {
-	case isMultiboot(image):
+	case hasMultiboot(image):
 		return KindMultiboot
 	case isELF:
 		return KindELF
@@ -42,19 +39,9 @@ func Detect(image []byte) Kind {
 	return KindUnknown
 }
 
-// isMultiboot looks for a header with a good checksum in the first 8 KiB,
-// 4-byte aligned [MULTIBOOT 3.1].
-func isMultiboot(image []byte) bool {
-	head := image[:min(len(image), 8192)]
-	for ; len(head) >= 12; head = head[4:] {
-		magic := binary.LittleEndian.Uint32(head)
-		flags := binary.LittleEndian.Uint32(head[4:])
-		sum := binary.LittleEndian.Uint32(head[8:])
-		if magic == 0x1badb002 && magic+flags+sum == 0 {
-			return true
-		}
-	}
-	return false
+func hasMultiboot(image []byte) bool {
+	_, ok := findMultiboot(image)
+	return ok
 }
 
 // formats are files that people take for kernels.
@@ -76,13 +63,7 @@ var formats = []struct {
 
 // unsupported is the error of an image that no loader takes.
 func unsupported(image []byte) error {
-	switch Detect(image) {
-	case KindMultiboot:
-		return &Error{
-			Code: CodeUnsupported, Field: "kernel", What: "kernel is a multiboot image",
-			Why: "multiboot 1 is recognised but not booted yet", Hint: "a kernel with a PVH note, or a bzImage",
-		}
-	case KindELF:
+	if Detect(image) == KindELF {
 		// A damaged PVH kernel lands here too: say what is damaged.
 		if f, err := parseELF(image); err != nil {
 			return err
@@ -97,7 +78,7 @@ func unsupported(image []byte) error {
 	}
 	return &Error{
 		Code: CodeUnknown, Field: "kernel", What: "kernel is in no known format",
-		Why: "it is neither a Linux bzImage nor an ELF file with a PVH entry", Hint: "file FILE",
+		Why: "it is neither a Linux bzImage, nor an ELF file with a PVH entry, nor a multiboot image", Hint: "file FILE",
 	}
 }
 

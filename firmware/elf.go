@@ -27,6 +27,7 @@ const (
 type elfSegment struct {
 	kind          uint32
 	off, paddr    uint64
+	vaddr         uint64
 	filesz, memsz uint64
 	align         uint64
 }
@@ -36,6 +37,7 @@ type elfFile struct {
 	loads    []elfSegment // PT_LOAD, by rising physical address
 	hasEntry bool         // an XEN_ELFNOTE_PHYS32_ENTRY is present
 	entry    uint64       // its value
+	start    uint64       // e_entry
 }
 
 // elfLayout is where one class keeps its fields. Class 32 fields are 4 bytes
@@ -45,12 +47,13 @@ type elfLayout struct {
 	phoff, phentsize, phnum      int // in the file header
 	phsize                       int
 	offset, paddr, filesz, memsz int // in a program header; p_type is at 0
-	align                        int
+	align, vaddr                 int
+	entry                        int // in the file header
 }
 
 var elfLayouts = map[byte]elfLayout{
-	elfClass32: {4, 28, 42, 44, 32, 4, 12, 16, 20, 28},
-	elfClass64: {8, 32, 54, 56, 56, 8, 24, 32, 40, 48},
+	elfClass32: {4, 28, 42, 44, 32, 4, 12, 16, 20, 28, 8, 24},
+	elfClass64: {8, 32, 54, 56, 56, 8, 24, 32, 40, 48, 16, 24},
 }
 
 // parseELF reads the program headers and the notes. It keeps no more than the
@@ -71,7 +74,7 @@ func parseELF(image []byte) (*elfFile, error) {
 	if err != nil {
 		return nil, err
 	}
-	f := &elfFile{}
+	f := &elfFile{start: l.readWord(image, l.entry)}
 	for _, s := range segs {
 		switch {
 		case s.filesz > uint64(len(image)) || s.off > uint64(len(image))-s.filesz:
@@ -87,14 +90,16 @@ func parseELF(image []byte) (*elfFile, error) {
 	return f, nil
 }
 
+func (l elfLayout) readWord(b []byte, off int) uint64 {
+	if l.word == 4 {
+		return uint64(binary.LittleEndian.Uint32(b[off:]))
+	}
+	return binary.LittleEndian.Uint64(b[off:])
+}
+
 // segments reads the PT_LOAD and PT_NOTE program headers.
 func (l elfLayout) segments(image []byte) ([]elfSegment, error) {
-	word := func(b []byte, off int) uint64 {
-		if l.word == 4 {
-			return uint64(binary.LittleEndian.Uint32(b[off:]))
-		}
-		return binary.LittleEndian.Uint64(b[off:])
-	}
+	word := l.readWord
 	if len(image) < l.phnum+2 {
 		return nil, corrupt(uint64(len(image)), uint64(l.phnum+2), "the ELF header is cut off after %d bytes", len(image))
 	}
@@ -112,7 +117,7 @@ func (l elfLayout) segments(image []byte) ([]elfSegment, error) {
 	for i := range n {
 		h := image[off+i*size:]
 		s := elfSegment{
-			kind: binary.LittleEndian.Uint32(h), off: word(h, l.offset), paddr: word(h, l.paddr),
+			kind: binary.LittleEndian.Uint32(h), off: word(h, l.offset), paddr: word(h, l.paddr), vaddr: word(h, l.vaddr),
 			filesz: word(h, l.filesz), memsz: word(h, l.memsz), align: word(h, l.align),
 		}
 		if s.kind != ptLoad && s.kind != ptNote {

@@ -3,9 +3,9 @@
 // machine, and the state of vCPU 0 at the first instruction.
 //
 // Specifications: [LINUX x86/boot] 2.12 and later by its 64-bit entry, [PVH]
-// with start info version 1, [ACPI 6.5] (package acpi), [SMBIOS 3.6].
-// Recognised and refused so far: multiboot 1. There are no BIOS services: real
-// mode code that calls INT 10h finds an empty vector table.
+// with start info version 1, [MULTIBOOT] 1, [ACPI 6.5] (package acpi),
+// [SMBIOS 3.6]. There are no BIOS services: real mode code that calls INT 10h
+// finds an empty vector table.
 //
 // Images and initrds come from users and are hostile: every length is checked
 // against the image and the guest's memory before anything is written.
@@ -105,7 +105,10 @@ const (
 const rflagsFixed = 1 << 1
 
 // flatEntry returns an entry with flat segments and writes the GDT behind them.
-func flatEntry(m Memory, codeAttr uint16) (Entry, error) {
+func flatEntry(m Memory, codeAttr uint16) (Entry, error) { return flatEntryAt(m, gdtAddr, codeAttr) }
+
+// flatEntryAt is flatEntry with the GDT at another place.
+func flatEntryAt(m Memory, gdtAddr uint64, codeAttr uint16) (Entry, error) {
 	flat := func(sel, attr uint16) Segment {
 		return Segment{Selector: sel, Limit: 0xffffffff, Attr: attr}
 	}
@@ -142,7 +145,7 @@ func (s Segment) descriptor() uint64 {
 // Config is what a directly loaded guest gets.
 type Config struct {
 	RAM     uint64 // bytes of guest memory
-	Kernel  []byte // bzImage or ELF file
+	Kernel  []byte // bzImage, ELF file or multiboot image
 	Initrd  []byte // empty: none
 	Cmdline string
 	Platform
@@ -165,6 +168,8 @@ func Boot(m Memory, c Config) (Entry, error) {
 		load = LoadBzImage
 	case KindPVH:
 		load = LoadELF
+	case KindMultiboot:
+		load = LoadMultiboot
 	default:
 		return Entry{}, unsupported(c.Kernel)
 	}

@@ -109,11 +109,11 @@ func TestDetect(t *testing.T) {
 		{"empty", nil, KindUnknown, CodeUnknown},
 		{"text", []byte("#!/bin/sh\n"), KindUnknown, CodeUnknown},
 		{"gzip", []byte("\x1f\x8b\x08"), KindUnknown, CodeUnknown},
-		{"multiboot", multiboot, KindMultiboot, CodeUnsupported},
+		{"multiboot, neither elf nor addresses", multiboot, KindMultiboot, CodeCorrupt},
 		{"bad checksum", append(multiboot[:16:16], 1, 2, 3, 4), KindUnknown, CodeUnknown},
 		{"elf", elf, KindELF, CodeUnsupported},
 		{"elf cut off", elf[:20], KindELF, CodeCorrupt},
-		{"elf and multiboot", append(elf, multiboot...), KindMultiboot, CodeUnsupported},
+		{"elf without segments, multiboot", append(elf, multiboot...), KindMultiboot, CodeCorrupt},
 		{"pvh", testPVH.build(), KindPVH, ""},
 		{"bzimage", testBz(), KindBzImage, ""},
 	} {

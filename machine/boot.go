@@ -20,6 +20,9 @@ func (f firmwareMemory) Write(pa uint64, b []byte) bool { return f.m.Load(pa, b)
 // Boot loads the images and points vCPU 0 at them. Until Boot or Restore, a
 // machine is not to be run.
 func (m *Machine) Boot() error {
+	if len(m.images.Bios) != 0 {
+		return m.loadBios()
+	}
 	p := firmware.Platform{I8042: true}
 	for i := range m.cpus {
 		p.APICIDs = append(p.APICIDs, uint32(i))
@@ -34,6 +37,21 @@ func (m *Machine) Boot() error {
 		return err
 	}
 	return m.enter(m.cpus[0], e)
+}
+
+// shadow is how much of a ROM's end chipsets show below 1 MiB as well.
+const shadow = 128 << 10
+
+// loadBios fills the ROM and leaves vCPU 0 at its reset vector. What shows below
+// 1 MiB is a copy, as if the chipset had shadowed it already: a guest can write
+// to it.
+func (m *Machine) loadBios() error {
+	b := m.images.Bios
+	low := b[len(b)-min(len(b), shadow):]
+	if err := m.mem.Load(mem.HighBase-uint64(len(b)), b); err != nil {
+		return err
+	}
+	return m.mem.Load(1<<20-uint64(len(low)), low)
 }
 
 // asAfterFirmware makes the register settings that kernels take for granted.

@@ -15,19 +15,29 @@ const (
 // Config is everything a machine is built from, and nothing that changes while
 // it runs. Flags fill it, files hold it, snapshots store it, migration sends it.
 type Config struct {
-	Memory     uint64 `json:"memory" cbor:"1,keyasint"` // bytes, a multiple of 4096
-	CPUs       int    `json:"cpus" cbor:"2,keyasint"`
-	CPU        string `json:"cpu" cbor:"3,keyasint"` // model name
-	Clock      string `json:"clock" cbor:"4,keyasint"`
-	RateNum    uint32 `json:"rate_num" cbor:"5,keyasint"` // guest nanoseconds per count
-	RateDen    uint32 `json:"rate_den" cbor:"6,keyasint"`
-	Slice      uint64 `json:"slice" cbor:"7,keyasint"`     // counts of a vCPU's turn
-	RTCEpoch   int64  `json:"rtc_epoch" cbor:"8,keyasint"` // Unix seconds at guest time 0
-	Seed       uint64 `json:"seed" cbor:"9,keyasint"`      // of the machine's PRNG
-	Append     string `json:"append" cbor:"10,keyasint"`   // kernel command line
-	NoReboot   bool   `json:"no_reboot" cbor:"11,keyasint"`
-	ExitDevice bool   `json:"exit_device" cbor:"12,keyasint"` // port f4 ends the run
+	Memory   uint64 `json:"memory" cbor:"1,keyasint"` // bytes, a multiple of 4096
+	CPUs     int    `json:"cpus" cbor:"2,keyasint"`
+	CPU      string `json:"cpu" cbor:"3,keyasint"` // model name
+	Clock    string `json:"clock" cbor:"4,keyasint"`
+	RateNum  uint32 `json:"rate_num" cbor:"5,keyasint"` // guest nanoseconds per count
+	RateDen  uint32 `json:"rate_den" cbor:"6,keyasint"`
+	Slice    uint64 `json:"slice" cbor:"7,keyasint"`     // counts of a vCPU's turn
+	RTCEpoch int64  `json:"rtc_epoch" cbor:"8,keyasint"` // Unix seconds at guest time 0
+	Seed     uint64 `json:"seed" cbor:"9,keyasint"`      // of the machine's PRNG
+	Append   string `json:"append" cbor:"10,keyasint"`   // kernel command line
+	NoReboot bool   `json:"no_reboot" cbor:"11,keyasint"`
+	// Key 12 was a flag for what DebugExit says now.
+	DebugExit string `json:"debug_exit,omitempty" cbor:"13,keyasint,omitempty"` // how port f4 ends the run: "", "godwit", "qemu"
+	TestDev   bool   `json:"test_dev,omitempty" cbor:"14,keyasint,omitempty"`   // QEMU's pc-testdev
+	Debugcon  uint16 `json:"debugcon,omitempty" cbor:"15,keyasint,omitempty"`   // port of the debug console, 0: none
 }
+
+// Kinds of Config.DebugExit: the exit code is the value written, or what QEMU
+// makes of it.
+const (
+	DebugExitGodwit = "godwit"
+	DebugExitQEMU   = "qemu" // value<<1 | 1
+)
 
 // DefaultConfig is a machine with one vCPU and 512 MiB in virtual time.
 func DefaultConfig() Config {
@@ -43,6 +53,8 @@ const (
 	MaxMemory = 32 << 30
 	MaxCPUs   = 8
 	maxRate   = 1_000_000 // of either number of a rate
+	MinBios   = 64 << 10
+	MaxBios   = 8 << 20
 )
 
 // Validate returns everything that is wrong with the configuration.
@@ -67,6 +79,9 @@ func (c *Config) Validate() []error {
 	if c.Slice < 64 || c.Slice > 1<<24 {
 		bad("slice is %d counts, needs 64 to %d", c.Slice, 1<<24)
 	}
+	if c.DebugExit != "" && c.DebugExit != DebugExitGodwit && c.DebugExit != DebugExitQEMU {
+		bad("debug exit is %q, needs %s or %s", c.DebugExit, DebugExitGodwit, DebugExitQEMU)
+	}
 	if len(c.Append) > 2047 {
 		bad("append is %d bytes, at most 2047", len(c.Append))
 	}
@@ -78,4 +93,14 @@ func (c *Config) Validate() []error {
 type Images struct {
 	Kernel []byte `cbor:"1,keyasint"`
 	Initrd []byte `cbor:"2,keyasint"`
+	Bios   []byte `cbor:"3,keyasint,omitempty"` // ROM at the end of 4 GiB, entered at the reset vector
+}
+
+// validate checks the images as far as they shape the machine.
+func (i *Images) validate() error {
+	n := len(i.Bios)
+	if n != 0 && (n < MinBios || n > MaxBios || n%4096 != 0) {
+		return fmt.Errorf("bios is %d bytes, needs a multiple of 4096 from %d to %d", n, MinBios, MaxBios)
+	}
+	return nil
 }

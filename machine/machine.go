@@ -37,6 +37,10 @@ type Host interface {
 	Output(b byte)
 }
 
+// DebugHost is a Host that keeps the debug console apart; others get its bytes
+// with those of the serial console.
+type DebugHost interface{ Debug(b byte) }
+
 // Forever is later than every deadline.
 const Forever = devices.Nanos(1<<63 - 1)
 
@@ -107,7 +111,10 @@ func New(cfg Config, images Images, host Host) (*Machine, error) {
 	if err != nil {
 		return nil, err
 	}
-	ram, err := mem.New(cfg.Memory)
+	if err := images.validate(); err != nil {
+		return nil, err
+	}
+	ram, err := mem.New(cfg.Memory, regions(&cfg, &images)...)
 	if err != nil {
 		return nil, fmt.Errorf("guest memory: %w", err)
 	}
@@ -183,7 +190,11 @@ func (m *Machine) add(d devices.Device) error {
 		if win.IO {
 			s = &m.ports
 		}
-		if err := s.Map(win.Base, win.Size, win.Handler); err != nil {
+		place := s.Map
+		if win.Over {
+			place = s.Overlay
+		}
+		if err := place(win.Base, win.Size, win.Handler); err != nil {
 			return fmt.Errorf("device %s: window %s: %w", d.ID(), win.Name, err)
 		}
 	}

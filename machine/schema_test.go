@@ -96,7 +96,7 @@ func typeName(t reflect.Type) string {
 // A changed line there is a changed format: add keys, never change their meaning.
 func TestSchema(t *testing.T) {
 	cfg := DefaultConfig()
-	cfg.Memory, cfg.ExitDevice = 4<<20, true
+	cfg.Memory, cfg.DebugExit, cfg.TestDev, cfg.Debugcon = 4<<20, DebugExitGodwit, true, 0xe9
 	m, err := New(cfg, Images{}, nil)
 	require.NoError(t, err)
 	defer m.Close()

@@ -6,14 +6,18 @@ import (
 	"godwit/cpu"
 	"godwit/devices"
 	"godwit/devices/acpipm"
+	"godwit/devices/debugcon"
 	"godwit/devices/debugexit"
+	"godwit/devices/fwcfg"
 	"godwit/devices/i8042"
 	"godwit/devices/ioapic"
 	"godwit/devices/lapic"
 	"godwit/devices/pic"
 	"godwit/devices/pit"
 	"godwit/devices/rtc"
+	"godwit/devices/testdev"
 	"godwit/devices/uart"
+	"godwit/mem"
 )
 
 // Interrupt request numbers of the PC. IRQ 0 reaches I/O APIC pin 2, as the
@@ -63,11 +67,12 @@ func (m *Machine) wire(model *cpu.Model) error {
 	}, func() devices.Device {
 		return i8042.New(i8042.Wiring{ID: "i8042", KeyIRQ: m.line(irqKey), AuxIRQ: m.line(irqAux), Chassis: (*power)(m)})
 	})
-	if m.cfg.ExitDevice {
-		devs = append(devs, func() devices.Device {
-			return debugexit.New(debugexit.Wiring{ID: "debugexit0", Exit: (*power)(m)})
-		})
+	items, err := fwcfg.NewCatalogue(m.cfg.Memory, uint16(m.cfg.CPUs), nil)
+	if err != nil {
+		return err
 	}
+	devs = append(devs, func() devices.Device { return fwcfg.New(fwcfg.Wiring{ID: "fwcfg0", Items: items}) })
+	devs = append(devs, m.testDevices()...)
 	for _, d := range devs {
 		if err := m.add(d()); err != nil {
 			return err
@@ -77,6 +82,43 @@ func (m *Machine) wire(model *cpu.Model) error {
 		m.wireCPU(i, model)
 	}
 	return nil
+}
+
+// testDevices are what test kernels find, and what asks for them.
+func (m *Machine) testDevices() []func() devices.Device {
+	var devs []func() devices.Device
+	if m.cfg.DebugExit != "" {
+		devs = append(devs, func() devices.Device {
+			return debugexit.New(debugexit.Wiring{ID: "debugexit0", Exit: (*power)(m)})
+		})
+	}
+	if m.cfg.TestDev {
+		devs = append(devs, func() devices.Device {
+			var lines [testdev.IRQs]devices.Line
+			for i := range lines {
+				lines[i] = m.line(uint8(i))
+			}
+			return testdev.New(testdev.Wiring{ID: "testdev0", IRQ: func(n int, level bool) { lines[n].Set(level) }})
+		})
+	}
+	if m.cfg.Debugcon != 0 {
+		devs = append(devs, func() devices.Device {
+			return debugcon.New(debugcon.Wiring{ID: "debugcon0", Port: m.cfg.Debugcon, Out: (*console)(m)})
+		})
+	}
+	return devs
+}
+
+// regions is the memory beside RAM.
+func regions(cfg *Config, images *Images) []mem.Region {
+	var rs []mem.Region
+	if n := uint64(len(images.Bios)); n != 0 {
+		rs = append(rs, mem.Region{Name: "bios", Base: mem.HighBase - n, Size: n, Kind: mem.ROM})
+	}
+	if cfg.TestDev {
+		rs = append(rs, mem.Region{Name: "testdev", Base: testdev.Base, Size: testdev.Size})
+	}
+	return rs
 }
 
 // wireCPU builds a vCPU and its local APIC, which answers in its own address
@@ -155,6 +197,15 @@ func (c *console) Send(b byte) {
 	}
 }
 
+// Debug passes a byte of the debug console on.
+func (c *console) Debug(b byte) {
+	if h, ok := c.host.(DebugHost); ok {
+		h.Debug(b)
+	} else if c.host != nil {
+		c.host.Output(b)
+	}
+}
+
 // power is the machine as its power management sees it.
 type power Machine
 
@@ -171,7 +222,12 @@ func (p *power) Reset(bool) { p.resetReq = true }
 func (p *power) A20(bool) {}
 
 // Exit ends the run with the guest's code.
-func (p *power) Exit(code uint32) { p.st.End, p.st.ExitCode = Exited, code }
+func (p *power) Exit(code uint32) {
+	if p.cfg.DebugExit == DebugExitQEMU {
+		code = (code<<1 | 1) & 0xff
+	}
+	p.st.End, p.st.ExitCode = Exited, code
+}
 
 // cpuBus is the machine as instructions see it.
 type cpuBus Machine

@@ -169,7 +169,10 @@ func (r *runFlags) config(m *machine.Config) error {
 		return err
 	}
 	m.Memory, m.CPUs, m.CPU, m.Append = n, r.cpus, r.cpu, r.append
-	m.NoReboot, m.ExitDevice, m.Clock = r.noReboot, r.exitDevice, r.clock
+	m.NoReboot, m.Clock = r.noReboot, r.clock
+	if r.exitDevice {
+		m.DebugExit = machine.DebugExitGodwit
+	}
 	if m.Clock == "" {
 		m.Clock = machine.ClockVirtual
 		if !r.measured() && (r.detach || host.IsTerminal(os.Stdin)) {

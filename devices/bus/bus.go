@@ -11,6 +11,7 @@ type Window struct {
 	Base uint64 // first port or address
 	Size uint64 // in ports or bytes
 	devices.Handler
+	Over bool // seen above windows that are there already
 }
 
 // MSI takes an interrupt message: a write of data to addr in the page that

@@ -8,6 +8,7 @@ import (
 
 	"godwit/devices"
 	"godwit/devices/acpipm"
+	"godwit/devices/debugcon"
 	"godwit/devices/debugexit"
 	"godwit/devices/i8042"
 	"godwit/devices/ioapic"
@@ -15,6 +16,7 @@ import (
 	"godwit/devices/pic"
 	"godwit/devices/pit"
 	"godwit/devices/rtc"
+	"godwit/devices/testdev"
 	"godwit/devices/uart"
 	"godwit/internal/testkit"
 )
@@ -26,6 +28,8 @@ var kinds = []testkit.Kind{
 	{Name: "ioapic", New: newIOAPIC},
 	{Name: "lapic", New: newLAPIC},
 	{Name: "debugexit", New: newDebugExit},
+	{Name: "testdev", New: newTestDev},
+	{Name: "debugcon", New: newDebugcon},
 	{Name: "acpipm", New: newPM},
 	{Name: "rtc", New: newRTC},
 	{Name: "i8042", New: newI8042},
@@ -48,6 +52,7 @@ func FuzzStates(f *testing.F) { testkit.FuzzStates(f, kinds) }
 type outside struct{ w *testkit.World }
 
 func (o outside) Send(b byte)                 { o.w.Logf("send %02x", b) }
+func (o outside) Debug(b byte)                { o.w.Logf("debug %02x", b) }
 func (o outside) Exit(code uint32)            { o.w.Logf("exit %x", code) }
 func (o outside) PowerOff()                   { o.w.Logf("power off") }
 func (o outside) Sleep(typ uint8)             { o.w.Logf("sleep %d", typ) }
@@ -97,6 +102,16 @@ func newPIC(w *testkit.World) testkit.Specimen {
 func newPIT(w *testkit.World) testkit.Specimen {
 	p := pit.New(pit.Wiring{ID: "pit", IRQ: w.Line("irq0"), Clock: w})
 	return testkit.Specimen{Dev: p, Windows: p.Windows()}
+}
+
+func newTestDev(w *testkit.World) testkit.Specimen {
+	d := testdev.New(testdev.Wiring{ID: "testdev", IRQ: func(n int, level bool) { w.Line(fmt.Sprint("irq", n)).Set(level) }})
+	return testkit.Specimen{Dev: d, Windows: d.Windows()}
+}
+
+func newDebugcon(w *testkit.World) testkit.Specimen {
+	d := debugcon.New(debugcon.Wiring{ID: "debugcon", Port: debugcon.Port, Out: outside{w}})
+	return testkit.Specimen{Dev: d, Windows: d.Windows()}
 }
 
 func newIOAPIC(w *testkit.World) testkit.Specimen {
