@@ -23,7 +23,7 @@ func (m *Machine) Boot() error {
 	if len(m.images.Bios) != 0 {
 		return m.loadBios()
 	}
-	p := firmware.Platform{I8042: true}
+	p := firmware.Platform{I8042: true, HPET: true, PVPanic: true}
 	for i := range m.cpus {
 		p.APICIDs = append(p.APICIDs, uint32(i))
 	}
@@ -74,7 +74,7 @@ func (m *Machine) asAfterFirmware() error {
 		}
 	}
 	m.cur = nil
-	return nil
+	return m.configurePCI()
 }
 
 // enter sets a vCPU to a loader's entry state.

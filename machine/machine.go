@@ -15,8 +15,10 @@ import (
 	"godwit/devices"
 	"godwit/devices/acpipm"
 	"godwit/devices/bus"
+	"godwit/devices/hpet"
 	"godwit/devices/ioapic"
 	"godwit/devices/lapic"
+	"godwit/devices/pci"
 	"godwit/devices/pic"
 	"godwit/devices/pit"
 	"godwit/devices/rtc"
@@ -77,7 +79,11 @@ type Machine struct {
 	ioapic *ioapic.IOAPIC
 	uart   *uart.UART
 	pm     *acpipm.PM
-	rtc    *rtc.RTC
+	hpet   *hpet.HPET
+	pci    *pci.Bus
+
+	dmaStalled bool // a device waits for a pre-image pool; its state says what for
+	rtc        *rtc.RTC
 
 	st       state
 	resetReq bool

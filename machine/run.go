@@ -51,6 +51,9 @@ func (m *Machine) Run(until uint64) Stop {
 				return Paused
 			}
 		}
+		if !m.retry() {
+			return Stalled
+		}
 		if m.replayDue() || m.fireDue() {
 			continue
 		}

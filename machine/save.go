@@ -162,6 +162,7 @@ func (m *Machine) Restore(secs []snapshot.Section) error {
 		c.INTR(m.lapics[i].Pending())
 	}
 	m.shared.Reset()
+	m.dmaStalled = true // in case a device was waiting
 	m.nextPoll = 0
 	return nil
 }

@@ -43,8 +43,9 @@ func (m *Machine) wire(model *cpu.Model) error {
 	devs := []func() devices.Device{
 		func() devices.Device { return m.pic },
 		func() devices.Device { return m.ioapic },
+		m.newHPET,
 		func() devices.Device {
-			m.pit = pit.New(pit.Wiring{ID: "pit0", IRQ: m.line(irqTimer), Clock: m.clock()})
+			m.pit = pit.New(pit.Wiring{ID: "pit0", IRQ: m.hpet.Input(0), Clock: m.clock()})
 			return m.pit
 		},
 		func() devices.Device {
@@ -61,7 +62,7 @@ func (m *Machine) wire(model *cpu.Model) error {
 	}
 	devs = append(devs, func() devices.Device {
 		m.rtc = rtc.New(rtc.Wiring{
-			ID: "rtc0", IRQ: m.line(irqRTC), Clock: m.clock(), Epoch: m.cfg.RTCEpoch, Alarm: m.pm.RTCAlarm,
+			ID: "rtc0", IRQ: m.hpet.Input(1), Clock: m.clock(), Epoch: m.cfg.RTCEpoch, Alarm: m.pm.RTCAlarm,
 		})
 		return m.rtc
 	}, func() devices.Device {
@@ -75,6 +76,15 @@ func (m *Machine) wire(model *cpu.Model) error {
 	devs = append(devs, m.testDevices()...)
 	for _, d := range devs {
 		if err := m.add(d()); err != nil {
+			return err
+		}
+	}
+	for _, build := range m.wirePCI() {
+		d, err := build()
+		if err != nil {
+			return err
+		}
+		if err := m.add(d); err != nil {
 			return err
 		}
 	}
