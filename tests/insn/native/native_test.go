@@ -185,6 +185,6 @@ func testMode(t *testing.T, md isa.Mode, few int) {
 	require.Zero(t, bad)
 }
 
-func TestInt64(t *testing.T) { testMode(t, isa.Mode64, 20000) }
-func TestInt32(t *testing.T) { testMode(t, isa.Mode32, 20000) }
-func TestInt16(t *testing.T) { testMode(t, isa.Mode16, 20000) }
+func TestInt64(t *testing.T) { testMode(t, isa.Mode64, 10000) }
+func TestInt32(t *testing.T) { testMode(t, isa.Mode32, 10000) }
+func TestInt16(t *testing.T) { testMode(t, isa.Mode16, 10000) }
