@@ -187,9 +187,17 @@ func hCallFar(c *CPU, in *isa.Inst) bool {
 	if d.attr()&segS == 0 {
 		return c.callThroughGate(&d)
 	}
+	if !c.directCode(&d) {
+		return false
+	}
+	if wide := c.longMode() && d.attr()&segL != 0; wide != f.long {
+		f.long = false // entering or leaving 64-bit mode, ESP counts
+		if at := (f.sp - uint64(size)) & f.mask(); wide && !c.frameAligned(&f, f.ss.Base+at, size) {
+			return false // before the limit
+		}
+	}
 	// The return address is written even when the target then is no good.
-	f.long = f.long && d.attr()&segL != 0 // leaving or entering 64-bit mode, ESP counts
-	if !c.directCode(&d) || !c.pushReturn(&f, size) || !c.entry(&d, off) {
+	if !c.pushReturn(&f, size) || !c.entry(&d, off) {
 		return false
 	}
 	c.useFrame(&f)

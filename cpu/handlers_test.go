@@ -13,7 +13,7 @@ import (
 var without = map[string]string{
 	"avx": "later", "avx2": "later", "fma": "later", "f16c": "later", "vaes": "later", "vpclmulqdq": "later",
 	"vmx": "no nested virtualisation", "svm": "no nested virtualisation", "smx": "no measured launch",
-	"rtm": "no transactions", "shstk": "no control-flow enforcement", "waitpkg": "no user-level waiting",
+	"rtm": "no transactions", "sgx": "no enclaves", "shstk": "no control-flow enforcement", "waitpkg": "no user-level waiting",
 	"mwaitx": "no user-level waiting", "ptwrite": "no tracing", "movdiri": "later", "movdir64b": "later", "cldemote": "later",
 	"xsaves": "no supervisor state",
 }

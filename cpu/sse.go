@@ -63,7 +63,11 @@ func (c *CPU) linear128(in *isa.Inst, acc int, mustAlign bool) (uint64, bool) {
 	la, ok := c.linear(in.Seg, ea, 16, acc)
 	switch {
 	case !ok:
-		if mustAlign && c.mode == isa.Mode64 && ea&15 != 0 && in.Seg < isa.FS {
+		at := ea // where the segment has a limit, alignment comes first as well
+		if c.mode != isa.Mode64 {
+			at += c.Seg[in.Seg].Base
+		}
+		if mustAlign && at&15 != 0 && in.Seg < isa.FS {
 			return 0, c.gp(0)
 		}
 		return 0, false

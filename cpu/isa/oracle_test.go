@@ -85,6 +85,9 @@ func normal(s string) string {
 
 // otherText are operations whose text we write differently on purpose.
 var otherText = map[Op]string{
+	MOVTOSEG: "objdump names the register as wide as the operand size, which means nothing",
+	LAR:      "as above", LSL: "as above", VMMCALL: "with F2 or F3 objdump calls it vmgexit",
+	MONITOR: "objdump shows implied operands", MWAIT: "as above", MONITORX: "as above", MWAITX: "as above",
 	PCLMULQDQ: "objdump has names for some immediates", VPCLMULQDQ: "as above",
 	CMPPS: "as above", CMPPD: "as above", CMPSS: "as above", CMPSD: "as above",
 	VCMPPS: "as above", VCMPPD: "as above", VCMPSS: "as above", VCMPSD: "as above",

@@ -115,6 +115,8 @@ const (
 	DPPD                // 66 0F 3A 41 /r ib (1)
 	DPPS                // 66 0F 3A 40 /r ib (1)
 	EMMS                // NP 0F 77 (1)
+	ENCLS               // NP 0F 01 CF (1)
+	ENCLU               // NP 0F 01 D7 (1)
 	ENDBR32             // F3 0F 1E FB (1)
 	ENDBR64             // F3 0F 1E FA (1)
 	ENTER               // C8 iw ib (1)
@@ -1074,6 +1076,8 @@ var opNames = [NumOps]string{
 	"dppd",
 	"dpps",
 	"emms",
+	"encls",
+	"enclu",
 	"endbr32",
 	"endbr64",
 	"enter",
@@ -1933,6 +1937,7 @@ const (
 	FeatVMX
 	FeatMONITOR
 	FeatSMAP
+	FeatSGX
 	FeatXSAVE
 	FeatSVM
 	FeatSERIALIZE
@@ -1998,6 +2003,7 @@ var Features = [...]string{
 	"vmx",
 	"monitor",
 	"smap",
+	"sgx",
 	"xsave",
 	"svm",
 	"serialize",

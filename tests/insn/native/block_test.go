@@ -38,7 +38,7 @@ func sequence(g *Gen, m isa.Mode) *Case {
 func TestBlocksAgainstReference(t *testing.T) {
 	a, b := needMachine(t), needMachine(t)
 	g := NewGen(seed(t), intRows(a))
-	for n := count(t, 30000); n > 0; n-- {
+	for n := count(t, 15000); n > 0; n-- {
 		md := []isa.Mode{isa.Mode64, isa.Mode64, isa.Mode32, isa.Mode16}[n%4]
 		c := sequence(g, md)
 		want, steps, err := a.Reference(c)

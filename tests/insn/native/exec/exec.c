@@ -21,7 +21,6 @@ typedef unsigned long u64;
 enum {
 	CODE_BASE = 0x10000000, CODE_SIZE = 0x10000,
 	MAX_CODE = 32, MAX_WIN = 8, MAX_DIFF = 4096,
-	DS_USER = 0x2b,
 	FLAG_VEC = 1,
 };
 

@@ -1,0 +1,83 @@
+package native
+
+import (
+	"testing"
+
+	"godwit/cpu"
+	"godwit/cpu/isa"
+)
+
+// vecRows are the rows of a family of vector or x87 instructions that the model
+// and the processor underneath have.
+func vecRows(m *Machine, want, not isa.Attr) (rows []uint16) {
+	for i := 1; i < len(isa.Rows); i++ {
+		r := &isa.Rows[i]
+		if r.Attrs&want != 0 && r.Attrs&not == 0 && excluded[r.Op] == "" && m.has(r) && hostHas(r) {
+			rows = append(rows, uint16(i))
+		}
+	}
+	return rows
+}
+
+// lanes fills a vector with numbers of one size, mostly ordinary ones.
+func (g *Gen) lanes() (v [4]uint64) {
+	f32 := func() uint64 {
+		if g.one(3) {
+			return g.pick(0, 1<<31, 0x3f800000, 0xbf800000, 0x7f800000, 0xff800000, 0x7fc00000, 0x7f800001, 1, 0x7fffff, 0x800000, 0x7f7fffff, 0x4f000000, 0xcf000000)
+		}
+		return uint64(g.r.Uint32())
+	}
+	f64 := func() uint64 {
+		if g.one(3) {
+			return g.pick(0, 1<<63, 0x3ff0000000000000, 0x7ff0000000000000, 0xfff0000000000000, 0x7ff8000000000000, 0x7ff0000000000001, 1, 0xfffffffffffff, 0x10000000000000, 0x7fefffffffffffff, 0x43e0000000000000, 0xc1e0000000000000, 0x36a0000000000000, 0x47efffffe0000000)
+		}
+		return g.r.Uint64()
+	}
+	kind := g.n(3)
+	for i := range v[:2] {
+		switch kind {
+		case 0:
+			v[i] = f32() | f32()<<32
+		case 1:
+			v[i] = f64()
+		default:
+			v[i] = g.value()
+		}
+	}
+	return v
+}
+
+// vec is random vector and x87 state with all exceptions masked, or some not.
+func (g *Gen) vec() *Vec {
+	v := &Vec{FCW: 0x37f, MXCSR: 0x1f80 | uint32(g.n(4))<<13}
+	if g.one(4) {
+		v.MXCSR = g.r.Uint32() & 0xffff
+	}
+	for i := range v.X {
+		v.X[i] = g.lanes()
+	}
+	if g.one(2) {
+		v.FTW = uint8(g.n(256))
+	}
+	for i := range v.ST {
+		v.ST[i] = cpu.F80{Mant: g.value(), SE: 0xffff}
+	}
+	return v
+}
+
+func testVec(t *testing.T, md isa.Mode, want, not isa.Attr, few int) {
+	m := needMachine(t)
+	compareNative(t, m, NewGen(seed(t), vecRows(m, want, not)), md, few, func(g *Gen, c *Case, in *isa.Inst) bool {
+		c.Vec = g.vec()
+		if g.one(2) && len(c.Win) > 1 {
+			g.align(c, in, 15)
+			l := g.lanes()
+			c.Win[0].Val, c.Win[1].Val = l[0], l[1]
+		}
+		return true
+	})
+}
+
+func TestSSE64(t *testing.T) { testVec(t, isa.Mode64, isa.AttrSSE, isa.AttrAVX|isa.AttrMMX, 6000) }
+func TestSSE32(t *testing.T) { testVec(t, isa.Mode32, isa.AttrSSE, isa.AttrAVX|isa.AttrMMX, 6000) }
+func TestMMX64(t *testing.T) { testVec(t, isa.Mode64, isa.AttrMMX, isa.AttrAVX, 6000) }
