@@ -224,7 +224,9 @@ func (m *Machine) RegValue(d devices.Device, i int) (v uint64, ok bool) {
 	if p, ok := d.(devices.Peeker); ok {
 		return p.Peek(i), true
 	}
-	// A device that is no Peeker has registers without read side effects.
+	if r.Acc == devices.RC {
+		return 0, false // reading it would change it
+	}
 	w, ok := d.(interface{ Windows() []bus.Window })
 	if !ok {
 		return 0, false

@@ -142,12 +142,28 @@ func (d *Device) Read(off uint64, size int) uint64 {
 	if off != 1 || size != 1 {
 		return ^uint64(0) >> (64 - 8*size)
 	}
+	b, more := d.next()
+	if more {
+		d.Offset++
+	}
+	return uint64(b)
+}
+
+// next is the byte that the data port gives: 0 beyond the item's end.
+func (d *Device) next() (b byte, more bool) {
 	item := d.w.Items.Item(d.Key)
 	if d.Offset >= uint32(len(item)) {
-		return 0
+		return 0, false
 	}
-	b := item[d.Offset]
-	d.Offset++
+	return item[d.Offset], true
+}
+
+// Peek tells the selector and the next byte without moving on.
+func (d *Device) Peek(i int) uint64 {
+	if i == 0 {
+		return uint64(d.Key)
+	}
+	b, _ := d.next()
 	return uint64(b)
 }
 
