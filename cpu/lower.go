@@ -26,7 +26,8 @@ func (l *lowerer) put(in *isa.Inst, o op) {
 func (l *lowerer) lower(in *isa.Inst) {
 	a := isa.Rows[in.Row].Attrs
 	switch f := lowerings[in.Op]; {
-	case a&isa.AttrEnd != 0 || in.Op == isa.ENTER || // ENTER reads what it wrote: it cannot be tried first
+	case a&isa.AttrEnd != 0 || in.Op == isa.PAUSE || // PAUSE ends the slice, in every engine
+		in.Op == isa.ENTER || // it reads what it wrote: it cannot be tried first
 		(a&isa.AttrString != 0 && in.Flags&(isa.FlagRep|isa.FlagRepne) != 0):
 		l.last(in)
 		return
