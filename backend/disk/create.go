@@ -3,7 +3,7 @@ package disk
 import (
 	"errors"
 	"fmt"
-	"path/filepath"
+	"os"
 )
 
 // CreateOptions describe a new image.
@@ -46,7 +46,7 @@ func build(path string, o CreateOptions, fill func(Image) error) (err error) {
 	}
 	defer func() { unlock() }()
 	part := path + ".part"
-	f, err := fs.Create(part)
+	f, err := createPart(fs, part)
 	if err != nil {
 		return err
 	}
@@ -63,6 +63,33 @@ func build(path string, o CreateOptions, fill func(Image) error) (err error) {
 		return errors.Join(fmt.Errorf("make image %s: %w", path, err), fs.Remove(part))
 	}
 	return nil
+}
+
+// createPart makes the file that becomes the image. What somebody left there who
+// was stopped halfway goes.
+func createPart(fs FS, part string) (File, error) {
+	f, err := fs.Create(part)
+	if errors.Is(err, os.ErrExist) {
+		unlock, err := fs.Lock(part)
+		if err != nil {
+			return nil, err
+		}
+		err = fs.Remove(part)
+		unlock()
+		if err != nil {
+			return nil, err
+		}
+		if f, err = fs.Create(part); err != nil {
+			return nil, err
+		}
+	} else if err != nil {
+		return nil, err
+	}
+	unlock, err := fs.Lock(part)
+	if err != nil {
+		return nil, errors.Join(err, f.Close())
+	}
+	return &lockedFile{File: f, unlock: unlock}, nil
 }
 
 // complete fills in what was left out and checks the rest.
@@ -133,7 +160,7 @@ func format(f File, path string, o CreateOptions) (image, error) {
 	if err != nil || o.Backing == "" {
 		return q, err
 	}
-	return q, q.openBacking(filepath.Join(filepath.Dir(path), filepath.Base(path)), Options{FS: o.FS})
+	return q, q.openBacking(path, Options{FS: o.FS})
 }
 
 // formatQcow2 makes an image of three clusters, header, refcount table and
