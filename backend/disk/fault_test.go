@@ -22,6 +22,7 @@ type faultFile struct {
 	fail  int // the operation that fails, counted from 1
 	count int
 	err   error
+	quiet bool // keep no log, and no more than a bounded file
 }
 
 // logged is a write, a truncation (p nil) or a sync.
@@ -62,12 +63,17 @@ func (l *logged) apply(b []byte) []byte {
 }
 
 func (f *faultFile) WriteAt(p []byte, off int64) (int, error) {
+	if f.quiet && off+int64(len(p)) > 64<<20 {
+		return 0, syscall.EFBIG
+	}
 	l := logged{off: off, p: bytes.Clone(p)}
 	err := f.step()
 	if err != nil { // a part of it still arrives
 		l.p = l.p[:len(p)/2/SectorSize*SectorSize]
 	}
-	f.log = append(f.log, l)
+	if !f.quiet {
+		f.log = append(f.log, l)
+	}
 	f.b = l.apply(f.b)
 	return len(l.p), err
 }
