@@ -163,6 +163,10 @@ func (c *counts) snapshots() error {
 	}
 	c.add("snapshot table", c.q.h.snapOff, end-c.q.h.snapOff)
 	for _, s := range list {
+		if size := c.q.refs.end << c.q.h.clusterBits; s.l1Off > size || int64(s.l1Size)*8 > size-s.l1Off {
+			c.r.corrupt("l1 table of snapshot %q at %#x is beyond the end of the file", s.name, s.l1Off)
+			continue
+		}
 		l1, err := c.q.readL1(s.l1Off, s.l1Size)
 		if err != nil {
 			return err

@@ -252,6 +252,9 @@ func (q *qcow2) unref(cluster int64) error {
 	if n == 1 {
 		q.refs.hint = min(q.refs.hint, cluster)
 		q.l2.drop(cluster << q.h.clusterBits)
+		if q.h.cluster() >= 4096 { // smaller than what hosts give back
+			_ = q.f.Punch(cluster<<q.h.clusterBits, q.h.cluster()) // costs space if it fails, and nothing else
+		}
 	}
 	return nil
 }
