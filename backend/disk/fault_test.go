@@ -287,3 +287,42 @@ func TestFaultsCanBeRetried(t *testing.T) {
 		}
 	}
 }
+
+// TestRefcountTableMoves fills an image until its refcount table must move, and
+// crashes around the writes to the header that this takes.
+func TestRefcountTableMoves(t *testing.T) {
+	f := &faultFile{}
+	q, err := formatQcow2(f, CreateOptions{Size: 20 << 20, ClusterSize: 512, Version: 3})
+	require.NoError(t, err)
+	first := bytes.Clone(f.b)
+	f.log = nil
+	chunk := bytes.Repeat([]byte{1}, 128<<10)
+	for off := int64(0); off < 20<<20; off += int64(len(chunk)) {
+		require.NoError(t, q.WriteAt(chunk, off))
+		if off%(2<<20) == 0 {
+			require.NoError(t, q.Flush())
+		}
+	}
+	require.NoError(t, q.Close())
+	moves := 0
+	for n, l := range f.log {
+		first = l.apply(first)
+		near := false
+		for d := max(0, n-2); d <= min(n+2, len(f.log)-1); d++ {
+			near = near || (f.log[d].off == hRefOff && !f.log[d].sync)
+		}
+		if !near && n != len(f.log)-1 {
+			continue
+		}
+		moves++
+		c, err := openQcow2(&faultFile{b: first}, "mem", Options{ReadOnly: true})
+		require.NoError(t, err)
+		r, err := c.check(false)
+		require.NoError(t, err)
+		require.Zero(t, r.Corruptions, "after %d writes: %v", n+1, r.Problems)
+	}
+	require.Greater(t, moves, 5, "the table never moved")
+	path := filepath.Join(t.TempDir(), "full")
+	require.NoError(t, os.WriteFile(path, first, 0o600))
+	checked(t, path)
+}
