@@ -88,7 +88,7 @@ func (a *app) root() *cobra.Command {
 		a.lsCommand(), a.logsCommand(), a.inspectCommand(),
 		a.suspendCommand(), a.resumeCommand(),
 		a.sendCommand(), a.receiveCommand(),
-		a.demoCommand(), a.guestCommand(), a.rmCommand(), a.versionCommand(),
+		a.demoCommand(), a.guestCommand(), a.imageCommand(), a.rmCommand(), a.versionCommand(),
 	)
 	return root
 }

@@ -56,6 +56,7 @@ var mayImport = map[string][]string{
 	"firmware":         {"firmware", "mem"},
 	"snapshot":         {"snapshot"},
 	"migrate":          {"migrate", "snapshot"},
+	"backend":          {"backend", "internal/host"},
 	"machine":          {"cpu", "mem", "devices", "firmware", "snapshot", "migrate"},
 	"guest":            {},
 	"control":          {"control", "machine", "cpu", "mem", "devices", "firmware", "snapshot", "migrate", "internal"},

@@ -1,0 +1,221 @@
+package disk
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+
+	"godwit/internal/host"
+)
+
+// File is what an image needs of a host's file.
+type File interface {
+	io.ReaderAt
+	io.WriterAt
+	io.Closer
+	Size() (int64, error)
+	Truncate(size int64) error
+	Sync() error
+	// Punch makes a range read as zeros without holding space, or returns
+	// errors.ErrUnsupported.
+	Punch(off, n int64) error
+	// Data returns the first stretch at or after off that may hold other
+	// bytes than zero; start is the size where there is none.
+	Data(off int64) (start, end int64, err error)
+}
+
+// FS opens files. Tests give one that fails.
+type FS interface {
+	Open(path string, write bool) (File, error)
+	Create(path string) (File, error) // must not exist
+	Rename(from, to string) error     // durable on return
+	Remove(path string) error
+	Lock(path string) (unlock func(), err error)
+}
+
+type hostFS struct{}
+
+func (hostFS) Open(path string, write bool) (File, error) {
+	st, err := os.Stat(path)
+	if err != nil {
+		return nil, err
+	}
+	// A pipe would block the open, a terminal has no size.
+	if m := st.Mode(); !m.IsRegular() && (m&os.ModeDevice == 0 || m&os.ModeCharDevice != 0) {
+		return nil, fmt.Errorf("image %s is neither a file nor a block device", path)
+	}
+	flag := os.O_RDONLY
+	if write {
+		flag = os.O_RDWR
+	}
+	f, err := os.OpenFile(path, flag, 0)
+	if err != nil {
+		return nil, err
+	}
+	return &hostFile{File: f}, nil
+}
+
+func (hostFS) Create(path string) (File, error) {
+	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE|os.O_EXCL, 0o666)
+	if err != nil {
+		return nil, err
+	}
+	return &hostFile{File: f}, nil
+}
+
+func (hostFS) Remove(path string) error { return os.Remove(path) }
+
+func (hostFS) Rename(from, to string) error {
+	if err := os.Rename(from, to); err != nil {
+		return err
+	}
+	d, err := os.Open(filepath.Dir(to))
+	if err != nil {
+		return nil // the new name is there, if not for sure on disk yet
+	}
+	defer d.Close()
+	_ = d.Sync() // not all hosts sync directories
+	return nil
+}
+
+// Lock takes the lock that goes with a writer: FILE.lock beside the image, with
+// the pid in it. Why not the image itself: its bytes are the guest's, and the
+// pid needs a place. The first byte is left out, because Windows lets nobody
+// read what is locked.
+func (hostFS) Lock(path string) (func(), error) {
+	real, err := filepath.EvalSymlinks(path)
+	if err != nil {
+		return nil, err
+	}
+	name := real + ".lock"
+	for {
+		f, ok, err := host.Lock(name)
+		if err != nil {
+			return nil, fmt.Errorf("lock image %s: %w", path, err)
+		}
+		if !ok {
+			return nil, &LockedError{Path: path, PID: holder(name)}
+		}
+		if !same(f, name) { // its last holder removed it in between
+			f.Close()
+			continue
+		}
+		_, err = f.WriteAt([]byte("\n"+strconv.Itoa(os.Getpid())+"\n"), 0)
+		release := func() { os.Remove(name); f.Close() }
+		if err != nil {
+			release()
+			return nil, fmt.Errorf("lock image %s: %w", path, err)
+		}
+		return release, nil
+	}
+}
+
+func same(f *os.File, name string) bool {
+	a, err := f.Stat()
+	if err != nil {
+		return false
+	}
+	b, err := os.Stat(name)
+	return err == nil && os.SameFile(a, b)
+}
+
+func holder(name string) int {
+	f, err := os.Open(name)
+	if err != nil {
+		return 0
+	}
+	defer f.Close()
+	b := make([]byte, 32)
+	n, _ := f.ReadAt(b, 1) // short, so io.EOF
+	line, _, _ := strings.Cut(string(b[:n]), "\n")
+	pid, err := strconv.Atoi(line)
+	if err != nil || pid < 0 {
+		return 0
+	}
+	return pid
+}
+
+type hostFile struct {
+	*os.File
+	lost error
+}
+
+func (f *hostFile) Size() (int64, error) {
+	st, err := f.Stat()
+	if err != nil {
+		return 0, err
+	}
+	if st.Mode().IsRegular() {
+		return st.Size(), nil
+	}
+	return f.Seek(0, io.SeekEnd)
+}
+
+// Sync fails for good once it has failed: hosts forget dirty pages that they
+// could not write, so that a second try would lie.
+func (f *hostFile) Sync() error {
+	if f.lost == nil {
+		f.lost = f.File.Sync()
+	}
+	return f.lost
+}
+
+// lockedFile gives up the lock when closed.
+type lockedFile struct {
+	File
+	unlock func()
+}
+
+func (f *lockedFile) Close() error {
+	err := f.File.Close()
+	if f.unlock != nil {
+		f.unlock()
+		f.unlock = nil
+	}
+	return err
+}
+
+// readZ reads all of p. What is beyond the end of the file reads as zeros.
+func readZ(f File, p []byte, off int64) error {
+	n, err := f.ReadAt(p, off)
+	if err == nil || errors.Is(err, io.EOF) {
+		clear(p[n:])
+		return nil
+	}
+	return err
+}
+
+// zeros is what explicit zeros are written from.
+var zeros [1 << 16]byte
+
+func writeZeros(w func(p []byte, off int64) error, off, n int64) error {
+	for n > 0 {
+		k := min(n, int64(len(zeros)))
+		if err := w(zeros[:k], off); err != nil {
+			return err
+		}
+		off, n = off+k, n-k
+	}
+	return nil
+}
+
+func writeAll(f File, p []byte, off int64) error {
+	_, err := f.WriteAt(p, off)
+	return err
+}
+
+// allZero tells whether all bytes are zero.
+func allZero(p []byte) bool {
+	for len(p) > 0 {
+		k := min(len(p), len(zeros))
+		if string(p[:k]) != string(zeros[:k]) {
+			return false
+		}
+		p = p[k:]
+	}
+	return true
+}

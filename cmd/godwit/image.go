@@ -1,0 +1,235 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+
+	"github.com/spf13/cobra"
+
+	"godwit/backend/disk"
+	"godwit/control"
+	"godwit/internal/host"
+)
+
+func (a *app) imageCommand() *cobra.Command {
+	c := &cobra.Command{Use: "image", GroupID: "Manage", Short: "make, convert and check disk images", Args: cobra.NoArgs,
+		RunE: func(c *cobra.Command, _ []string) error { return c.Help() }}
+	c.AddCommand(a.imageCreate(), a.imageInfo(), a.imageConvert(), a.imageCheck(), a.imageResize(), a.imageCommit())
+	return c
+}
+
+// imageError says what went wrong with an image, and who else has it open.
+func imageError(what string, err error) error {
+	var locked *disk.LockedError
+	switch {
+	case err == nil:
+		return nil
+	case errors.As(err, &locked):
+		return control.Fail("busy", what, err.Error(), "godwit ls  to see whose it is")
+	case errors.Is(err, disk.ErrUnsupported):
+		return control.Fail("incompatible", what, err.Error(), "")
+	case errors.Is(err, context.Canceled):
+		return control.Fail("cancelled", what, "interrupted", "")
+	case errors.Is(err, os.ErrNotExist):
+		return control.Fail("not-found", what, err.Error(), "")
+	}
+	return control.AsError(what, err)
+}
+
+// imageProgress draws a line that goes on on terminals, and nothing elsewhere.
+func (a *app) imageProgress(verb string) disk.Progress {
+	if a.json || !host.IsTerminal(os.Stderr) {
+		return nil
+	}
+	last := int64(-1)
+	return func(done, total int64) {
+		if percent := done * 100 / max(1, total); percent != last {
+			last = percent
+			fmt.Fprintf(a.err, "\r%s %3d %%", verb, percent)
+			if percent == 100 {
+				fmt.Fprintln(a.err)
+			}
+		}
+	}
+}
+
+func imageSize(text string) (int64, error) {
+	n, err := control.ParseBytes(text)
+	if err == nil && n > 1<<62 {
+		err = fmt.Errorf("at most 2^62 bytes")
+	}
+	if err != nil {
+		return 0, control.Fail("usage", fmt.Sprintf("%q is not a size", text), err.Error(), "10G")
+	}
+	return int64(n), nil
+}
+
+func createFlags(c *cobra.Command, o *disk.CreateOptions, cluster *string) {
+	f := c.Flags()
+	f.StringVarP(&o.Format, "format", "f", disk.Qcow2, "raw or qcow2")
+	f.StringVar(cluster, "cluster", "64K", "qcow2: size of clusters")
+	f.IntVar(&o.Version, "version", 3, "qcow2: 2 or 3")
+	f.StringVarP(&o.Backing, "backing", "b", "", "qcow2: image that it is over, relative to its folder")
+	f.StringVar(&o.BackingFormat, "backing-format", "", "format of that image (default: as its first bytes say)")
+	f.BoolVar(&o.Overwrite, "overwrite", false, "replace a file that is there")
+}
+
+func (a *app) imageCreate() *cobra.Command {
+	var (
+		o       disk.CreateOptions
+		cluster string
+	)
+	c := &cobra.Command{
+		Use: "create FILE [SIZE]", Short: "make an empty image", Args: cobra.RangeArgs(1, 2),
+		Example: "  godwit image create disk.qcow2 10G\n  godwit image create disk.raw 10G -f raw\n  godwit image create over.qcow2 -b disk.qcow2",
+		RunE: func(_ *cobra.Command, args []string) (err error) {
+			if len(args) == 1 && o.Backing == "" {
+				return control.Fail("usage", "image create needs a size", "", "godwit image create "+args[0]+" 10G")
+			}
+			if len(args) == 2 {
+				if o.Size, err = imageSize(args[1]); err != nil {
+					return err
+				}
+			}
+			if o.ClusterSize, err = imageSize(cluster); err != nil {
+				return err
+			}
+			if err := disk.Create(args[0], o); err != nil {
+				return imageError("cannot make "+args[0], err)
+			}
+			return a.showImage(args[0], "")
+		},
+	}
+	createFlags(c, &o, &cluster)
+	return c
+}
+
+func (a *app) imageInfo() *cobra.Command {
+	var format string
+	c := &cobra.Command{
+		Use: "info FILE", Short: "describe an image", Args: cobra.ExactArgs(1),
+		RunE: func(_ *cobra.Command, args []string) error { return a.showImage(args[0], format) },
+	}
+	c.Flags().StringVarP(&format, "format", "f", "", "raw or qcow2 (default: as its first bytes say)")
+	return c
+}
+
+func (a *app) showImage(path, format string) error {
+	i, err := disk.Inspect(path, disk.Options{Format: format})
+	if err != nil {
+		return imageError("cannot read "+path, err)
+	}
+	return a.print(i, func(w io.Writer) {
+		fmt.Fprintf(w, "%s  %s, disk of %d bytes, file of %d bytes\n", i.Path, i.Format, i.Size, i.FileSize)
+		if i.Format == disk.Qcow2 {
+			fmt.Fprintf(w, "  version %d, clusters of %d bytes, %s\n", i.Version, i.ClusterSize, i.Compression)
+		}
+		if i.Backing != "" {
+			fmt.Fprintf(w, "  over %q (%s)\n", i.Backing, i.BackingFormat)
+		}
+		for _, s := range i.Snapshots {
+			fmt.Fprintf(w, "  snapshot %q\n", s)
+		}
+		if i.Dirty {
+			fmt.Fprintln(w, "  not closed by its last writer")
+		}
+		if i.Corrupt {
+			fmt.Fprintln(w, "  corrupt")
+		}
+	})
+}
+
+func (a *app) imageConvert() *cobra.Command {
+	var (
+		o            disk.CreateOptions
+		cluster, src string
+	)
+	c := &cobra.Command{
+		Use: "convert FROM TO", Short: "copy an image into another format, without its zeros", Args: cobra.ExactArgs(2),
+		Example: "  godwit image convert disk.raw disk.qcow2\n  godwit image convert over.qcow2 flat.raw -f raw",
+		RunE: func(_ *cobra.Command, args []string) (err error) {
+			if o.ClusterSize, err = imageSize(cluster); err != nil {
+				return err
+			}
+			ctx, stop := interruptible()
+			defer stop()
+			what := "cannot convert " + args[0]
+			from, err := disk.Open(args[0], disk.Options{Format: src, ReadOnly: true})
+			if err != nil {
+				return imageError(what, err)
+			}
+			err = disk.Convert(ctx, args[1], from, o, a.imageProgress("converting"))
+			if err = errors.Join(err, from.Close()); err != nil {
+				return imageError(what, err)
+			}
+			return a.showImage(args[1], o.Format)
+		},
+	}
+	createFlags(c, &o, &cluster)
+	c.Flags().StringVar(&src, "from-format", "", "format of FROM (default: as its first bytes say)")
+	return c
+}
+
+func (a *app) imageCheck() *cobra.Command {
+	var repair bool
+	c := &cobra.Command{
+		Use: "check FILE", Short: "count an image's leaks and corruptions", Args: cobra.ExactArgs(1),
+		RunE: func(_ *cobra.Command, args []string) error {
+			r, err := disk.Check(args[0], repair, disk.Options{})
+			if err != nil {
+				return imageError("cannot check "+args[0], err)
+			}
+			if r.Corruptions > 0 && !repair {
+				a.exit = control.ExitFailed
+			}
+			return a.print(r, func(w io.Writer) {
+				for _, p := range r.Problems {
+					fmt.Fprintln(w, p)
+				}
+				fmt.Fprintf(w, "%d clusters in use, %d leaks, %d corruptions, %d repaired\n", r.Clusters, r.Leaks, r.Corruptions, r.Repaired)
+			})
+		},
+	}
+	c.Flags().BoolVar(&repair, "repair", false, "put the counts of clusters right")
+	return c
+}
+
+func (a *app) imageResize() *cobra.Command {
+	var (
+		shrink bool
+		format string
+	)
+	c := &cobra.Command{
+		Use: "resize FILE SIZE", Short: "change the size of an image's disk", Args: cobra.ExactArgs(2),
+		RunE: func(_ *cobra.Command, args []string) error {
+			n, err := imageSize(args[1])
+			if err != nil {
+				return err
+			}
+			if err := disk.Resize(args[0], n, shrink, disk.Options{Format: format}); err != nil {
+				return imageError("cannot resize "+args[0], err)
+			}
+			return a.showImage(args[0], format)
+		},
+	}
+	c.Flags().BoolVar(&shrink, "shrink", false, "cut the end off if need be")
+	c.Flags().StringVarP(&format, "format", "f", "", "raw or qcow2 (default: as its first bytes say)")
+	return c
+}
+
+func (a *app) imageCommit() *cobra.Command {
+	return &cobra.Command{
+		Use: "commit FILE", Short: "write what an overlay holds to the image that it is over", Args: cobra.ExactArgs(1),
+		RunE: func(_ *cobra.Command, args []string) error {
+			ctx, stop := interruptible()
+			defer stop()
+			if err := disk.Commit(ctx, args[0], disk.Options{}, a.imageProgress("committing")); err != nil {
+				return imageError("cannot commit "+args[0], err)
+			}
+			return a.showImage(args[0], "")
+		},
+	}
+}
