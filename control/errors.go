@@ -18,7 +18,7 @@ import (
 
 	"godwit/firmware"
 	"godwit/machine"
-	"godwit/migrate"
+	migrate "godwit/migrate/stopped"
 	"godwit/snapshot"
 )
 

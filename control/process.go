@@ -17,7 +17,7 @@ import (
 	"godwit/firmware/tiny"
 	"godwit/internal/host"
 	"godwit/machine"
-	"godwit/migrate"
+	migrate "godwit/migrate/stopped"
 	"godwit/snapshot"
 )
 

@@ -4,7 +4,7 @@ import (
 	"context"
 	"fmt"
 
-	"godwit/migrate"
+	migrate "godwit/migrate/stopped"
 	"godwit/snapshot"
 )
 

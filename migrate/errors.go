@@ -27,12 +27,16 @@ const (
 	Failed       Code = 10 // a machine failed to do its part
 	Disconnected Code = 11 // reading or writing the connection failed
 	Older        Code = 12 // the peer speaks a protocol no longer spoken here
+	Stalled      Code = 13 // pre-copy does not converge, and nothing else was allowed
+	TimedOut     Code = 14 // Options.Timeout has passed
+	Busy         Code = 15 // the destination is taken by another session
 )
 
 var codeNames = [...]string{
 	Protocol: "protocol", NotGodwit: "not-godwit", Newer: "newer", Truncated: "truncated",
 	Damaged: "damaged", Refused: "refused", Resources: "resources", RootsDiffer: "roots-differ",
 	Cancelled: "cancelled", Failed: "failed", Disconnected: "disconnected", Older: "older",
+	Stalled: "stalled", TimedOut: "timed-out", Busy: "busy",
 }
 
 // String is the code's name, for scripts.
@@ -43,14 +47,26 @@ func (c Code) String() string {
 	return fmt.Sprintf("code-%d", uint16(c))
 }
 
-// Error is why a migration did not happen. A Dest may return one to choose what
-// its peer is told.
+// Mismatch is one thing that keeps a host from being a machine.
+type Mismatch struct {
+	Field string `json:"field" cbor:"1,keyasint"` // "cpu.features", "ram", "disk0.size"
+	Have  string `json:"have" cbor:"2,keyasint"`  // at this host
+	Want  string `json:"want" cbor:"3,keyasint"`  // by the machine
+}
+
+func (m Mismatch) String() string {
+	return fmt.Sprintf("%s: have %s, want %s", m.Field, m.Have, m.Want)
+}
+
+// Error is why a migration did not happen. A Builder may return one to choose
+// what its peer is told.
 type Error struct {
-	Code              Code
-	Field, Have, Want string // of a refusal: what differs; may be empty
-	Text              string // for people
-	Peer              bool   // the other side found it
-	Err               error  // cause; may be nil
+	Code       Code
+	Text       string     // for people
+	Mismatches []Mismatch // of Refused and the like: what differs
+	Verdict    *Verdict   // of Stalled
+	Peer       bool       // the other side found it
+	Err        error      // cause; may be nil
 }
 
 func (e *Error) Error() string {
@@ -59,8 +75,12 @@ func (e *Error) Error() string {
 		b.WriteString("the other side reports: ")
 	}
 	b.WriteString(e.Text)
-	if e.Field != "" {
-		fmt.Fprintf(&b, " (%s: have %s, want %s)", e.Field, e.Have, e.Want)
+	for i, m := range e.Mismatches {
+		b.WriteString([]string{" (", "; "}[min(i, 1)])
+		b.WriteString(m.String())
+	}
+	if len(e.Mismatches) != 0 {
+		b.WriteByte(')')
 	}
 	if e.Err != nil {
 		if e.Text != "" {
@@ -92,9 +112,18 @@ func fromPeer(err error) bool {
 	return errors.As(err, &e) && e.Peer
 }
 
-// InDoubt says that COMMIT was sent and no answer came: the destination may be
-// running the guest. The source must stay stopped until someone knows.
-type InDoubt struct{ Err error }
+// ErrLeaf is what Memory.Fill returns for content that was not promised.
+var ErrLeaf = errors.New("the page's content does not have the promised hash")
+
+// InDoubt says that COMMIT was sent and nobody says what became of it: the
+// destination may be running the guest. The source must stay stopped until
+// someone knows. Resolve asks again; taking the guest back by force needs a new
+// Epoch, beyond this one.
+type InDoubt struct {
+	Session snapshot.UUID
+	Epoch   uint64 // that was given away
+	Err     error
+}
 
 func (e *InDoubt) Error() string {
 	return "the destination did not confirm that it took over; it may be running, so this side stays stopped: " + e.Err.Error()
@@ -102,27 +131,38 @@ func (e *InDoubt) Error() string {
 
 func (e *InDoubt) Unwrap() error { return e.Err }
 
-// RootMismatch says that the two sides hold different machines.
+// Lost says that post-copy broke off for good. The destination owns the guest;
+// without these pages it cannot go on once it needs one of them.
+type Lost struct {
+	Pages []uint64 // destination: a bit for each page that never came; nil at the source
+	Count int
+	Err   error
+}
+
+func (e *Lost) Error() string {
+	return fmt.Sprintf("post-copy broke off with %d pages missing at the destination, which owns the guest: %v", e.Count, e.Err)
+}
+
+func (e *Lost) Unwrap() error { return e.Err }
+
+// RootMismatch says that the two sides hold different machines, and that sending
+// what differed again did not help.
 type RootMismatch struct {
-	Source, Dest [snapshot.DigestSize]byte
-	Compared     bool     // Groups was computed
-	Groups       []uint32 // groups of 512 pages that differ: none means the device state does
+	Source, Dest [DigestSize]byte
+	Pages        []uint32 // that differ; none means that the device state does
 }
 
 func (e *RootMismatch) Error() string {
 	s := fmt.Sprintf("state hash is %x at the source and %x at the destination", e.Source, e.Dest)
-	switch {
-	case !e.Compared:
-		return s
-	case len(e.Groups) == 0:
+	if len(e.Pages) == 0 {
 		return s + ": memory is equal, device state differs"
 	}
-	s += ": memory differs in"
-	for i, g := range e.Groups {
+	s += ": memory differs in pages"
+	for i, p := range e.Pages {
 		if i == 8 {
-			return s + fmt.Sprintf(" and %d more groups", len(e.Groups)-i)
+			return s + fmt.Sprintf(" and %d more", len(e.Pages)-i)
 		}
-		s += fmt.Sprintf(" pages %d-%d", g*snapshot.GroupPages, uint64(g+1)*snapshot.GroupPages-1)
+		s += fmt.Sprintf(" %d", p)
 	}
 	return s
 }

@@ -8,7 +8,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"godwit/control"
-	"godwit/migrate"
+	migrate "godwit/migrate/stopped"
 	"godwit/snapshot"
 )
 

@@ -15,7 +15,7 @@ import (
 
 	"godwit/devices"
 	"godwit/machine"
-	"godwit/migrate"
+	migrate "godwit/migrate/stopped"
 	"godwit/snapshot"
 )
 

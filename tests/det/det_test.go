@@ -24,7 +24,7 @@ import (
 	"godwit/devices"
 	"godwit/firmware/tiny"
 	"godwit/machine"
-	"godwit/migrate"
+	migrate "godwit/migrate/stopped"
 	"godwit/snapshot"
 )
 

@@ -1,4 +1,4 @@
-package migrate_test
+package stopped_test
 
 import (
 	"bytes"
@@ -16,7 +16,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
-	"godwit/migrate"
+	migrate "godwit/migrate/stopped"
 	"godwit/snapshot"
 	"godwit/snapshot/memtest"
 )
@@ -116,7 +116,7 @@ var (
 // TestMigrateDocument compares the page's hex dumps with the recorded streams
 // and demands that they are shown whole, but for the content of the two pages.
 func TestMigrateDocument(t *testing.T) {
-	doc, err := os.ReadFile("../docs/format/migrate.md")
+	doc, err := os.ReadFile("../../docs/format/migrate.md")
 	require.NoError(t, err)
 	streams, shown := map[string][]byte{}, map[string]int{}
 	for name, path := range map[string]string{"source": goldenSource, "destination": goldenDest} {

@@ -1,0 +1,28 @@
+package migrate
+
+import "fmt"
+
+// Kind says how a page travels. The numbers never change meaning.
+type Kind uint8
+
+// Kinds of pages.
+const (
+	Zero    Kind = 0 // all zero
+	Raw     Kind = 1 // its 4096 bytes
+	Delta   Kind = 2 // reserved
+	Lines   Kind = 3 // the 64-byte lines that changed since the pass before
+	Dup     Kind = 4 // equal to a page sent earlier in the pass
+	DiskRef Kind = 5 // reserved: equal to a disk block
+	Keep    Kind = 6 // the destination has it: unchanged, or from an earlier attempt
+	Kinds        = 7 // how many
+)
+
+var kindNames = [Kinds]string{"zero", "raw", "delta", "lines", "dup", "diskref", "keep"}
+
+// String is the kind's name.
+func (k Kind) String() string {
+	if k < Kinds {
+		return kindNames[k]
+	}
+	return fmt.Sprintf("kind %d", uint8(k))
+}

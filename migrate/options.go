@@ -1,0 +1,83 @@
+package migrate
+
+import (
+	"fmt"
+	"time"
+
+	"godwit/snapshot"
+)
+
+// Mode is a strategy.
+type Mode string
+
+// Modes.
+const (
+	ModeAuto   Mode = "auto"   // predicts, chooses and says why
+	ModeStop   Mode = "stop"   // stop-and-copy
+	ModePre    Mode = "pre"    // pre-copy
+	ModePost   Mode = "post"   // post-copy
+	ModeHybrid Mode = "hybrid" // one pass of pre-copy, then post-copy
+)
+
+// ParseMode reads a Mode.
+func ParseMode(s string) (Mode, error) {
+	switch m := Mode(s); m {
+	case ModeAuto, ModeStop, ModePre, ModePost, ModeHybrid:
+		return m, nil
+	}
+	return "", fmt.Errorf("mode %q is unknown, want auto, stop, pre, post or hybrid", s)
+}
+
+// Stall says what to do when pre-copy does not come to an end by itself.
+type Stall string
+
+// Stalls.
+const (
+	StallBudget Stall = "budget" // bound the pages the guest may dirty
+	StallPost   Stall = "post"   // go on as post-copy
+	StallStop   Stall = "stop"   // stop the guest however long the rest takes
+	StallCancel Stall = "cancel" // give up; the guest runs on here
+)
+
+// ParseStall reads a Stall.
+func ParseStall(s string) (Stall, error) {
+	switch a := Stall(s); a {
+	case StallBudget, StallPost, StallStop, StallCancel:
+		return a, nil
+	}
+	return "", fmt.Errorf("on-stall %q is unknown, want budget, post, stop or cancel", s)
+}
+
+// Defaults of Options.
+const (
+	DefaultMaxDowntime = 300 * time.Millisecond
+	DefaultObserve     = time.Second
+	DefaultRecover     = 30 * time.Second
+	DefaultLinger      = time.Minute
+)
+
+// Options of both sides. The zero value works.
+type Options struct {
+	// Of the source.
+	Mode        Mode          // "": auto
+	MaxDowntime time.Duration // 0: DefaultMaxDowntime
+	MaxSlowdown float64       // share of the time that a budget may hold the guest up, 0 to 1; 0: no limit
+	Bandwidth   float64       // bytes a second at most; 0: no limit
+	Timeout     time.Duration // gives up before the guest is stopped; 0: never
+	OnStall     Stall         // "": budget
+	Observe     time.Duration // watches the guest so long before the first page; 0: DefaultObserve, negative: not at all
+	CheckOnly   bool          // ends after the check (and Observe), with a Verdict event
+	Codec       string        // "": chosen as it pays; or none, s2, zstd
+	Session     snapshot.UUID // names the attempt; that of an earlier one resumes it; zero: a random one
+	Epoch       uint64        // of ownership now; the destination's is one more
+	// Fence records durably who owns the machine from an epoch on: the other side
+	// (away), before COMMIT; this side again, when the other side vowed that it
+	// never will run it. nil: nothing is recorded and the report says so.
+	Fence func(epoch uint64, away bool) error
+
+	// Of both.
+	Recover time.Duration // how long a lost connection is retried or waited for; 0: DefaultRecover, negative: not at all
+	Linger  time.Duration // destination: how long it answers questions once it runs, if the source does not say that it knows; 0: DefaultLinger
+	Agent   string        // what this side calls itself, for people
+	Event   func(Event)   // called from the engine's goroutine; must not block; may be nil
+}
