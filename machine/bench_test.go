@@ -98,7 +98,7 @@ func BenchmarkLoad(b *testing.B) {
 	}
 	b.SetBytes(32 << 20)
 	for b.Loop() {
-		f, err := snapshot.OpenReader(bytes.NewReader(buf.Bytes()), int64(buf.Len()))
+		f, err := snapshot.OpenReader(bytes.NewReader(buf.Bytes()), int64(buf.Len()), nil)
 		if err != nil {
 			b.Fatal(err)
 		}

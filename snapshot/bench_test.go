@@ -37,7 +37,7 @@ func BenchmarkLoadAll(b *testing.B) {
 			file, _ := write(b, m, nil, snapshot.Options{Codec: c})
 			b.SetBytes(int64(m.N) * snapshot.PageSize)
 			for b.Loop() {
-				f, err := snapshot.OpenReader(bytes.NewReader(file), int64(len(file)))
+				f, err := snapshot.OpenReader(bytes.NewReader(file), int64(len(file)), nil)
 				if err != nil {
 					b.Fatal(err)
 				}

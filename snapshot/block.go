@@ -17,7 +17,7 @@ const (
 // Kinds of pages in a block. A page that is all zero has no entry.
 const (
 	pageStored    = 1 // in a chunk of this file
-	pageInherited = 2 // in the parent's file; reserved
+	pageInherited = 2 // the parent's page of that number
 )
 
 // chunkRef is a run of stored pages that were compressed together.
@@ -70,6 +70,16 @@ func (k *block) leaf(page uint16) [LeafSize]byte {
 		return p.leaf
 	}
 	return zeroLeaf
+}
+
+// inherits tells whether any page is the parent's.
+func (k *block) inherits() bool {
+	for i := range k.pages {
+		if k.pages[i].kind == pageInherited {
+			return true
+		}
+	}
+	return false
 }
 
 func (k *block) find(page uint16) *pageRef {

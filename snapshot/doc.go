@@ -17,6 +17,8 @@
 // every byte is covered by a checksum that is compared before the byte is
 // believed, and an error names the part that is wrong.
 //
-// Not here yet: parents (incremental snapshots) have their fields reserved and
-// are refused by name; nothing is encrypted.
+// An incremental snapshot leaves unchanged pages to its parent, a file beside it;
+// it carries their leaves, so its root covers them all the same.
+//
+// Nothing is encrypted.
 package snapshot

@@ -81,12 +81,18 @@ func (e *Altered) Error() string {
 
 func (e *Altered) Unwrap() error { return e.Err }
 
-// NeedsParent says that content lies in another snapshot.
-type NeedsParent struct{ Parent UUID }
+// NeedsParent says that a file holds only what changed since another snapshot,
+// which is not where it should be.
+type NeedsParent struct {
+	Parent UUID
+	Err    error // why it could not be had
+}
 
 func (e *NeedsParent) Error() string {
-	return fmt.Sprintf("snapshot builds on snapshot %s; this build of godwit reads only complete ones", e.Parent)
+	return fmt.Sprintf("snapshot builds on snapshot %s, which cannot be read: %v", e.Parent, e.Err)
 }
+
+func (e *NeedsParent) Unwrap() error { return e.Err }
 
 // UnknownSection says that a section has no meaning to this build.
 type UnknownSection struct {

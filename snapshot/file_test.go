@@ -31,7 +31,7 @@ func write(t testing.TB, m *memtest.Memory, secs []snapshot.Section, o snapshot.
 }
 
 func open(b []byte) (*snapshot.File, error) {
-	return snapshot.OpenReader(bytes.NewReader(b), int64(len(b)))
+	return snapshot.OpenReader(bytes.NewReader(b), int64(len(b)), nil)
 }
 
 func TestRoundTrip(t *testing.T) {
@@ -330,7 +330,6 @@ func TestWriteRefuses(t *testing.T) {
 		{"twice", snapshot.Meta{}, []snapshot.Section{{Name: "a"}, {Name: "a"}}, snapshot.Options{}, "section a occurs twice"},
 		{"no name", snapshot.Meta{}, []snapshot.Section{{}}, snapshot.Options{}, "is 0 bytes long, want 1 to 64"},
 		{"bad name", snapshot.Meta{}, []snapshot.Section{{Name: "a b"}}, snapshot.Options{}, "printable ASCII"},
-		{"parent", snapshot.Meta{Parent: snapshot.UUID{1}}, nil, snapshot.Options{}, "only complete ones"},
 		{"codec", snapshot.Meta{}, nil, snapshot.Options{Codec: 9}, "compression 9 is unknown"},
 		{"chunk", snapshot.Meta{}, nil, snapshot.Options{ChunkPages: 65}, "chunks of 65 pages"},
 	} {

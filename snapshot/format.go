@@ -59,7 +59,7 @@ func (u UUID) String() string {
 // tools; what the machine is made of lies in the sections.
 type Meta struct {
 	UUID     UUID   // of this snapshot; zero: Write makes one
-	Parent   UUID   // snapshot it builds on; must be zero for now
+	Parent   UUID   // snapshot it builds on; zero: none
 	Count    uint64 // the machine's count at the moment it holds
 	Created  int64  // host time, Unix nanoseconds
 	CPUModel string // at most 64 bytes of printable ASCII
@@ -67,9 +67,6 @@ type Meta struct {
 }
 
 func (m *Meta) superblock() ([]byte, error) {
-	if m.Parent != (UUID{}) {
-		return nil, &NeedsParent{m.Parent}
-	}
 	if err := checkName("cpu model", m.CPUModel, 0, maxCPUModel); err != nil {
 		return nil, err
 	}
@@ -158,10 +155,12 @@ func (e *sectionEntry) summary() sectionSum {
 
 // groupRef is a group's place in the index; a group that is all zero has none.
 type groupRef struct {
-	group uint32
-	extent
+	group  uint32
+	extent // of its block; zero: the group is the parent's, block and all
 	digest [DigestSize]byte
 }
+
+func (r *groupRef) inherited() bool { return r.len == 0 }
 
 // index is the root of the file: everything else is found and checked from it.
 type index struct {
@@ -334,16 +333,27 @@ func (x *index) parseGroups(c *cursor, n int, pages uint32, limit uint64) error 
 		if uint64(r.group) < next || r.group >= Groups(pages) {
 			return fmt.Errorf("group %d, want %d to %d", r.group, next, Groups(pages)-1)
 		}
-		if err := r.within(limit); err != nil {
+		if err := r.check(limit); err != nil {
 			return fmt.Errorf("group %d: %w", r.group, err)
-		}
-		if r.len > maxBlock {
-			return fmt.Errorf("group %d: block of %d bytes, at most %d", r.group, r.len, maxBlock)
 		}
 		next = uint64(r.group) + 1
 		x.groups = append(x.groups, r)
 	}
 	return nil
+}
+
+// check bounds the group's block. Whether there is a parent that has an inherited
+// one is for the reader of the whole file to say.
+func (r *groupRef) check(limit uint64) error {
+	switch {
+	case r.inherited() && (r.off != 0 || r.sum != 0):
+		return errors.New("is the parent's, but names a place")
+	case r.inherited():
+		return nil
+	case r.len > maxBlock:
+		return fmt.Errorf("block of %d bytes, at most %d", r.len, maxBlock)
+	}
+	return r.within(limit)
 }
 
 func trailer(off uint64, super, index []byte) []byte {

@@ -69,7 +69,7 @@ func FuzzOpen(f *testing.F) {
 		if b = bytes.Clone(b); resign {
 			sign(b)
 		}
-		file, err := OpenReader(bytes.NewReader(b), int64(len(b)))
+		file, err := OpenReader(bytes.NewReader(b), int64(len(b)), nil)
 		if err != nil {
 			require.NotEmpty(t, err.Error())
 			return
@@ -107,7 +107,7 @@ func FuzzIndex(f *testing.F) {
 
 func FuzzBlock(f *testing.F) {
 	for _, b := range goldenFiles(f) {
-		file, err := OpenReader(bytes.NewReader(b), int64(len(b)))
+		file, err := OpenReader(bytes.NewReader(b), int64(len(b)), nil)
 		require.NoError(f, err)
 		for i := range file.x.groups {
 			g := &file.x.groups[i]
@@ -165,7 +165,7 @@ func TestCraftedFiles(t *testing.T) {
 			b := bytes.Clone(base)
 			copy(b[tt.at:], tt.v)
 			sign(b)
-			_, err := OpenReader(bytes.NewReader(b), int64(len(b)))
+			_, err := OpenReader(bytes.NewReader(b), int64(len(b)), nil)
 			if tt.want == "" {
 				require.NoError(t, err)
 			} else {
@@ -175,23 +175,22 @@ func TestCraftedFiles(t *testing.T) {
 	}
 }
 
-// TestInheritedPagesAreRefused: the reserved kind is named, not misread.
-func TestInheritedPagesAreRefused(t *testing.T) {
+// TestInheritedPagesNeedAParent: a page of a parent in a file without one.
+func TestInheritedPagesNeedAParent(t *testing.T) {
 	b := append([]byte(nil), goldenFiles(t)[0]...)
-	f, err := OpenReader(bytes.NewReader(b), int64(len(b)))
+	f, err := OpenReader(bytes.NewReader(b), int64(len(b)), nil)
 	require.NoError(t, err)
 	g := &f.x.groups[1]
 	b[g.off+blockHead+chunkEntry+2] = pageInherited
 	g.sum = xxh3.Hash(b[g.off : g.off+g.len])
 	var page [PageSize]byte
-	var needs *NeedsParent
-	require.ErrorAs(t, f.ReadPage(513, &page), &needs)
+	require.ErrorContains(t, f.ReadPage(513, &page), "has pages of a parent, but there is none")
 }
 
 // TestPageHashIsChecked: a chunk with a right checksum and a wrong page.
 func TestPageHashIsChecked(t *testing.T) {
 	b := append([]byte(nil), goldenFiles(t)[0]...)
-	f, err := OpenReader(bytes.NewReader(b), int64(len(b)))
+	f, err := OpenReader(bytes.NewReader(b), int64(len(b)), nil)
 	require.NoError(t, err)
 	k, err := f.readBlock(&f.x.groups[1])
 	require.NoError(t, err)

@@ -15,10 +15,12 @@ import (
 
 // File is an open snapshot. Its methods may be called from several goroutines.
 type File struct {
-	r    io.ReaderAt
-	done func() error
+	r        io.ReaderAt
+	done     func() error
+	borrowed bool // the parent is not ours to close
 
 	meta     Meta
+	parent   *File  // nil: complete by itself
 	limit    uint64 // where the index begins
 	x        *index
 	sections []Section
@@ -32,8 +34,10 @@ type File struct {
 
 // Open opens a snapshot: superblock, trailer, index root and sections are read
 // and checked, and the state hash is computed from the index. Pages are checked
-// as they are read.
-func Open(l Layer, path string) (*File, error) {
+// as they are read. What it builds on is opened with it, from the same directory.
+func Open(l Layer, path string) (*File, error) { return open(l, path, 1) }
+
+func open(l Layer, path string, depth int) (*File, error) {
 	r, err := l.Open(path)
 	if err != nil {
 		return nil, err // names the path
@@ -41,16 +45,40 @@ func Open(l Layer, path string) (*File, error) {
 	size, err := r.Size()
 	if err == nil {
 		var f *File
-		if f, err = OpenReader(r, size); err == nil {
+		if f, err = parse(r, size); err == nil {
 			f.done = r.Close
+			if f.meta.Parent != (UUID{}) {
+				err = f.openParent(l, path, depth)
+			}
+		}
+		if err == nil {
 			return f, nil
 		}
 	}
 	return nil, errors.Join(fmt.Errorf("%s: %w", path, err), r.Close())
 }
 
-// OpenReader opens a snapshot of size bytes. Close leaves r open.
-func OpenReader(r io.ReaderAt, size int64) (*File, error) {
+// OpenReader opens a snapshot of size bytes that builds on parent, or on nothing
+// where that is nil. Close leaves r and parent open.
+func OpenReader(r io.ReaderAt, size int64, parent *File) (*File, error) {
+	f, err := parse(r, size)
+	if err != nil {
+		return nil, err
+	}
+	if parent != nil {
+		if err := f.adopt(parent); err != nil {
+			return nil, err
+		}
+	}
+	if err := f.orphaned(); err != nil {
+		return nil, err
+	}
+	f.borrowed = true
+	return f, nil
+}
+
+// parse reads all of a file but its pages.
+func parse(r io.ReaderAt, size int64) (*File, error) {
 	super, err := readSuper(r, size)
 	if err != nil {
 		return nil, err
@@ -61,9 +89,6 @@ func OpenReader(r io.ReaderAt, size int64) (*File, error) {
 	}
 	if err := f.readIndex(super, size); err != nil {
 		return nil, err
-	}
-	if f.meta.Parent != (UUID{}) {
-		return nil, &NeedsParent{f.meta.Parent}
 	}
 	for i := range f.x.sections {
 		if err := f.readSection(&f.x.sections[i]); err != nil {
@@ -164,15 +189,28 @@ func (f *File) Pages() uint32 { return f.meta.Pages }
 // must not write to them.
 func (f *File) Sections() []Section { return slices.Clone(f.sections) }
 
-// Close closes the file.
-func (f *File) Close() error { return f.done() }
+// Close closes the file and what it builds on.
+func (f *File) Close() error {
+	err := f.done()
+	if f.parent != nil && !f.borrowed {
+		err = errors.Join(err, f.parent.Close())
+	}
+	return err
+}
 
 // Leaf is the leaf of page p, which the root covers.
 func (f *File) Leaf(p uint32) ([LeafSize]byte, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	k, err := f.blockOf(p)
-	if err != nil || k == nil {
+	r, err := f.refOf(p)
+	switch {
+	case err != nil || r == nil:
+		return zeroLeaf, err
+	case r.inherited():
+		return f.parent.Leaf(p)
+	}
+	k, err := f.blockOf(r)
+	if err != nil {
 		return zeroLeaf, err
 	}
 	return k.leaf(uint16(p % GroupPages)), nil
@@ -182,36 +220,44 @@ func (f *File) Leaf(p uint32) ([LeafSize]byte, error) {
 func (f *File) ReadPage(p uint32, b *[PageSize]byte) error {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	k, err := f.blockOf(p)
+	r, err := f.refOf(p)
 	if err != nil {
 		return err
 	}
-	if k != nil {
-		if r := k.find(uint16(p % GroupPages)); r != nil {
-			return f.readStored(k, r, p, b)
-		}
+	if r == nil {
+		*b = zeroPage
+		return nil
 	}
-	*b = zeroPage
-	return nil
+	if r.inherited() {
+		return f.parent.ReadPage(p, b)
+	}
+	k, err := f.blockOf(r)
+	if err != nil {
+		return err
+	}
+	e := k.find(uint16(p % GroupPages))
+	if e == nil {
+		*b = zeroPage
+		return nil
+	}
+	return f.readStored(k, e, p, b)
 }
 
-// blockOf returns the block of p's group, or nil where the group is zero.
-// Preconditions: f.mu is held.
-func (f *File) blockOf(p uint32) (*block, error) {
+// refOf finds the group of page p; nil: it is all zero.
+func (f *File) refOf(p uint32) (*groupRef, error) {
 	if p >= f.meta.Pages {
 		return nil, fmt.Errorf("page %d of %d", p, f.meta.Pages)
 	}
-	g := p / GroupPages
-	if f.block != nil && f.block.group == g {
+	return f.x.group(p / GroupPages), nil
+}
+
+// blockOf reads a group's block.
+// Preconditions: f.mu is held; r is not inherited.
+func (f *File) blockOf(r *groupRef) (*block, error) {
+	if f.block != nil && f.block.group == r.group {
 		return f.block, nil
 	}
-	i, ok := slices.BinarySearchFunc(f.x.groups, g, func(r groupRef, g uint32) int {
-		return int(int64(r.group) - int64(g))
-	})
-	if !ok {
-		return nil, nil
-	}
-	k, err := f.readBlock(&f.x.groups[i])
+	k, err := f.readBlock(r)
 	if err != nil {
 		return nil, err
 	}
@@ -220,8 +266,7 @@ func (f *File) blockOf(p uint32) (*block, error) {
 }
 
 func (f *File) readBlock(r *groupRef) (*block, error) {
-	first := r.group * GroupPages
-	part := fmt.Sprintf("index of pages %d to %d", first, int(first)+groupSize(r.group, f.meta.Pages)-1)
+	part := groupName(r.group, f.meta.Pages)
 	b, err := f.stored(&r.extent, part)
 	if err != nil {
 		return nil, err
@@ -229,6 +274,9 @@ func (f *File) readBlock(r *groupRef) (*block, error) {
 	k, err := parseBlock(b, r.group, f.meta.Pages, f.limit)
 	if err != nil {
 		return nil, altered(part, err)
+	}
+	if f.parent == nil && k.inherits() {
+		return nil, altered(part, errors.New("has pages of a parent, but there is none"))
 	}
 	digest := Group(r.group, f.meta.Pages, func(p uint32) [LeafSize]byte { return k.leaf(uint16(p % GroupPages)) })
 	if digest != r.digest {
@@ -241,12 +289,15 @@ func (f *File) readBlock(r *groupRef) (*block, error) {
 // Preconditions: f.mu is held; k is f.block.
 func (f *File) readStored(k *block, r *pageRef, p uint32, b *[PageSize]byte) error {
 	if r.kind == pageInherited {
-		return &NeedsParent{f.meta.Parent}
+		if err := f.parent.ReadPage(p, b); err != nil {
+			return err
+		}
+	} else {
+		if err := f.loadChunk(&k.chunks[r.chunk], p); err != nil {
+			return err
+		}
+		copy(b[:], f.data[int(r.slot)*PageSize:])
 	}
-	if err := f.loadChunk(&k.chunks[r.chunk], p); err != nil {
-		return err
-	}
-	copy(b[:], f.data[int(r.slot)*PageSize:])
 	if LeafOf(b) != r.leaf {
 		*b = zeroPage
 		return alteredPage(p, nil)
@@ -339,8 +390,15 @@ func (f *File) each(ctx context.Context, do func(p uint32, b *[PageSize]byte, er
 func (f *File) numbers(first uint32) ([]uint16, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	k, err := f.blockOf(first)
-	if err != nil || k == nil {
+	r, err := f.refOf(first)
+	if err != nil || r == nil {
+		return nil, err
+	}
+	if r.inherited() {
+		return f.parent.numbers(first)
+	}
+	k, err := f.blockOf(r)
+	if err != nil {
 		return nil, err
 	}
 	out := make([]uint16, len(k.pages))

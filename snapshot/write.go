@@ -16,6 +16,11 @@ type Options struct {
 	Codec      Codec
 	ChunkPages int                      // pages compressed together, 1 to 64; 0: 32
 	Progress   func(done, total uint32) // pages; called once a group; may be nil
+
+	// Parent makes the snapshot incremental: pages that Changed denies are left to
+	// it. It must lie in the same directory, as Meta.UUID.FileName.
+	Parent  *File
+	Changed func(p uint32) bool
 }
 
 // Stats tells what a Write wrote.
@@ -23,8 +28,10 @@ type Stats struct {
 	Root     [DigestSize]byte // state hash, computed from what was written
 	Pages    uint32           // of memory
 	Stored   uint32           // pages with content
+	Dup      uint32           // of them, those equal to one stored shortly before
+	Kept     uint32           // pages that are the parent's
 	Zero     uint32           // pages all zero or never written, which take no room
-	RawBytes uint64           // of the stored pages
+	RawBytes uint64           // of the stored pages, duplicates aside
 	Packed   uint64           // what they take in the file
 	Bytes    uint64           // of the file
 	Sections int
@@ -34,8 +41,9 @@ type Stats struct {
 // path, makes it durable, and renames it. On any error path is untouched and the
 // temporary is gone.
 //
-// Every page's content is hashed on its way and compared with pages.Leaf, so a
-// page changed behind the hash's back fails the save rather than spoiling it.
+// Every page's content is hashed on its way. Where pages is Hashed that is compared
+// with what is recorded, so a page changed behind the hash's back, or behind that
+// of Options.Changed, fails the save rather than spoiling it.
 func Write(ctx context.Context, l Layer, path string, m Meta, secs []Section, pages Pages, o Options) (Stats, error) {
 	if m.UUID == (UUID{}) {
 		m.UUID = NewUUID()
@@ -70,7 +78,18 @@ func WriteTo(ctx context.Context, w io.Writer, m Meta, secs []Section, pages Pag
 		return Stats{}, err
 	}
 	m.Pages = pages.Pages()
+	if m.Parent = (UUID{}); o.Parent != nil {
+		m.Parent = o.Parent.meta.UUID
+		if n := o.Parent.meta.Pages; n != m.Pages {
+			return Stats{}, fmt.Errorf("the parent has %d pages of memory, this machine %d", n, m.Pages)
+		}
+		if n := o.Parent.Depth(); n >= MaxDepth {
+			return Stats{}, fmt.Errorf("the parent is spread over %d files, at most %d", n, MaxDepth-1)
+		}
+	}
 	wr := &writer{ctx: ctx, w: bufio.NewWriterSize(w, 1<<18), pages: pages, packer: packer, o: o}
+	wr.hashed, _ = pages.(Hashed)
+	wr.failing, _ = pages.(Failing)
 	wr.st.Pages, wr.st.Sections = m.Pages, len(sorted)
 	if err := wr.all(&m, sorted); err != nil {
 		return Stats{}, err
@@ -81,18 +100,21 @@ func WriteTo(ctx context.Context, w io.Writer, m Meta, secs []Section, pages Pag
 
 // writer is one Write under way.
 type writer struct {
-	ctx    context.Context
-	w      *bufio.Writer
-	off    uint64
-	pages  Pages
-	packer *Packer
-	o      Options
-	x      index
-	st     Stats
+	ctx     context.Context
+	w       *bufio.Writer
+	off     uint64
+	pages   Pages
+	hashed  Hashed  // pages, where it is; else nil
+	failing Failing // likewise
+	packer  *Packer
+	o       Options
+	x       index
+	st      Stats
 
-	page  [PageSize]byte // being looked at
-	chunk []byte         // pages waiting to be written together
-	block block          // of the group under way
+	page   [PageSize]byte // being looked at
+	chunk  []byte         // pages waiting to be written together
+	block  block          // of the group under way
+	recent recent
 }
 
 func (w *writer) all(m *Meta, secs []Section) error {
@@ -156,20 +178,30 @@ func (w *writer) section(s *Section) error {
 	return nil
 }
 
-// group writes the pages of one group and then its block.
+// group writes the pages of one group and then its block, or leaves it to the
+// parent.
 func (w *writer) group(g uint32) error {
+	n := uint32(groupSize(g, w.st.Pages))
+	first := g * GroupPages
+	if w.o.Parent != nil && w.same(first, n) {
+		return w.keepGroup(g, n)
+	}
 	w.block = block{group: g}
-	n := groupSize(g, w.st.Pages)
-	for i := range n {
-		if err := w.onePage(g*GroupPages+uint32(i), uint16(i)); err != nil {
+	w.recent.nextBlock()
+	for p := first; p < first+n; p++ {
+		if err := w.onePage(p); err != nil {
 			return err
 		}
 	}
 	if err := w.flushChunk(); err != nil {
 		return err
 	}
-	w.st.Stored += uint32(len(w.block.pages))
-	w.st.Zero += uint32(n - len(w.block.pages))
+	if w.failing != nil {
+		if err := w.failing.Err(); err != nil {
+			return err
+		}
+	}
+	w.st.Zero += n - uint32(len(w.block.pages))
 	if len(w.block.pages) == 0 {
 		return nil
 	}
@@ -182,25 +214,87 @@ func (w *writer) group(g uint32) error {
 	return nil
 }
 
-func (w *writer) onePage(p uint32, inGroup uint16) error {
+// same tells that none of n pages changed since the parent.
+func (w *writer) same(first, n uint32) bool {
+	for p := first; p < first+n; p++ {
+		if w.o.Changed(p) {
+			return false
+		}
+	}
+	return true
+}
+
+// keepGroup leaves a whole group of n pages to the parent.
+func (w *writer) keepGroup(g, n uint32) error {
+	r := w.o.Parent.x.group(g)
+	digest := zeroGroupOf(g, w.st.Pages)
+	if r != nil {
+		digest = r.digest
+		w.x.groups = append(w.x.groups, groupRef{group: g, digest: digest})
+	}
+	w.st.Kept += n
+	if w.hashed == nil {
+		return nil
+	}
+	if have := Group(g, w.st.Pages, w.hashed.Leaf); have != digest {
+		return fmt.Errorf("%s: changed since the parent, but is not marked so", groupName(g, w.st.Pages))
+	}
+	return nil
+}
+
+func (w *writer) onePage(p uint32) error {
+	if w.o.Parent != nil && !w.o.Changed(p) {
+		return w.keepPage(p)
+	}
 	if !w.pages.Present(p) {
 		return nil
 	}
 	w.pages.Read(p, &w.page)
 	leaf := LeafOf(&w.page)
-	if have := w.pages.Leaf(p); have != leaf {
-		return fmt.Errorf("page %d: its hash is recorded as %x but its content makes %x", p, have, leaf)
+	if w.hashed != nil {
+		if have := w.hashed.Leaf(p); have != leaf {
+			return fmt.Errorf("page %d: its hash is recorded as %x but its content makes %x", p, have, leaf)
+		}
 	}
 	if isZero(w.page[:]) {
 		return nil
 	}
-	slot := len(w.chunk) / PageSize
-	w.block.pages = append(w.block.pages, pageRef{
-		page: inGroup, kind: pageStored,
-		slot: uint8(slot), chunk: uint16(len(w.block.chunks)), leaf: leaf,
-	})
+	return w.store(uint16(p%GroupPages), leaf)
+}
+
+// keepPage leaves one page to the parent.
+func (w *writer) keepPage(p uint32) error {
+	leaf, err := w.o.Parent.Leaf(p)
+	if err != nil {
+		return err
+	}
+	if w.hashed != nil && w.hashed.Leaf(p) != leaf {
+		return fmt.Errorf("page %d: changed since the parent, but is not marked so", p)
+	}
+	if leaf == zeroLeaf {
+		return nil
+	}
+	w.st.Kept++
+	w.block.pages = append(w.block.pages, pageRef{page: uint16(p % GroupPages), kind: pageInherited, leaf: leaf})
+	return nil
+}
+
+// store puts w.page into the chunk under way, or refers to where it was stored
+// before.
+func (w *writer) store(inGroup uint16, leaf [LeafSize]byte) error {
+	ref := pageRef{page: inGroup, kind: pageStored, leaf: leaf}
+	w.st.Stored++
+	if chunk, slot, ok := w.recent.find(leaf, &w.page); ok {
+		ref.chunk, ref.slot = chunk, slot
+		w.st.Dup++
+		w.block.pages = append(w.block.pages, ref)
+		return nil
+	}
+	ref.chunk, ref.slot = uint16(len(w.block.chunks)), uint8(len(w.chunk)/PageSize)
+	w.recent.add(leaf, &w.page, ref.chunk, ref.slot)
+	w.block.pages = append(w.block.pages, ref)
 	w.chunk = append(w.chunk, w.page[:]...)
-	if slot+1 == w.o.ChunkPages {
+	if int(ref.slot)+1 == w.o.ChunkPages {
 		return w.flushChunk()
 	}
 	return nil

@@ -11,6 +11,7 @@ import (
 // Source is a machine that stands still and can be sent. It is only read.
 type Source interface {
 	snapshot.Pages
+	snapshot.Hashed
 	Sections() []snapshot.Section // all; those that are not State describe the machine
 	Root() [snapshot.DigestSize]byte
 }

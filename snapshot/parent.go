@@ -1,0 +1,155 @@
+package snapshot
+
+import (
+	"errors"
+	"fmt"
+	"path/filepath"
+	"slices"
+)
+
+// An incremental snapshot holds the pages that changed since its parent. The
+// rest it names with their leaves, one by one or as whole groups, so that its
+// root covers all of memory and a parent can be exchanged for nothing else.
+
+// Ext ends the name of a snapshot's file.
+const Ext = ".gwsnap"
+
+// MaxDepth bounds how many files one snapshot may be spread over.
+const MaxDepth = 64
+
+// FileName is the name under which a snapshot's children look for it, in their
+// own directory.
+func (u UUID) FileName() string { return u.String() + Ext }
+
+// openParent opens what f builds on, beside path.
+func (f *File) openParent(l Layer, path string, depth int) error {
+	u := f.meta.Parent
+	if depth == MaxDepth {
+		return &NeedsParent{u, fmt.Errorf("the chain has more than %d files", MaxDepth)}
+	}
+	parent, err := open(l, filepath.Join(filepath.Dir(path), u.FileName()), depth+1)
+	if err != nil {
+		return &NeedsParent{u, err}
+	}
+	if err := f.adopt(parent); err != nil {
+		return errors.Join(err, parent.Close())
+	}
+	return nil
+}
+
+// adopt makes parent the file's parent, if it is.
+func (f *File) adopt(parent *File) error {
+	if parent.meta.UUID != f.meta.Parent {
+		return &NeedsParent{f.meta.Parent, fmt.Errorf("what is in its place is %s", parent.meta.UUID)}
+	}
+	if parent.meta.Pages != f.meta.Pages {
+		return &NeedsParent{f.meta.Parent, fmt.Errorf("it has %d pages, not %d", parent.meta.Pages, f.meta.Pages)}
+	}
+	for i := range f.x.groups {
+		r := &f.x.groups[i]
+		if !r.inherited() {
+			continue
+		}
+		if p := parent.x.group(r.group); p == nil || p.digest != r.digest {
+			return altered(groupName(r.group, f.meta.Pages), errors.New("the parent holds another"))
+		}
+	}
+	f.parent = parent
+	return nil
+}
+
+// orphaned is the error for a file whose parent was not given.
+func (f *File) orphaned() error {
+	if f.meta.Parent == (UUID{}) || f.parent != nil {
+		return nil
+	}
+	return &NeedsParent{f.meta.Parent, errors.New("it was not given")}
+}
+
+// group finds a group's reference; nil: it is all zero.
+func (x *index) group(g uint32) *groupRef {
+	i, ok := slices.BinarySearchFunc(x.groups, g, func(r groupRef, g uint32) int {
+		return int(int64(r.group) - int64(g))
+	})
+	if !ok {
+		return nil
+	}
+	return &x.groups[i]
+}
+
+func groupName(g, pages uint32) string {
+	first := uint64(g) * GroupPages
+	return fmt.Sprintf("index of pages %d to %d", first, first+uint64(groupSize(g, pages))-1)
+}
+
+// Parent is the snapshot that this one builds on, or nil.
+func (f *File) Parent() *File { return f.parent }
+
+// Depth is how many files the snapshot is spread over.
+func (f *File) Depth() int {
+	n := 1
+	for p := f.parent; p != nil; p = p.parent {
+		n++
+	}
+	return n
+}
+
+// Holder is the file of the chain that holds the content of page p; nil for a
+// page that is zero.
+func (f *File) Holder(p uint32) (*File, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	r, err := f.refOf(p)
+	if err != nil || r == nil {
+		return nil, err
+	}
+	if r.inherited() {
+		return f.parent.Holder(p)
+	}
+	k, err := f.blockOf(r)
+	if err != nil {
+		return nil, err
+	}
+	switch e := k.find(uint16(p % GroupPages)); {
+	case e == nil:
+		return nil, nil
+	case e.kind == pageInherited:
+		return f.parent.Holder(p)
+	}
+	return f, nil
+}
+
+// AsPages is the memory that f holds, for another file to be written from it: to
+// merge snapshots, to make one complete, to send one away.
+func (f *File) AsPages() *FilePages { return &FilePages{f: f} }
+
+// FilePages is a snapshot's memory as Pages.
+type FilePages struct {
+	f   *File
+	err error
+}
+
+// Pages is how many.
+func (s *FilePages) Pages() uint32 { return s.f.meta.Pages }
+
+// Present tells whether the page is other than zero.
+func (s *FilePages) Present(p uint32) bool { return s.Leaf(p) != zeroLeaf }
+
+// Read reads and checks one page.
+func (s *FilePages) Read(p uint32, b *[PageSize]byte) { s.note(s.f.ReadPage(p, b)) }
+
+// Leaf is what the file says the page's leaf is.
+func (s *FilePages) Leaf(p uint32) [LeafSize]byte {
+	leaf, err := s.f.Leaf(p)
+	s.note(err)
+	return leaf
+}
+
+// Err is the first thing that went wrong.
+func (s *FilePages) Err() error { return s.err }
+
+func (s *FilePages) note(err error) {
+	if s.err == nil {
+		s.err = err
+	}
+}
