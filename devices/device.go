@@ -6,7 +6,11 @@
 // saved at any instruction.
 package devices
 
-import "godwit/mem"
+import (
+	"context"
+
+	"godwit/mem"
+)
 
 // Handler answers guest accesses to one window. off is relative to the window;
 // size is 1, 2, 4 or 8 bytes. It never fails: like hardware, unknown registers
@@ -86,3 +90,11 @@ type Device interface {
 // Peeker is implemented by devices whose registers have read side effects: Peek
 // tells a register's value (by Regs index) without them.
 type Peeker interface{ Peek(i int) uint64 }
+
+// Quiescer is a device whose host works on something while the guest runs.
+type Quiescer interface {
+	// Quiesce waits until the host has finished all of it, and takes the results
+	// into the state; what it cannot finish for now stays there as it is. The guest
+	// sees nothing of that: completions keep their instants. An error is ctx's.
+	Quiesce(ctx context.Context) error
+}

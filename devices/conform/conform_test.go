@@ -42,6 +42,8 @@ var kinds = []testkit.Kind{
 	{Name: "virtiorng", New: newRNG},
 	{Name: "virtioconsole", New: newConsole},
 	{Name: "virtioballoon", New: newBalloon},
+	{Name: "virtioblk", New: newBlk(false, false)},
+	{Name: "virtioblkro", New: newBlk(true, true)},
 }
 
 func TestConformance(t *testing.T) { testkit.Conform(t, kinds) }

@@ -13,6 +13,7 @@ import (
 	"godwit/devices/pvpanic"
 	"godwit/devices/virtio"
 	"godwit/devices/virtio/balloon"
+	"godwit/devices/virtio/blk"
 	"godwit/devices/virtio/console"
 	"godwit/devices/virtio/rng"
 	"godwit/devices/virtio/virtiotest"
@@ -102,8 +103,16 @@ func pokeVirtio(d virtioDevice, s *virtio.State, ram *virtiotest.RAM, more func(
 		ram.B[i] = byte(r.IntN(16))
 	}
 	q.Desc, q.Driver, q.Device = 0, 0x1800, 0x2800
+	for i := range uint64(8) { // what block devices take for headers
+		binary.LittleEndian.PutUint32(ram.B[0x1000+16*i:], []uint32{0, 0, 1, 1, 4, 8, 11, 13}[i])
+		binary.LittleEndian.PutUint64(ram.B[0x1008+16*i:], r.Uint64N(100))
+	}
 	for i := range uint16(8) { // mostly sensible
-		drv.Desc(0, i, virtio.Segment{Addr: r.Uint64N(1 << 14), Len: r.Uint32N(300)},
+		s := virtio.Segment{Addr: r.Uint64N(1 << 14), Len: r.Uint32N(300)}
+		if r.IntN(2) == 0 {
+			s = virtio.Segment{Addr: 0x1000 + 16*r.Uint64N(8), Len: []uint32{16, 16, 512, 513, 528}[r.IntN(5)]}
+		}
+		drv.Desc(0, i, s,
 			[]uint16{0, 0, 1, 2, 2, 3, 4, uint16(r.Uint32())}[r.IntN(8)], uint16(r.IntN(10)))
 	}
 	binary.LittleEndian.PutUint16(ram.B[q.Driver+2:], q.Avail+uint16(r.IntN(4)))
@@ -156,6 +165,28 @@ func newBalloon(w *testkit.World) testkit.Specimen {
 		v, ok := d.Stat(r.IntN(balloon.Tags))
 		return fmt.Sprint("stats ", v, ok, d.Pages())
 	})
+}
+
+// newBlk makes a disk of zeros: its content is no part of the state. A wall disk
+// completes requests when they arrive.
+func newBlk(ro, wall bool) func(w *testkit.World) testkit.Specimen {
+	return func(w *testkit.World) testkit.Specimen {
+		var d *blk.Device
+		return newVirtio(w, func(v virtio.Wiring) (virtioDevice, *virtio.State) {
+			disk := &virtiotest.Disk{B: make([]byte, 1<<16), RO: ro, Log: w.Logf}
+			bw := blk.Wiring{Disk: disk, Clock: w, Serial: "serial", Queues: 2, Late: func() { w.Logf("late") }}
+			if wall {
+				bw.Clock = nil
+			}
+			d = blk.New(v, bw)
+			return d, &d.Virtio
+		}, func(r *rand.Rand) string {
+			if wall && r.IntN(2) == 0 {
+				d.Arrive(r.Uint32N(3))
+			}
+			return fmt.Sprint("ready ", d.Ready())
+		})
+	}
 }
 
 func (o outside) Discard(pa uint64) { o.w.Logf("discard %x", pa) }

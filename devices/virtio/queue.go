@@ -93,6 +93,19 @@ func (t *transport) Capacity(n int) uint64 {
 }
 
 func (t *transport) Next(n int) *Chain {
+	c := t.Look(n)
+	if c == nil {
+		return nil
+	}
+	for _, s := range c.In {
+		if !t.Touch(n, s.Addr, uint64(s.Len)) {
+			return nil
+		}
+	}
+	return c
+}
+
+func (t *transport) Look(n int) *Chain {
 	q := &t.s.Queues[n]
 	if !q.Enabled || !t.Live() {
 		return nil
@@ -103,11 +116,6 @@ func (t *transport) Next(n int) *Chain {
 	}
 	if !t.touchRings(n) {
 		return nil
-	}
-	for _, s := range t.chain.In {
-		if !t.Touch(n, s.Addr, uint64(s.Len)) {
-			return nil
-		}
 	}
 	return &t.chain
 }

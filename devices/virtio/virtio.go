@@ -157,6 +157,9 @@ type Transport interface {
 	// none, or it would, and then the queue is served again later.
 	// Preconditions: Available(q) counted it.
 	Next(q int) *Chain
+	// Look is Next for a device that answers later: nothing is made sure of but that
+	// Take cannot stall.
+	Look(q int) *Chain
 	// Capacity is how many bytes there are to write to in the chains available. It
 	// has no effects.
 	Capacity(q int) uint64
