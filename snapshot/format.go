@@ -55,6 +55,22 @@ func (u UUID) String() string {
 	return h[:8] + "-" + h[8:12] + "-" + h[12:16] + "-" + h[16:20] + "-" + h[20:]
 }
 
+// MarshalText is String, for JSON.
+func (u UUID) MarshalText() ([]byte, error) { return []byte(u.String()), nil }
+
+// UnmarshalText reads the usual text form.
+func (u *UUID) UnmarshalText(b []byte) error {
+	var v UUID
+	s := string(b)
+	if len(s) == 36 {
+		if n, err := hex.Decode(v[:], []byte(s[:8]+s[9:13]+s[14:18]+s[19:23]+s[24:])); err == nil && n == len(v) && v.String() == s {
+			*u = v
+			return nil
+		}
+	}
+	return fmt.Errorf("%.60q is not a UUID", s)
+}
+
 // Meta is what the superblock tells about a snapshot. It informs people and
 // tools; what the machine is made of lies in the sections.
 type Meta struct {

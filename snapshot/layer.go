@@ -83,6 +83,21 @@ func (Disk) SyncDir(path string) error {
 	return errors.Join(d.Sync(), d.Close())
 }
 
+// Replace puts b into a file in one step, durably.
+func Replace(l Layer, path string, b []byte) error {
+	return replace(l, path, tempName(path, NewUUID()), func(w io.Writer) error {
+		_, err := w.Write(b)
+		return err
+	})
+}
+
+// tempName is a name in path's directory that nothing else has, not even what an
+// earlier attempt left behind.
+func tempName(path string, id UUID) string {
+	dir, base := filepath.Split(path)
+	return dir + "." + base + "." + id.String()[:8] + ".tmp"
+}
+
 // replace writes a file by way of a temporary name in the same directory: path
 // holds the old content or all of the new one, whatever happens.
 func replace(l Layer, path, tmp string, write func(io.Writer) error) error {

@@ -94,6 +94,15 @@ func (f *File) Depth() int {
 	return n
 }
 
+// SameGroup tells that a group is the same in two files, without reading its pages.
+func (f *File) SameGroup(o *File, g uint32) bool {
+	a, b := f.x.group(g), o.x.group(g)
+	if a == nil || b == nil {
+		return a == b && groupSize(g, f.meta.Pages) == groupSize(g, o.meta.Pages)
+	}
+	return a.digest == b.digest
+}
+
 // Holder is the file of the chain that holds the content of page p; nil for a
 // page that is zero.
 func (f *File) Holder(p uint32) (*File, error) {

@@ -6,7 +6,6 @@ import (
 	"crypto/sha256"
 	"fmt"
 	"io"
-	"path/filepath"
 
 	"github.com/zeebo/xxh3"
 )
@@ -49,9 +48,7 @@ func Write(ctx context.Context, l Layer, path string, m Meta, secs []Section, pa
 		m.UUID = NewUUID()
 	}
 	var st Stats
-	dir, base := filepath.Split(path)
-	tmp := dir + "." + base + "." + m.UUID.String()[:8] + ".tmp"
-	err := replace(l, path, tmp, func(w io.Writer) (err error) {
+	err := replace(l, path, tempName(path, NewUUID()), func(w io.Writer) (err error) {
 		st, err = WriteTo(ctx, w, m, secs, pages, o)
 		return err
 	})

@@ -1,0 +1,80 @@
+package tree
+
+import (
+	"context"
+	"encoding/hex"
+	"fmt"
+	"path/filepath"
+
+	"godwit/snapshot"
+)
+
+// Export writes the machine of a snapshot into one file that needs no other.
+func (t *Tree) Export(ctx context.Context, n Node, path string, o snapshot.Options) (snapshot.Stats, error) {
+	f, err := t.Machine(n)
+	if err != nil {
+		return snapshot.Stats{}, err
+	}
+	defer f.Close()
+	o.Parent, o.Changed = nil, nil
+	return snapshot.Write(ctx, t.fs, path, f.Meta(), f.Sections(), f.AsPages(), o)
+}
+
+// Import adds a copy of the machine in a file as a root of the tree, every page
+// checked. The head stays.
+func (t *Tree) Import(ctx context.Context, path, tag, message string, guestNS int64, o snapshot.Options) (Node, error) {
+	if err := t.CheckTag(tag); err != nil {
+		return Node{}, err
+	}
+	f, err := snapshot.Open(t.fs, path)
+	if err != nil {
+		return Node{}, err
+	}
+	defer f.Close()
+	if n, ok := t.Node(f.Meta().UUID); ok {
+		return Node{}, fmt.Errorf("%s is here already, as %q", path, n.Tag)
+	}
+	o.Parent, o.Changed = nil, nil
+	st, err := snapshot.Write(ctx, t.fs, t.Path(f.Meta().UUID), f.Meta(), f.Sections(), f.AsPages(), o)
+	if err != nil {
+		return Node{}, err
+	}
+	n := Node{
+		ID: f.Meta().UUID, Tag: tag, Message: message,
+		Created: f.Meta().Created, Count: f.Meta().Count, GuestNS: guestNS,
+		Root: hex.EncodeToString(st.Root[:]), Bytes: st.Bytes, Pages: st.Pages, Stored: st.Stored,
+	}
+	return n, t.publish(n)
+}
+
+// Fork makes a snapshot the root and head of another VM's empty tree, sharing its
+// files: nobody ever changes them in place.
+func (t *Tree) Fork(n Node, to *Tree) error {
+	f, err := t.Machine(n)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	var names []string
+	for p := f; p != nil; p = p.Parent() {
+		names = append(names, p.Meta().UUID.FileName())
+	}
+	for _, d := range n.Disks {
+		if !filepath.IsAbs(d.File) {
+			names = append(names, d.File)
+		}
+	}
+	for _, name := range names {
+		if err := t.fs.Link(filepath.Join(t.dir, name), filepath.Join(to.dir, name)); err != nil {
+			return err
+		}
+	}
+	if err := t.fs.SyncDir(to.dir); err != nil {
+		return err
+	}
+	n.Parent = snapshot.UUID{}
+	if err := to.publish(n); err != nil {
+		return err
+	}
+	return to.SetHead(n.ID)
+}

@@ -1,0 +1,68 @@
+package tree
+
+import (
+	"context"
+	"encoding/hex"
+	"fmt"
+
+	"godwit/snapshot"
+)
+
+// FlattenAt bounds how many files a snapshot is spread over: one that would need
+// more is written complete.
+const FlattenAt = 8
+
+// Moment is what a snapshot is of.
+type Moment struct {
+	Meta     snapshot.Meta // Count, Created and CPUModel
+	GuestNS  int64
+	Sections []snapshot.Section
+	Pages    snapshot.Pages
+	Disks    []Disk // durable by now
+
+	Base    *snapshot.File // machine that Changed counts from; nil: write all pages
+	Changed func(p uint32) bool
+}
+
+// Take writes a snapshot under the head and makes it the head. The moment may be of a
+// machine that runs on meanwhile, if its Pages stay as they were. On an error the
+// tree is as it was; only if that error came in making the directory durable, the
+// snapshot may exist as well.
+func (t *Tree) Take(ctx context.Context, tag, message string, m Moment, o snapshot.Options) (Node, error) {
+	if err := t.CheckTag(tag); err != nil {
+		return Node{}, err
+	}
+	if len(message) > maxMessage {
+		return Node{}, fmt.Errorf("the message is %d bytes, at most %d", len(message), maxMessage)
+	}
+	o.Parent, o.Changed = nil, nil
+	if m.Base != nil && m.Base.Depth() < FlattenAt && t.index(m.Base.Meta().UUID) >= 0 {
+		o.Parent, o.Changed = m.Base, m.Changed
+	}
+	m.Meta.UUID = snapshot.NewUUID()
+	st, err := snapshot.Write(ctx, t.fs, t.Path(m.Meta.UUID), m.Meta, m.Sections, m.Pages, o)
+	if err != nil {
+		return Node{}, err
+	}
+	n := Node{
+		ID: m.Meta.UUID, Parent: t.head, Tag: tag, Message: message,
+		Created: m.Meta.Created, Count: m.Meta.Count, GuestNS: m.GuestNS,
+		Root: hex.EncodeToString(st.Root[:]), Bytes: st.Bytes, Pages: st.Pages, Stored: st.Stored, Kept: st.Kept,
+		Disks: m.Disks,
+	}
+	if err := t.publish(n); err != nil {
+		_ = t.fs.Remove(t.Path(n.ID)) // GC finds it otherwise
+		return Node{}, err
+	}
+	return n, t.SetHead(n.ID)
+}
+
+// publish makes a node whose files are durable exist.
+func (t *Tree) publish(n Node) error {
+	if err := t.write(&n); err != nil {
+		return err
+	}
+	t.nodes = append(t.nodes, n)
+	t.sort()
+	return nil
+}
