@@ -43,14 +43,18 @@ func (m *Machine) Save(ctx context.Context, l snapshot.Layer, path string, creat
 // was saved before anything of it can run.
 func Load(ctx context.Context, f *snapshot.File, host Host) (*Machine, error) {
 	in := &Incoming{Host: host}
-	if _, err := in.Prepare(f.Sections()); err != nil {
+	secs, err := f.Sections()
+	if err != nil {
+		return nil, err
+	}
+	if _, err := in.Prepare(secs); err != nil {
 		return nil, err
 	}
 	if err := f.LoadAll(ctx, in.M.mem); err != nil {
 		in.M.Close()
 		return nil, err
 	}
-	root, err := in.Finish(f.Sections())
+	root, err := in.Finish(secs)
 	if err == nil && root != f.Root() {
 		err = fmt.Errorf("state hash is %x after loading, the file says %x", root, f.Root())
 	}

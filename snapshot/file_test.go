@@ -60,7 +60,9 @@ func roundTrip(t *testing.T, m *memtest.Memory, o snapshot.Options) {
 	assert.EqualValues(t, 100000, f.Meta().Count)
 	want, err := snapshot.Sorted(secs)
 	require.NoError(t, err)
-	assert.Equal(t, want, f.Sections())
+	have, err := f.Sections()
+	require.NoError(t, err)
+	assert.Equal(t, want, have)
 
 	got := memtest.New(m.N)
 	require.NoError(t, f.LoadAll(ctx, got))

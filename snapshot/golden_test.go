@@ -75,10 +75,12 @@ func TestGoldenCorpus(t *testing.T) {
 		require.NoError(t, f.Verify(ctx), path)
 		root := f.Root()
 		assert.Equal(t, goldenRoot, hex.EncodeToString(root[:]), path)
-		assert.Equal(t, want, f.Sections(), path)
+		have, err := f.Sections()
+		require.NoError(t, err, path)
+		assert.Equal(t, want, have, path)
 		got := memtest.New(f.Pages())
 		require.NoError(t, f.LoadAll(ctx, got), path)
-		assert.Equal(t, m.Root(secs), got.Root(f.Sections()), path)
+		assert.Equal(t, m.Root(secs), got.Root(have), path)
 		require.NoError(t, f.Close())
 	}
 }

@@ -127,38 +127,3 @@ func (f *File) Holder(p uint32) (*File, error) {
 	}
 	return f, nil
 }
-
-// AsPages is the memory that f holds, for another file to be written from it: to
-// merge snapshots, to make one complete, to send one away.
-func (f *File) AsPages() *FilePages { return &FilePages{f: f} }
-
-// FilePages is a snapshot's memory as Pages.
-type FilePages struct {
-	f   *File
-	err error
-}
-
-// Pages is how many.
-func (s *FilePages) Pages() uint32 { return s.f.meta.Pages }
-
-// Present tells whether the page is other than zero.
-func (s *FilePages) Present(p uint32) bool { return s.Leaf(p) != zeroLeaf }
-
-// Read reads and checks one page.
-func (s *FilePages) Read(p uint32, b *[PageSize]byte) { s.note(s.f.ReadPage(p, b)) }
-
-// Leaf is what the file says the page's leaf is.
-func (s *FilePages) Leaf(p uint32) [LeafSize]byte {
-	leaf, err := s.f.Leaf(p)
-	s.note(err)
-	return leaf
-}
-
-// Err is the first thing that went wrong.
-func (s *FilePages) Err() error { return s.err }
-
-func (s *FilePages) note(err error) {
-	if s.err == nil {
-		s.err = err
-	}
-}

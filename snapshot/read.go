@@ -19,11 +19,10 @@ type File struct {
 	done     func() error
 	borrowed bool // the parent is not ours to close
 
-	meta     Meta
-	parent   *File  // nil: complete by itself
-	limit    uint64 // where the index begins
-	x        *index
-	sections []Section
+	meta   Meta
+	parent *File  // nil: complete by itself
+	limit  uint64 // where the index begins
+	x      *index
 
 	mu       sync.Mutex
 	unpacker Unpacker // guarded by mu
@@ -32,8 +31,8 @@ type File struct {
 	data     []byte   // guarded by mu
 }
 
-// Open opens a snapshot: superblock, trailer, index root and sections are read
-// and checked, and the state hash is computed from the index. Pages are checked
+// Open opens a snapshot: superblock, trailer, index root and small sections are
+// read and checked, and the state hash is computed from the index. Pages are checked
 // as they are read. What it builds on is opened with it, from the same directory.
 func Open(l Layer, path string) (*File, error) { return open(l, path, 1) }
 
@@ -91,8 +90,10 @@ func parse(r io.ReaderAt, size int64) (*File, error) {
 		return nil, err
 	}
 	for i := range f.x.sections {
-		if err := f.readSection(&f.x.sections[i]); err != nil {
-			return nil, err
+		if e := &f.x.sections[i]; !e.bulky() {
+			if err := f.readSection(e); err != nil {
+				return nil, err
+			}
 		}
 	}
 	return f, nil
@@ -158,21 +159,25 @@ func (f *File) stored(e *extent, part string) ([]byte, error) {
 	return b, nil
 }
 
+// bulky tells that a section is read only when it is asked for: what no machine needs
+// to run on, and is large enough to be felt.
+func (e *sectionEntry) bulky() bool { return !e.State && e.size > 1<<16 }
+
+// readSection fills in a section's data.
 func (f *File) readSection(e *sectionEntry) error {
 	part := "section " + e.ID()
 	b, err := f.stored(&e.extent, part)
 	if err != nil {
 		return err
 	}
-	s := e.Section
-	s.Data = make([]byte, e.size)
-	if err := f.unpacker.Unpack(s.Data, b, e.codec); err != nil {
+	data := make([]byte, e.size)
+	if err := f.unpacker.Unpack(data, b, e.codec); err != nil {
 		return altered(part, err)
 	}
-	if sha256.Sum256(s.Data) != e.sha {
+	if sha256.Sum256(data) != e.sha {
 		return altered(part, nil)
 	}
-	f.sections = append(f.sections, s)
+	e.Data = data
 	return nil
 }
 
@@ -185,9 +190,32 @@ func (f *File) Root() [DigestSize]byte { return f.x.root }
 // Pages is how many pages the machine's memory has.
 func (f *File) Pages() uint32 { return f.meta.Pages }
 
-// Sections are the machine's sections in canonical order, checked. The caller
-// must not write to them.
-func (f *File) Sections() []Section { return slices.Clone(f.sections) }
+// Sections are the machine's sections in canonical order, checked. The caller must
+// not write to them.
+func (f *File) Sections() ([]Section, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	for i := range f.x.sections {
+		if e := &f.x.sections[i]; e.Data == nil {
+			if err := f.readSection(e); err != nil {
+				return nil, err
+			}
+		}
+	}
+	return f.Small(), nil
+}
+
+// Small are those of the sections that Open read: all but large ones that are no
+// state.
+func (f *File) Small() []Section {
+	var out []Section
+	for i := range f.x.sections {
+		if e := &f.x.sections[i]; e.Data != nil {
+			out = append(out, e.Section)
+		}
+	}
+	return out
+}
 
 // Close closes the file and what it builds on.
 func (f *File) Close() error {
@@ -344,6 +372,9 @@ const maxReports = 16
 // Verify checks every byte of the file. Its error joins the first 16 faults.
 func (f *File) Verify(ctx context.Context) error {
 	var faults []error
+	if _, err := f.Sections(); err != nil {
+		faults = append(faults, err)
+	}
 	err := f.each(ctx, func(_ uint32, _ *[PageSize]byte, err error) error {
 		if err == nil {
 			return nil

@@ -24,7 +24,15 @@ const maxRuns = 64
 // Compare compares two machines by the hashes that their files carry, without
 // reading pages.
 func Compare(a, b *snapshot.File) (Diff, error) {
-	d := Diff{Sections: differing(a.Sections(), b.Sections())}
+	sa, err := a.Sections()
+	if err != nil {
+		return Diff{}, err
+	}
+	sb, err := b.Sections()
+	if err != nil {
+		return Diff{}, err
+	}
+	d := Diff{Sections: differing(sa, sb)}
 	most, common := max(a.Pages(), b.Pages()), min(a.Pages(), b.Pages())/snapshot.GroupPages
 	for p := uint32(0); p < most; p++ {
 		if p%snapshot.GroupPages == 0 && p/snapshot.GroupPages < common && a.SameGroup(b, p/snapshot.GroupPages) {

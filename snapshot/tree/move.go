@@ -16,8 +16,7 @@ func (t *Tree) Export(ctx context.Context, n Node, path string, o snapshot.Optio
 		return snapshot.Stats{}, err
 	}
 	defer f.Close()
-	o.Parent, o.Changed = nil, nil
-	return snapshot.Write(ctx, t.fs, path, f.Meta(), f.Sections(), f.AsPages(), o)
+	return f.Copy(ctx, t.fs, path, nil, o)
 }
 
 // Import adds a copy of the machine in a file as a root of the tree, every page
@@ -34,8 +33,7 @@ func (t *Tree) Import(ctx context.Context, path, tag, message string, guestNS in
 	if n, ok := t.Node(f.Meta().UUID); ok {
 		return Node{}, fmt.Errorf("%s is here already, as %q", path, n.Tag)
 	}
-	o.Parent, o.Changed = nil, nil
-	st, err := snapshot.Write(ctx, t.fs, t.Path(f.Meta().UUID), f.Meta(), f.Sections(), f.AsPages(), o)
+	st, err := f.Copy(ctx, t.fs, t.Path(f.Meta().UUID), nil, o)
 	if err != nil {
 		return Node{}, err
 	}
