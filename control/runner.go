@@ -179,9 +179,22 @@ func (r *Runner) loop() {
 			r.pace.stop()
 			r.sleep(-1)
 		default:
-			r.ended(r.m.Run(r.until()))
+			stop := r.m.Run(r.until())
+			r.ended(stop)
+			if stop == machine.Stalled {
+				r.stalled()
+			}
 		}
 		r.flush()
+	}
+}
+
+// stalled waits until memory may refuse no longer, or for something to do.
+func (r *Runner) stalled() {
+	r.pace.stop()
+	select {
+	case <-r.m.Memory().Room():
+	case <-r.wakeup:
 	}
 }
 

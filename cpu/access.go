@@ -19,6 +19,9 @@ func (c *CPU) loadN(off uint64, size int) uint64 {
 }
 
 func (c *CPU) storeN(off uint64, size int, v uint64) {
+	if c.trying {
+		c.note(off, size)
+	}
 	switch size {
 	case 1:
 		c.ram[off] = byte(v)
@@ -188,6 +191,7 @@ func (c *CPU) writePlace(p place, size int, v uint64) {
 			c.shared.dropCode(p.off, size)
 		}
 		if c.shared.tableAt(p.off, size) && c.loadN(p.off, size) != v&sizeMask(size) {
+			c.undoTables = true
 			c.shared.tableChanged()
 		}
 	}

@@ -190,7 +190,12 @@ func (c *CPU) slow(b *block, i int, budget int64) bool {
 	c.Count = c.limit - uint64(budget) - uint64(b.n) + uint64(m.idx)
 	c.nextRIP = c.RIP + uint64(in.Len)
 	c.R[isa.RegRIP] = c.nextRIP
+	c.try()
 	ok := handlers[in.Op](c, in)
+	if !ok {
+		c.takeBack() // the reference executes it, or raises what it raised, again
+	}
+	c.trying = false
 	c.R[isa.RegRIP] = rip
 	return ok
 }
@@ -211,7 +216,9 @@ func (c *CPU) end(b *block, i int, budget int64) {
 		if rep && c.bulk(&c.in) {
 			continue
 		}
+		c.try()
 		c.finish(c.execute())
+		c.trying = false
 		if !rep || c.event || c.yield || c.stalled {
 			return
 		}

@@ -30,7 +30,9 @@ type Bus interface {
 
 // IntCtl is the vCPU's local APIC as instructions see it.
 type IntCtl interface {
-	// Ack takes the vector to deliver; false when none is pending any more.
+	// Vector tells the vector to deliver; false when none is pending any more. Ack
+	// takes it. Why apart: a delivery that memory refuses must not have begun.
+	Vector() (vector uint8, ok bool)
 	Ack() (vector uint8, ok bool)
 	TPR() uint8 // CR8: the task priority class, 0 to 15
 	SetTPR(class uint8)
@@ -53,7 +55,11 @@ type CPU struct {
 	intr    bool // the local APIC has something to deliver
 	inBlock bool // a block is running: rare accesses are refused with stepReq
 	stepReq bool // the access was refused: the reference must execute the instruction
-	stalled bool // a write met a full pre-image pool
+	stalled bool // memory refused an access: the instruction is to be executed again
+
+	trying     bool // stores are noted in undos, see attempt.go
+	undoTables bool // one of them was to page tables
+	undos      []undo
 
 	event bool // the instruction reached a device or changed what may be delivered
 	yield bool // PAUSE, HLT: the slice ends

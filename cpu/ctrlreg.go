@@ -130,6 +130,9 @@ func (c *CPU) setCR3(v uint64) bool {
 func (c *CPU) loadPDPT(cr3 uint64) bool {
 	const reserved = 0x1e6
 	var t [4]uint64
+	if !c.here(cr3 & 0xffffffe0) {
+		return false
+	}
 	for i := range t {
 		t[i] = c.physRead64(cr3&0xffffffe0 + uint64(i)*8)
 		if t[i]&pteP != 0 && t[i]&(^uint64(physMask)|reserved) != 0 {

@@ -37,7 +37,8 @@ func escalates(first, second uint8) bool {
 }
 
 // deliverFault delivers an exception of the instruction at RIP, or what its
-// delivery escalates to. When the pre-image pool is full it changes nothing.
+// delivery escalates to. Where memory refuses an access it changes nothing but
+// what takeBack takes back.
 func (c *CPU) deliverFault(f Fault) {
 	cr2, dr6, dr7 := c.CR2, c.DR[6], c.DR[7]
 	for {
@@ -113,24 +114,27 @@ func (c *CPU) trap(tf bool) {
 	c.noteDebug(bits)
 	if !c.deliverEvent(&delivery{vec: vecDB, ext: 1, ret: c.RIP, flags: c.RFLAGS}) {
 		c.DR[6], c.DR[7] = dr6, dr7
-		c.DBPending = bits // Interrupt delivers it when there is room for pre-images
+		c.DBPending = bits // Interrupt delivers it when memory refuses nothing any more
 		return
 	}
 	c.DBPending = 0
 }
 
 // deliverEvent delivers what is not a fault of an instruction, wakes the vCPU
-// and counts. False: the pre-image pool was full and nothing happened.
+// and counts. False: memory refused an access and nothing happened.
 func (c *CPU) deliverEvent(e *delivery) bool {
 	c.Shadow = 0
+	c.try()
 	if !c.deliver(e) {
 		if !c.stalled {
 			c.deliverFault(c.fault)
 		}
 		if c.stalled {
+			c.takeBack()
 			return false
 		}
 	}
+	c.trying = false
 	if c.Activity == Halted {
 		c.Activity = Running
 	}
@@ -144,7 +148,7 @@ func (c *CPU) Interruptible() bool {
 	if c.Activity > Halted || c.Shadow != 0 {
 		return false
 	}
-	return c.intr && c.RFLAGS&flagIF != 0 || c.NMIPending && !c.NMIBlocked || c.MSRs.Acked != 0 || c.DBPending != 0
+	return c.intr && c.RFLAGS&flagIF != 0 || c.NMIPending && !c.NMIBlocked || c.DBPending != 0
 }
 
 // Interrupt delivers what is pending here, in the order of [SDM 3A 6.9]: a debug
@@ -157,8 +161,6 @@ func (c *CPU) Interrupt() bool {
 	c.materialize()
 	e := delivery{ext: 1, ret: c.RIP, flags: c.RFLAGS}
 	switch {
-	case c.MSRs.Acked != 0:
-		return c.external(&e)
 	case c.DBPending != 0:
 		c.in = isa.Inst{}
 		c.trap(false)
@@ -171,22 +173,15 @@ func (c *CPU) Interrupt() bool {
 		c.NMIPending, c.NMIBlocked = false, true
 		return true
 	}
-	vec, ok := c.apic.Ack()
-	if !ok {
+	var ok bool
+	if e.vec, ok = c.apic.Vector(); !ok {
 		c.intr = false // withdrawn meanwhile
 		return false
 	}
-	c.MSRs.Acked = uint16(vec) + 1
-	return c.external(&e)
-}
-
-// external delivers the vector that was taken from the local APIC.
-func (c *CPU) external(e *delivery) bool {
-	e.vec = uint8(c.MSRs.Acked - 1)
-	if !c.deliverEvent(e) {
+	if !c.deliverEvent(&e) {
 		return false
 	}
-	c.MSRs.Acked = 0
+	c.apic.Ack()
 	return true
 }
 

@@ -278,16 +278,15 @@ func TestRestored(t *testing.T) {
 	assert.Equal(t, mmuUser, s.mmu)
 
 	for name, spoil := range map[string]func(a *Arch){
-		"cpl":                 func(a *Arch) { a.CPL = 4 },
-		"activity":            func(a *Arch) { a.Activity = 4 },
-		"interrupt shadow":    func(a *Arch) { a.Shadow = 2 },
-		"cr3":                 func(a *Arch) { a.CR3 = 1 << 50 },
-		"cr4":                 func(a *Arch) { a.CR4 = 1 << 13 },
-		"efer":                func(a *Arch) { a.EFER &^= eferLMA },
-		"rflags":              func(a *Arch) { a.RFLAGS = 1 << 40 },
-		"rflags is 0x20002":   func(a *Arch) { a.RFLAGS = flagVM | flagsFixed },
-		"mxcsr":               func(a *Arch) { a.MXCSR = 1 << 16 },
-		"acknowledged vector": func(a *Arch) { a.MSRs.Acked = 300 },
+		"cpl":               func(a *Arch) { a.CPL = 4 },
+		"activity":          func(a *Arch) { a.Activity = 4 },
+		"interrupt shadow":  func(a *Arch) { a.Shadow = 2 },
+		"cr3":               func(a *Arch) { a.CR3 = 1 << 50 },
+		"cr4":               func(a *Arch) { a.CR4 = 1 << 13 },
+		"efer":              func(a *Arch) { a.EFER &^= eferLMA },
+		"rflags":            func(a *Arch) { a.RFLAGS = 1 << 40 },
+		"rflags is 0x20002": func(a *Arch) { a.RFLAGS = flagVM | flagsFixed },
+		"mxcsr":             func(a *Arch) { a.MXCSR = 1 << 16 },
 	} {
 		s := newRig(t)
 		s.Arch = r.Arch

@@ -27,10 +27,7 @@ type MSRs struct {
 
 	WallClock  uint64 `cbor:"21,keyasint"`
 	SystemTime uint64 `cbor:"22,keyasint"`
-
-	// Acked is a vector taken from the local APIC, plus one, whose delivery
-	// waits for room in the pool of pre-images; 0 is none.
-	Acked uint16 `cbor:"20,keyasint"`
+	// Key 20 was a vector whose delivery waited.
 }
 
 // MSR numbers that other code names [SDM 4 2.1].

@@ -1,6 +1,10 @@
 package cpu
 
-import "encoding/binary"
+import (
+	"encoding/binary"
+
+	"godwit/mem"
+)
 
 // The paravirtual clock: a page that tells the guest how time follows from the
 // TSC [LINUX virt/kvm/x86/msr, virt/kvm/x86/cpuid]. Guest time is the TSC here,
@@ -65,12 +69,9 @@ func (c *CPU) writeSystemTime(v uint64) bool {
 	return true
 }
 
-// dma writes past the page tables. False: a pre-image pool is full, and the
+// dma writes past the page tables. False: memory refuses it now, and the
 // instruction must be executed again.
 func (c *CPU) dma(pa uint64, b []byte) bool {
-	if c.mem.Write(pa, b) {
-		return true
-	}
-	c.stalled = true
-	return false
+	c.mem.SetWriter(mem.Writer{RIP: c.RIP, CPL: c.CPL, VCPU: int16(c.id)})
+	return c.stall(c.mem.Write(pa, b))
 }

@@ -51,7 +51,7 @@ func (c *CPU) initState() {
 	if c.id != 0 {
 		c.Activity = WaitSIPI
 	}
-	c.Shadow, c.NMIBlocked, c.NMIPending, c.DBPending, c.MonArmed, c.MSRs.Acked = 0, false, false, 0, false, 0
+	c.Shadow, c.NMIBlocked, c.NMIPending, c.DBPending, c.MonArmed = 0, false, false, 0, false
 	c.event, c.yield = true, true
 	c.changed()
 	c.FlushTLB()
@@ -98,7 +98,6 @@ func (a *Arch) check(m *Model) error {
 		{"xcr0", a.XCR0, m.xcr0},
 		{"rflags", a.RFLAGS, flagsUser | flagsFixed | flagIF | flagIOPL | flagRF | flagVM | flagVIF | flagVIP},
 		{"mxcsr", uint64(a.MXCSR), mxcsrMask},
-		{"acknowledged vector", uint64(a.MSRs.Acked), 0x1ff},
 	} {
 		if t.v&^t.mask != 0 {
 			return fmt.Errorf("%s is %#x, only bits %#x exist", t.name, t.v, t.mask)
@@ -112,9 +111,6 @@ func (a *Arch) check(m *Model) error {
 	}
 	if a.RFLAGS&flagVM != 0 && (a.CR0&cr0PE == 0 || a.EFER&eferLMA != 0) {
 		return fmt.Errorf("rflags is %#x: virtual-8086 mode with cr0 %#x, efer %#x", a.RFLAGS, a.CR0, a.EFER)
-	}
-	if a.MSRs.Acked > 256 {
-		return fmt.Errorf("acknowledged vector is %d, at most 256", a.MSRs.Acked)
 	}
 	return nil
 }

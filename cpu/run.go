@@ -1,7 +1,7 @@
 package cpu
 
-// Run executes until Count reaches limit, the vCPU waits or yields its slice, a
-// write stalls, or an instruction reached a device: then deadlines and lines may
+// Run executes until Count reaches limit, the vCPU waits or yields its slice, an
+// access is refused, or an instruction reached a device: then deadlines and lines may
 // have moved and the machine looks at them before it calls again. Where Run
 // returns early is not observable.
 func (c *CPU) Run(limit uint64) {
@@ -46,7 +46,7 @@ func (c *CPU) begin(limit uint64) {
 
 // deliverable tells whether something is delivered before the next instruction.
 func (c *CPU) deliverable() bool {
-	return (c.intr || c.NMIPending || c.DBPending != 0 || c.MSRs.Acked != 0) && c.Interruptible()
+	return (c.intr || c.NMIPending || c.DBPending != 0) && c.Interruptible()
 }
 
 // mustStep tells whether the next instruction needs what only the reference
@@ -78,8 +78,8 @@ func (c *CPU) Idle() bool { return c.Activity != Running && !c.deliverable() }
 // Event tells whether the last Run ended because a device was reached.
 func (c *CPU) Event() bool { return c.event }
 
-// Stalled tells whether the last Run ended at a write that a full pre-image
-// pool refused.
+// Stalled tells whether the last Run ended at an access that memory refused; its
+// Refused says why. The guest is then as it was before that instruction.
 func (c *CPU) Stalled() bool { return c.stalled }
 
 // Yielded tells whether the last Run ended because the vCPU gave up its slice.

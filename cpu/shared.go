@@ -99,6 +99,9 @@ func (s *Shared) TableWritten(page uint32, off int, old, v uint64) {
 	}
 }
 
+// Vanished tells that pages became absent.
+func (s *Shared) Vanished() { s.Reset() }
+
 // Reset forgets everything, after memory was replaced as a whole.
 func (s *Shared) Reset() {
 	s.tableChanged()

@@ -28,20 +28,27 @@ func (c *CPU) Step() {
 	rf := c.RFLAGS & flagRF
 	c.materialize()
 	c.stepReq = false
+	c.try()
 	c.finish(c.fetch() && c.execute())
+	c.trying = false
 	if c.stalled {
 		c.RFLAGS |= rf // the instruction is executed again
 	}
 }
 
-// finish retires the instruction in c.in, or delivers what it raised.
+// finish retires the instruction in c.in, or delivers what it raised. If memory
+// refused something, there was no instruction.
 func (c *CPU) finish(ok bool) {
 	if !ok {
 		if !c.stalled {
 			c.exception()
 		}
+		if c.stalled {
+			c.takeBack()
+		}
 		return
 	}
+	c.trying = false
 	c.Count++
 	c.RIP = c.nextRIP & c.ripMask()
 	if c.Shadow > 0 {

@@ -78,6 +78,9 @@ func strSize(in *isa.Inst) int {
 
 func sMovs(c *CPU, in *isa.Inst) bool {
 	size := strSize(in)
+	if !c.bothReady(in, size) {
+		return false
+	}
 	v, ok := c.load(in.Seg, c.index(in, RSI), size)
 	if !ok || !c.store(isa.ES, c.index(in, RDI), size, v) {
 		return false
@@ -85,6 +88,23 @@ func sMovs(c *CPU, in *isa.Inst) bool {
 	c.advance(in, RSI, size)
 	c.advance(in, RDI, size)
 	return true
+}
+
+// bothReady checks the operands of MOVS in the order in which they are accessed.
+// Why: a source that is a device must not be read before the store is certain.
+func (c *CPU) bothReady(in *isa.Inst, size int) bool {
+	la, ok := c.linear(in.Seg, c.index(in, RSI), size, accRead)
+	if !ok || !c.aligned(la, size) {
+		return false
+	}
+	if la-c.tlb[c.mmu].slot(la).r <= uint64(4096-size) {
+		return true // memory
+	}
+	if !c.probe(la, size, accRead, c.mmu) {
+		return false
+	}
+	_, ok = c.dstMem(isa.ES, c.index(in, RDI), size)
+	return ok
 }
 
 func sStos(c *CPU, in *isa.Inst) bool {

@@ -71,6 +71,15 @@ func (c *CPU) farTask(d *descriptor, why int) bool {
 
 // taskGate delivers an interrupt or exception through a task gate.
 func (c *CPU) taskGate(e *delivery, g gate) bool {
+	before := c.Arch
+	if c.throughTaskGate(e, g) {
+		return true
+	}
+	c.restart(&before)
+	return false
+}
+
+func (c *CPU) throughTaskGate(e *delivery, g gate) bool {
 	if !c.switchTask(g.sel(), taskEvent, e.ret, e.flags, e.ext) {
 		return false
 	}
@@ -103,6 +112,25 @@ func (c *CPU) iretTask() bool {
 // the new state is loaded belong to the old task, later ones to the new: RIP is
 // then already the new task's.
 func (c *CPU) switchTask(sel uint16, why int, ret, flags uint64, ext uint32) bool {
+	before := c.Arch
+	if c.enterTask(sel, why, ret, flags, ext) {
+		return true
+	}
+	c.restart(&before)
+	return false
+}
+
+// restart makes the old task the running one again, if the switch failed because
+// memory refused an access.
+func (c *CPU) restart(before *Arch) {
+	if c.stalled {
+		c.Arch = *before
+		c.FlushTLB()
+		c.changed()
+	}
+}
+
+func (c *CPU) enterTask(sel uint16, why int, ret, flags uint64, ext uint32) bool {
 	d, ok := c.taskDescriptor(sel, why, ext)
 	if !ok {
 		return false

@@ -47,11 +47,18 @@ type testAPIC struct {
 	base  uint64
 }
 
-func (a *testAPIC) Ack() (uint8, bool) {
+func (a *testAPIC) Vector() (uint8, bool) {
 	if len(a.queue) == 0 {
 		return 0, false
 	}
-	v := a.queue[0]
+	return a.queue[0], true
+}
+
+func (a *testAPIC) Ack() (uint8, bool) {
+	v, ok := a.Vector()
+	if !ok {
+		return 0, false
+	}
 	a.queue = a.queue[1:]
 	a.c.INTR(len(a.queue) != 0)
 	return v, true

@@ -1,6 +1,7 @@
 package cpu
 
 import (
+	"godwit/cpu/isa"
 	"godwit/mem"
 )
 
@@ -80,7 +81,8 @@ func (c *CPU) pf(la uint64, acc, mmu int, bits uint32) bool {
 // used. On failure the fault is pending, or stepReq set.
 func (c *CPU) walk(la uint64, acc, mmu int) (pa uint64, ok bool) {
 	if c.CR0&cr0PG == 0 {
-		return la & 0xffffffff, true
+		pa = la & 0xffffffff
+		return pa, c.here(pa)
 	}
 	w := walkState{rw: true, us: true}
 	switch {
@@ -91,7 +93,7 @@ func (c *CPU) walk(la uint64, acc, mmu int) (pa uint64, ok bool) {
 	default:
 		pa, ok = c.walk32(&w, la, acc, mmu)
 	}
-	if !ok || !c.rights(&w, la, acc, mmu) || !c.setAD(&w, acc) {
+	if !ok || !c.rights(&w, la, acc, mmu) || !c.here(pa) || !c.setAD(&w, acc) {
 		return 0, false
 	}
 	for i := 0; i < w.n; i++ {
@@ -121,6 +123,9 @@ func (c *CPU) walkDown(w *walkState, table uint64, level int, la uint64, acc, mm
 	for ; ; level-- {
 		shift := uint(12 + 9*(level-1))
 		r := pteRef{pa: table + la>>shift&511*8, wide: true}
+		if !c.here(r.pa) {
+			return 0, false
+		}
 		r.v = c.physRead64(r.pa)
 		if r.v&pteP == 0 {
 			return 0, c.pf(la, acc, mmu, 0)
@@ -165,6 +170,9 @@ func (c *CPU) reserved(v uint64, level int, leaf bool) bool {
 // walk32 follows four-byte entries [SDM 3A 4.3].
 func (c *CPU) walk32(w *walkState, la uint64, acc, mmu int) (uint64, bool) {
 	r := pteRef{pa: c.CR3&0xfffff000 + la>>22&1023*4}
+	if !c.here(r.pa) {
+		return 0, false
+	}
 	r.v = uint64(c.physRead32(r.pa))
 	if r.v&pteP == 0 {
 		return 0, c.pf(la, acc, mmu, 0)
@@ -178,6 +186,9 @@ func (c *CPU) walk32(w *walkState, la uint64, acc, mmu int) (uint64, bool) {
 	}
 	w.add(r)
 	r = pteRef{pa: r.v&0xfffff000 + la>>12&1023*4}
+	if !c.here(r.pa) {
+		return 0, false
+	}
 	r.v = uint64(c.physRead32(r.pa))
 	if r.v&pteP == 0 {
 		return 0, c.pf(la, acc, mmu, 0)
@@ -219,7 +230,8 @@ func (c *CPU) keyRights(w *walkState, la uint64, acc, mmu int) bool {
 	return true
 }
 
-// setAD sets accessed bits, and the leaf's dirty bit on a write.
+// setAD sets accessed bits, and the leaf's dirty bit on a write. In a block it
+// leaves that to the reference, which can take it back: see attempt.
 func (c *CPU) setAD(w *walkState, acc int) bool {
 	for i := 0; i < w.n; i++ {
 		r := &w.ref[i]
@@ -228,6 +240,10 @@ func (c *CPU) setAD(w *walkState, acc int) bool {
 			v |= pteD
 		}
 		if v != r.v {
+			if c.inBlock {
+				c.stepReq = true
+				return false
+			}
 			if !c.physWritePTE(r, v) {
 				return false
 			}
@@ -245,7 +261,25 @@ func (c *CPU) canonical(la uint64) bool {
 	return uint64(int64(la<<16)>>16) == la
 }
 
-// physRead64 reads page-table memory; where there is none, all ones.
+// here tells whether the page at pa can be accessed: it is not absent. If it is,
+// the instruction must be executed again when it has arrived.
+func (c *CPU) here(pa uint64) bool {
+	if c.mem.Missing() == 0 || pa&^0xfff == c.apicBase {
+		return true
+	}
+	off, _, ok := c.mem.Lookup(pa)
+	return !ok || c.stall(c.mem.CanRead(uint32(off>>mem.PageShift)))
+}
+
+// stall notes a refused access: ok is what memory said.
+func (c *CPU) stall(ok bool) bool {
+	if !ok {
+		c.stalled, c.stepReq = true, true
+	}
+	return ok
+}
+
+// physRead64 reads page-table memory that is here; where there is none, all ones.
 func (c *CPU) physRead64(pa uint64) uint64 {
 	if off, _, ok := c.mem.Lookup(pa); ok {
 		return mem.Load64(c.ram, off)
@@ -267,32 +301,33 @@ func (c *CPU) physWritePTE(r *pteRef, v uint64) bool {
 	if !ok || kind != mem.RAM {
 		return true
 	}
-	if c.shared.codeAt(off, 8) {
-		if c.inBlock {
-			c.stepReq = true
-			return false
-		}
-		c.shared.dropCode(off, 8)
-	}
 	if !c.touch(uint32(off >> mem.PageShift)) {
 		return false
 	}
-	if r.wide {
-		mem.Store64(c.ram, off, v)
-	} else {
-		mem.Store32(c.ram, off, uint32(v))
+	if c.shared.codeAt(off, 8) {
+		c.shared.dropCode(off, 8)
 	}
+	size := 4
+	if r.wide {
+		size = 8
+	}
+	c.undoTables = true
+	c.storeN(off, size, v)
 	return true
 }
 
-// touch announces a write to an arena page. False: the pre-image pool is full
-// and the instruction must be executed again later.
+// touch announces a write to an arena page. False: memory refuses it now, and the
+// instruction must be executed again later.
 func (c *CPU) touch(page uint32) bool {
-	if c.mem.Flags(page)&mem.FlagClean == 0 || c.mem.Touch(page) {
+	if c.mem.Flags(page)&mem.FlagClean == 0 {
 		return true
 	}
-	c.stalled, c.stepReq = true, true
-	return false
+	rip := c.R[isa.RegRIP] // in a block, that of its first instruction
+	if c.trying {
+		rip = c.RIP
+	}
+	c.mem.SetWriter(mem.Writer{RIP: rip, CPL: c.CPL, VCPU: int16(c.id)})
+	return c.stall(c.mem.Touch(page))
 }
 
 // place is where a linear address leads: an arena offset, or a device.

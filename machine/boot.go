@@ -17,20 +17,25 @@ func (f firmwareMemory) Read(pa uint64, b []byte) { f.m.Read(pa, b) }
 
 func (f firmwareMemory) Write(pa uint64, b []byte) bool { return f.m.Load(pa, b) == nil }
 
+// rehearsal is memory that notes, instead of writing, whether all writes could be
+// made. Why: firmware cannot stop in the middle and go on later, as a vCPU can.
+type rehearsal struct {
+	m  *mem.Memory
+	ok bool
+}
+
+func (r *rehearsal) Read(pa uint64, b []byte) { r.ok = r.ok && r.m.Read(pa, b) }
+
+func (r *rehearsal) Write(pa uint64, b []byte) bool {
+	r.ok = r.ok && r.m.Ready(pa, len(b))
+	return true
+}
+
 // Boot loads the images and points vCPU 0 at them. Until Boot or Restore, a
 // machine is not to be run.
 func (m *Machine) Boot() error {
-	if len(m.images.Bios) != 0 {
-		return m.loadBios()
-	}
-	p := firmware.Platform{I8042: true, HPET: true, PVPanic: true}
-	for i := range m.cpus {
-		p.APICIDs = append(p.APICIDs, uint32(i))
-	}
-	e, err := firmware.Boot(firmwareMemory{m.mem}, firmware.Config{
-		RAM: m.cfg.Memory, Kernel: m.images.Kernel, Initrd: m.images.Initrd, Cmdline: m.cfg.Append, Platform: p,
-	})
-	if err != nil {
+	e, err := m.load(firmwareMemory{m.mem})
+	if err != nil || len(m.images.Bios) != 0 {
 		return err
 	}
 	if err := m.asAfterFirmware(); err != nil {
@@ -39,19 +44,33 @@ func (m *Machine) Boot() error {
 	return m.enter(m.cpus[0], e)
 }
 
+// load puts the images into memory.
+func (m *Machine) load(to firmware.Memory) (e firmware.Entry, err error) {
+	if len(m.images.Bios) != 0 {
+		return e, m.loadBios(to)
+	}
+	p := firmware.Platform{I8042: true, HPET: true, PVPanic: true}
+	for i := range m.cpus {
+		p.APICIDs = append(p.APICIDs, uint32(i))
+	}
+	return firmware.Boot(to, firmware.Config{
+		RAM: m.cfg.Memory, Kernel: m.images.Kernel, Initrd: m.images.Initrd, Cmdline: m.cfg.Append, Platform: p,
+	})
+}
+
 // shadow is how much of a ROM's end chipsets show below 1 MiB as well.
 const shadow = 128 << 10
 
 // loadBios fills the ROM and leaves vCPU 0 at its reset vector. What shows below
 // 1 MiB is a copy, as if the chipset had shadowed it already: a guest can write
 // to it.
-func (m *Machine) loadBios() error {
+func (m *Machine) loadBios(to firmware.Memory) error {
 	b := m.images.Bios
 	low := b[len(b)-min(len(b), shadow):]
-	if err := m.mem.Load(mem.HighBase-uint64(len(b)), b); err != nil {
-		return err
+	if !to.Write(mem.HighBase-uint64(len(b)), b) || !to.Write(1<<20-uint64(len(low)), low) {
+		return fmt.Errorf("bios of %d bytes does not fit", len(b))
 	}
-	return m.mem.Load(1<<20-uint64(len(low)), low)
+	return nil
 }
 
 // asAfterFirmware makes the register settings that kernels take for granted.
@@ -111,10 +130,21 @@ func (m *Machine) resetDevices(kind devices.ResetKind) {
 }
 
 // reboot is the reset line: devices and vCPUs start afresh, memory stays, and
-// the images are loaded again.
-func (m *Machine) reboot() error {
-	m.resetReq = false
+// the images are loaded again. False: memory refuses that for now, and nothing
+// has happened yet.
+func (m *Machine) reboot() bool {
+	r := rehearsal{m.mem, true}
+	if _, err := m.load(&r); err != nil {
+		panic(fmt.Sprintf("godwit bug: images that booted once do not boot again: %v", err))
+	}
+	if !r.ok {
+		return false
+	}
+	m.st.Reset = false
 	m.resetDevices(devices.Warm)
 	m.st.Turn, m.st.SliceEnd = 0, m.st.Count+m.cfg.Slice
-	return m.Boot()
+	if err := m.Boot(); err != nil {
+		panic(fmt.Sprintf("godwit bug: images that booted once do not boot again: %v", err))
+	}
+	return true
 }

@@ -35,6 +35,17 @@ type Input struct {
 	Den   uint32    `cbor:"6,keyasint,omitempty"`
 }
 
+// check validates an input from a file or a peer.
+func (in *Input) check() error {
+	if in.Num > maxRate || in.Den > maxRate || (in.Num == 0) != (in.Den == 0) {
+		return fmt.Errorf("sets the rate to %d/%d, needs numbers from 1 to %d", in.Num, in.Den, maxRate)
+	}
+	return nil
+}
+
+// maxHeld bounds the inputs that wait at a time: those of a wall clock come often.
+const maxHeld = 1 << 16
+
 // apply lets an event take effect now.
 func (m *Machine) apply(in Input) {
 	switch in.Kind {
@@ -49,17 +60,35 @@ func (m *Machine) apply(in Input) {
 			m.st.Clock.Num, m.st.Clock.Den = in.Num, in.Den
 		}
 	case InputReset:
-		m.resetReq = true // Run begins with it, even one that executes nothing
+		m.st.Reset = true // Run begins with it, even one that executes nothing
 	}
 }
 
-// admit stamps an event with the present count, logs and applies it.
+// admit stamps an event with the present count, logs and applies it. While a
+// device waits for memory, whose work belongs before the present count, so does
+// the event. (What else memory refuses has not begun.)
 func (m *Machine) admit(in Input) {
+	if m.dmaStalled {
+		m.st.Held = append(m.st.Held, in)
+		return
+	}
 	in.Count = m.count()
 	if m.log != nil {
 		m.log(in)
 	}
 	m.apply(in)
+}
+
+// release admits what waited.
+func (m *Machine) release() {
+	if len(m.st.Held) == 0 || m.dmaStalled {
+		return
+	}
+	held := m.st.Held
+	m.st.Held = nil
+	for _, in := range held {
+		m.admit(in)
+	}
 }
 
 // feed gives pending console bytes to the serial port as it has room.
@@ -128,8 +157,8 @@ func ReadLog(r io.Reader) ([]Input, error) {
 		if err := cbor.Unmarshal(b, &in); err != nil {
 			return out, fmt.Errorf("input log: record %d: %w", len(out), err)
 		}
-		if in.Num > maxRate || in.Den > maxRate || (in.Num == 0) != (in.Den == 0) {
-			return out, fmt.Errorf("input log: record %d sets the rate to %d/%d, needs numbers from 1 to %d", len(out), in.Num, in.Den, maxRate)
+		if err := in.check(); err != nil {
+			return out, fmt.Errorf("input log: record %d %w", len(out), err)
 		}
 		if k := len(out); k > 0 && in.Count < out[k-1].Count {
 			return out, fmt.Errorf("input log: record %d is at #%d, before #%d", k, in.Count, out[k-1].Count)

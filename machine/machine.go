@@ -58,6 +58,8 @@ type state struct {
 	Console  []byte     `cbor:"8,keyasint"` // typed, not yet taken by the serial port
 	End      Stop       `cbor:"9,keyasint"` // why the machine stopped for good; 0: it runs
 	ExitCode uint32     `cbor:"10,keyasint"`
+	Reset    bool       `cbor:"11,keyasint,omitempty"` // the next thing to happen is a reset
+	Held     []Input    `cbor:"12,keyasint,omitempty"` // what came in while memory held something up
 }
 
 // Machine is one PC.
@@ -82,11 +84,10 @@ type Machine struct {
 	hpet   *hpet.HPET
 	pci    *pci.Bus
 
-	dmaStalled bool // a device waits for a pre-image pool; its state says what for
+	dmaStalled bool // a device waits for memory; its state says what for
 	rtc        *rtc.RTC
 
 	st       state
-	resetReq bool
 	fed      bool // the guest took the last console byte
 	host     Host
 	log      func(Input)

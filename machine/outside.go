@@ -14,7 +14,13 @@ func (m *Machine) SetRate(num, den uint32) {
 func (m *Machine) Rate() (num, den uint32) { return m.st.Clock.Num, m.st.Clock.Den }
 
 // Backlog is how many typed bytes the serial port has not taken yet.
-func (m *Machine) Backlog() int { return len(m.st.Console) }
+func (m *Machine) Backlog() int {
+	n := len(m.st.Console)
+	for _, in := range m.st.Held {
+		n += len(in.Data)
+	}
+	return n
+}
 
 // End tells why the machine stopped for good (0: it did not), and the code that
 // the guest wrote to the exit device.

@@ -13,6 +13,7 @@ import (
 	vconsole "godwit/devices/virtio/console"
 	"godwit/devices/virtio/rng"
 	"godwit/firmware/acpi"
+	"godwit/mem"
 )
 
 // Slots of the virtio devices.
@@ -25,7 +26,7 @@ const (
 // pciPorts is where port BARs are placed from.
 const pciPorts = 0xc000
 
-// retrier is a device whose work may have waited for a pre-image pool.
+// retrier is a device whose work may have waited for memory.
 type retrier interface{ Retry() }
 
 // pciLine is a function's pin: an input of the I/O APIC of its own and, for guests
@@ -44,9 +45,23 @@ func (m *Machine) pciLine(slot, pin int) devices.Line {
 
 // virtio is the wiring of a virtio device.
 func (m *Machine) virtio(slot uint8) virtio.Wiring {
-	return virtio.Wiring{Bus: m.pci, Slot: slot, Line: m.pciLine(int(slot), 0), MSI: m.apicBus, Mem: m.mem,
+	return virtio.Wiring{Bus: m.pci, Slot: slot, Line: m.pciLine(int(slot), 0), MSI: m.apicBus, Mem: m.dma(),
 		Stall: func() { m.dmaStalled = true }}
 }
+
+// dma is memory for the next device to be added.
+type dma struct {
+	*mem.Memory
+	w mem.Writer
+}
+
+// Write is Memory.Write, under the device's name.
+func (d dma) Write(pa uint64, b []byte) bool {
+	d.SetWriter(d.w)
+	return d.Memory.Write(pa, b)
+}
+
+func (m *Machine) dma() dma { return dma{m.mem, mem.Writer{Device: uint8(len(m.devs)) + 1}} }
 
 // wirePCI lists the bus and what is on it.
 func (m *Machine) wirePCI() []func() (devices.Device, error) {
@@ -93,7 +108,7 @@ func (r resetControl) Write(off uint64, size int, v uint64) { r.handler().Write(
 // Panic is the guest's word that it has crashed. What follows is its own affair.
 func (p *power) Panic(uint8) {}
 
-// retry lets devices go on that wait for a pre-image pool; false: they still wait.
+// retry lets devices go on that wait for memory; false: they still wait.
 func (m *Machine) retry() bool {
 	if !m.dmaStalled {
 		return true

@@ -1,10 +1,9 @@
 package machine
 
 import (
-	"fmt"
-
 	"godwit/cpu"
 	"godwit/devices"
+	"godwit/mem"
 )
 
 // Stop says why Run returned.
@@ -14,7 +13,7 @@ type Stop uint8
 const (
 	Reached  Stop = iota // the count asked for
 	Paused               // the host asked
-	Stalled              // a pre-image pool is full
+	Stalled              // memory refuses an access for now: Stall says why
 	Idle                 // all vCPUs wait and nothing can wake them
 	Off                  // the guest powered off
 	Exited               // the guest wrote to the exit device
@@ -33,13 +32,17 @@ func (m *Machine) Run(until uint64) Stop {
 		if m.st.End != 0 {
 			return m.st.End
 		}
-		if m.resetReq {
+		if !m.retry() {
+			return Stalled
+		}
+		m.release()
+		if m.st.Reset {
 			if m.cfg.NoReboot {
 				m.st.End = Rebooted
 				continue
 			}
-			if err := m.reboot(); err != nil {
-				panic(fmt.Sprintf("godwit bug: images that booted once do not boot again: %v", err))
+			if !m.reboot() {
+				return Stalled
 			}
 		}
 		if m.st.Count >= until {
@@ -50,9 +53,6 @@ func (m *Machine) Run(until uint64) Stop {
 			if m.host.Poll() {
 				return Paused
 			}
-		}
-		if !m.retry() {
-			return Stalled
 		}
 		if m.replayDue() || m.fireDue() {
 			continue
@@ -69,6 +69,10 @@ func (m *Machine) Run(until uint64) Stop {
 		}
 	}
 }
+
+// Stall says, after Run returned Stalled, what it waits for. When that may be over
+// the memory's Room receives, and Run goes on as if there had been no wait.
+func (m *Machine) Stall() mem.Refusal { return m.mem.Refused() }
 
 // pick chooses the vCPU whose turn it is; nil when all wait.
 func (m *Machine) pick() *cpu.CPU {

@@ -183,8 +183,15 @@ func (m *Machine) checkState() error {
 		return fmt.Errorf("queue holds %d deadlines, at most %d", len(s.Queue), 256*len(m.devs))
 	case s.End > Rebooted:
 		return fmt.Errorf("end is %d, at most %d", s.End, Rebooted)
+	case len(s.Held) > maxHeld:
+		return fmt.Errorf("%d inputs wait, at most %d", len(s.Held), maxHeld)
 	case len(s.Console) > 1<<20:
 		return fmt.Errorf("console backlog is %d bytes, at most %d", len(s.Console), 1<<20)
+	}
+	for _, in := range s.Held {
+		if err := in.check(); err != nil {
+			return err
+		}
 	}
 	for i, d := range s.Queue {
 		if int(d.Dev) >= len(m.devs) {

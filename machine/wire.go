@@ -226,7 +226,7 @@ func (p *power) PowerOff() { p.st.End = Off }
 func (p *power) Sleep(uint8) {}
 
 // Reset resets after this instruction.
-func (p *power) Reset(bool) { p.resetReq = true }
+func (p *power) Reset(bool) { p.st.Reset = true }
 
 // A20 changes nothing: the line is always let through.
 func (p *power) A20(bool) {}

@@ -9,6 +9,8 @@ type Watcher interface {
 	CodeWritten(page uint32, off, n int)
 	// TableWritten: an aligned 8-byte entry of a page with FlagTable changed.
 	TableWritten(page uint32, off int, old, new uint64)
+	// Vanished: pages became absent. Nothing cached of memory holds any more.
+	Vanished()
 }
 
 // SetWatcher sets who is told of writes by Write, Load and Restore.
@@ -34,10 +36,15 @@ func (m *Memory) chunk(pa uint64, size int) chunk {
 }
 
 // Read copies from guest physical memory. Where there is none it reads as 0xff.
-func (m *Memory) Read(pa uint64, b []byte) {
+// False: a page is absent, what b holds is of no use, and the whole must be read
+// again later.
+func (m *Memory) Read(pa uint64, b []byte) bool {
 	for len(b) != 0 {
 		c := m.chunk(pa, len(b))
 		if c.ok {
+			if page := uint32(c.off >> PageShift); m.flags[page]&FlagAbsent != 0 {
+				return m.refuse(PageAbsent, page)
+			}
 			copy(b[:c.n], m.b[c.off:])
 		} else {
 			for i := range b[:c.n] {
@@ -46,11 +53,12 @@ func (m *Memory) Read(pa uint64, b []byte) {
 		}
 		pa, b = pa+uint64(c.n), b[c.n:]
 	}
+	return true
 }
 
 // Write is how devices and firmware write to guest memory. What falls on ROM or
-// on no memory is dropped. False: an epoch's pool is full; pages before the one
-// that could not be written are written, the whole must be written again later.
+// on no memory is dropped. False: see Refused; pages before the one that could
+// not be written are written, the whole must be written again later.
 func (m *Memory) Write(pa uint64, b []byte) bool {
 	for len(b) != 0 {
 		c := m.chunk(pa, len(b))
@@ -71,11 +79,24 @@ func (m *Memory) Load(pa uint64, b []byte) error {
 	for len(b) != 0 {
 		c := m.chunk(pa, len(b))
 		if !m.put(c.off, b[:c.n]) {
-			return fmt.Errorf("memory: load at %#x: an epoch's pool is full", pa)
+			return fmt.Errorf("memory: load at %#x: %v", pa, m.refused.Why)
 		}
 		pa, b = pa+uint64(c.n), b[c.n:]
 	}
 	return nil
+}
+
+// Ready prepares a Load: afterwards, until the next harvest or epoch, it is not
+// refused. False: see Refused. Where there is no memory it prepares nothing.
+func (m *Memory) Ready(pa uint64, size int) bool {
+	for size != 0 {
+		c := m.chunk(pa, size)
+		if c.ok && !m.Touch(uint32(c.off>>PageShift)) {
+			return false
+		}
+		pa, size = pa+uint64(c.n), size-c.n
+	}
+	return true
 }
 
 func (m *Memory) covered(pa uint64, size int) bool {
@@ -95,7 +116,7 @@ func (m *Memory) Restore(page uint32, b []byte) error {
 		return fmt.Errorf("memory: restore page %d of %d: %d bytes, must be %d", page, m.pages, len(b), PageSize)
 	}
 	if !m.put(uint64(page)<<PageShift, b) {
-		return fmt.Errorf("memory: restore page %d: an epoch's pool is full", page)
+		return fmt.Errorf("memory: restore page %d: %v", page, m.refused.Why)
 	}
 	return nil
 }

@@ -20,6 +20,8 @@ func (s *spy) TableWritten(page uint32, off int, old, v uint64) {
 	s.log = append(s.log, fmt.Sprintf("table %d+%#x %x->%x", page, off, old, v))
 }
 
+func (s *spy) Vanished() { s.log = append(s.log, "vanished") }
+
 func TestReadWriteRoundHoles(t *testing.T) {
 	m := newTest(t, 8192, bios(0x4000, 4096)) // hole at 2000-3fff and from 5000
 	require.NoError(t, m.Load(0x4000, bytes.Repeat([]byte{0xbb}, 4096)))

@@ -11,38 +11,86 @@ func (m *Memory) Flags(page uint32) uint8 { return m.flags[page] }
 
 // SetFlag sets FlagCode or FlagTable. The engine withdraws its own cached write
 // permissions for the page.
-func (m *Memory) SetFlag(page uint32, f uint8) { m.flags[page] |= f &^ FlagClean }
+func (m *Memory) SetFlag(page uint32, f uint8) { m.flags[page] |= f & engineFlags }
 
 // ClearFlag clears FlagCode or FlagTable.
-func (m *Memory) ClearFlag(page uint32, f uint8) { m.flags[page] &^= f &^ FlagClean }
+func (m *Memory) ClearFlag(page uint32, f uint8) { m.flags[page] &^= f & engineFlags }
+
+const engineFlags = FlagCode | FlagTable
 
 // Gen rises when pages became clean again: write permissions that engines cached
 // at a lower Gen are void.
 func (m *Memory) Gen() uint64 { return m.gen }
 
+// Refusal says why an access cannot be made now.
+type Refusal struct {
+	Why  Why
+	Page uint32 // the arena page that was to be accessed
+}
+
+// Why an access was refused.
+type Why uint8
+
+// Reasons. Each ends without the guest's doing; then Room receives.
+const (
+	PoolFull    Why = iota + 1 // an epoch has no room for another pre-image: its readers must get on
+	BudgetSpent                // a consumer's budget allows no further dirty page until its next harvest
+	PageAbsent                 // the page's content has not arrived: Fill
+)
+
+func (w Why) String() string {
+	return [...]string{"not refused", "an epoch's pool is full", "the dirty budget is spent", "the page is absent"}[w]
+}
+
+// Refused tells why the last refused access was. Before any it is zero.
+func (m *Memory) Refused() Refusal { return m.refused }
+
+func (m *Memory) refuse(why Why, page uint32) bool {
+	m.refused = Refusal{why, page}
+	return false
+}
+
 // Touch prepares a store to a page: marks it dirty for every consumer, saves its
-// content for every open epoch that still needs it, clears FlagClean. False: an
-// epoch's pool is full; nothing was done and the writer must stall until
-// the epoch's readers get on (Room).
+// content for every open epoch that still needs it, clears FlagClean. False:
+// nothing was done, and the writer must stall until what Refused names is over.
 func (m *Memory) Touch(page uint32) bool {
-	if m.flags[page]&FlagClean == 0 {
+	f := m.flags[page]
+	if f&FlagClean == 0 {
 		return true
+	}
+	if f&FlagAbsent != 0 {
+		return m.refuse(PageAbsent, page)
+	}
+	word, bit := page>>6, uint64(1)<<(page&63)
+	for _, c := range m.consumers {
+		if c.count >= c.budget && c.bits[word]&bit == 0 && !m.grace {
+			return m.refuse(BudgetSpent, page)
+		}
 	}
 	if len(m.epochs) != 0 {
 		if !m.touchEpochs(page) {
-			return false
+			return m.refuse(PoolFull, page)
 		}
 	} else {
-		m.written[page>>6] |= 1 << (page & 63)
+		m.written[word] |= bit
 	}
-	bit := uint64(1) << (page & 63)
 	for _, c := range m.consumers {
-		c.bits[page>>6] |= bit
+		if c.bits[word]&bit == 0 {
+			c.bits[word] |= bit
+			c.count++
+			if c.writers != nil {
+				c.writers.add(m.writer)
+			}
+		}
 	}
-	m.hot[page>>6] |= bit
+	m.hot[word] |= bit
 	m.flags[page] &^= FlagClean
 	return true
 }
+
+// SetGrace lets writes pass whatever the budgets say, or not. Why: one operation
+// may need more pages than a budget ever allows.
+func (m *Memory) SetGrace(on bool) { m.grace = on }
 
 // Consumer is somebody who wants to know which pages changed.
 type Consumer struct {
@@ -50,11 +98,18 @@ type Consumer struct {
 	name string
 	bits []uint64
 	base [][16]byte // paranoid mode: leaves at the last harvest
+
+	count   int // bits set
+	budget  int
+	writers *writers // nil: not noted
 }
+
+// noBudget allows every page to become dirty.
+const noBudget = 1 << 40
 
 // Consumer adds a consumer. Its first harvest has what was written from now on.
 func (m *Memory) Consumer(name string) *Consumer {
-	c := &Consumer{m: m, name: name, bits: make([]uint64, len(m.hot))}
+	c := &Consumer{m: m, name: name, bits: make([]uint64, len(m.hot)), budget: noBudget}
 	m.consumers = append(m.consumers, c)
 	m.armAll()
 	if m.paranoid {
@@ -85,22 +140,34 @@ func (c *Consumer) Harvest(dst []uint64) []uint64 {
 	if armed != 0 {
 		m.gen++
 	}
+	c.count = 0
+	if c.writers != nil {
+		c.writers.clear()
+	}
+	m.signalRoom()
 	return dst
 }
 
-// Count is how many pages the next harvest will have.
-func (c *Consumer) Count() int {
-	n := 0
-	for _, w := range c.bits {
-		n += bits.OnesCount64(w)
+// Count is how many pages the next harvest will have: exactly the pages first
+// written since the last one.
+func (c *Consumer) Count() int { return c.count }
+
+// SetBudget bounds the pages of the next harvest, and of those after it: the
+// write that would make one more dirty is refused. Writes to pages that are dirty
+// already are not affected. Below 0: no bound.
+func (c *Consumer) SetBudget(pages int) {
+	if pages < 0 {
+		pages = noBudget
 	}
-	return n
+	c.budget = pages
+	c.m.signalRoom()
 }
 
 // Release ends the consumer; it is told nothing any more.
 func (c *Consumer) Release() {
 	m := c.m
 	m.consumers = slices.DeleteFunc(m.consumers, func(o *Consumer) bool { return o == c })
+	m.signalRoom()
 }
 
 // armAll makes all pages clean.

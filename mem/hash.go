@@ -16,35 +16,44 @@ var (
 // first, big endian.
 func leafOf(b *[PageSize]byte) [16]byte { return xxh3.Hash128(b[:]).Bytes() }
 
-// Present tells whether the page was ever written; if not, it is all zero and
-// costs the host nothing.
+// Present tells whether the page was ever written or promised; if not, it is all
+// zero and costs the host nothing.
 func (m *Memory) Present(page uint32) bool {
 	return m.written[page>>6]&(1<<(page&63)) != 0
 }
 
+// Written puts the pages that Present tells of into dst, a bit for each arena
+// page, and returns it, grown if it was too short.
+func (m *Memory) Written(dst []uint64) []uint64 { return append(dst[:0], m.written...) }
+
 // Zero tells whether the page is all zero.
 func (m *Memory) Zero(page uint32) bool {
-	return !m.Present(page) || *m.page(page) == zeroPage
+	return !m.Present(page) || m.Here(page) && *m.page(page) == zeroPage
 }
 
-// Leaves gives the hashes of all pages. Only pages dirtied since the last call
-// are hashed. The result is valid until the next call; the caller does not
-// change it.
+// Leaves gives the hashes of all pages; those of absent pages are the promised
+// ones. Only pages dirtied since the last call are hashed. The result is valid
+// until the next call; the caller does not change it.
 func (m *Memory) Leaves() [][16]byte {
-	if m.leaves == nil {
-		m.leaves = make([][16]byte, m.pages)
-		for i := range m.leaves {
-			m.leaves[i] = zeroLeaf
-		}
-	}
+	m.makeLeaves()
 	m.hashDirty = m.hasher.Harvest(m.hashDirty)
 	for i, w := range m.hashDirty {
-		for ; w != 0; w &= w - 1 {
+		for w &^= m.gone[i]; w != 0; w &= w - 1 {
 			p := uint32(i*64 + bits.TrailingZeros64(w))
 			m.leaves[p] = leafOf(m.page(p))
 		}
 	}
 	return m.leaves
+}
+
+func (m *Memory) makeLeaves() {
+	if m.leaves != nil {
+		return
+	}
+	m.leaves = make([][16]byte, m.pages)
+	for i := range m.leaves {
+		m.leaves[i] = zeroLeaf
+	}
 }
 
 // SetParanoid turns the check of the dirty bits on or off: every harvest then
@@ -81,15 +90,23 @@ func (m *Memory) noteBroken(err error) {
 func (m *Memory) hashAll() [][16]byte {
 	l := make([][16]byte, m.pages)
 	for p := range l {
-		l[p] = leafOf(m.page(uint32(p)))
+		l[p] = m.leafNow(uint32(p))
 	}
 	return l
+}
+
+// leafNow hashes the page, unless it is absent.
+func (m *Memory) leafNow(page uint32) [16]byte {
+	if !m.Here(page) {
+		return m.leaves[page]
+	}
+	return leafOf(m.page(page))
 }
 
 // verify compares memory with what it was at the consumer's last harvest.
 func (c *Consumer) verify() error {
 	for p := range c.m.pages {
-		if c.bits[p>>6]&(1<<(p&63)) == 0 && leafOf(c.m.page(p)) != c.base[p] {
+		if c.bits[p>>6]&(1<<(p&63)) == 0 && c.m.leafNow(p) != c.base[p] {
 			return fmt.Errorf("memory: page %d at %#x changed without its dirty bit for %q",
 				p, c.m.PageAddr(p), c.name)
 		}
@@ -104,7 +121,7 @@ func (c *Consumer) checkHarvest() {
 	for i, w := range c.bits {
 		for ; w != 0; w &= w - 1 {
 			p := uint32(i*64 + bits.TrailingZeros64(w))
-			c.base[p] = leafOf(c.m.page(p))
+			c.base[p] = c.m.leafNow(p)
 		}
 	}
 }

@@ -5,11 +5,12 @@
 // All memory is one arena of 4 KiB pages, RAM first. Engines load and store in
 // it directly by offset. The rule that makes tracking free on the hot path: a
 // store to a page whose flags are zero needs nothing; any other store asks Touch
-// (FlagClean) and the engine's own bookkeeping (FlagCode, FlagTable) first.
+// (FlagClean) and the engine's own bookkeeping (FlagCode, FlagTable) first. A
+// page may also be absent: promised, its hash known, its content still to come.
 //
-// One goroutine, the machine's, uses a Memory. The exceptions are Epoch.Read,
-// Present, Leaf and Done, which any goroutine may call; see epoch.go for why
-// they never see a torn page.
+// One goroutine, the machine's, uses a Memory. The exceptions are an Epoch's
+// Read, Base, Present, Here, Leaf, Sent and Done, which any goroutine may call;
+// see epoch.go for why they never see a torn page.
 package mem
 
 import (
@@ -53,9 +54,10 @@ type Region struct {
 
 // Page flags. A store to a page without flags needs no preparation.
 const (
-	FlagClean uint8 = 1 << iota // a consumer or an epoch must be told of the next write: Touch
-	FlagCode                    // engines translated code from this page
-	FlagTable                   // live translations rest on entries in this page
+	FlagClean  uint8 = 1 << iota // a consumer or an epoch must be told of the next write: Touch
+	FlagCode                     // engines translated code from this page
+	FlagTable                    // live translations rest on entries in this page
+	FlagAbsent                   // the content is not here yet: no access before Fill
 )
 
 // Memory is the memory of one machine.
@@ -84,6 +86,12 @@ type Memory struct {
 	spare  spares
 	room   chan struct{}
 
+	gone    []uint64 // absent pages; written by the machine goroutine under the page's claim
+	missing int
+	refused Refusal
+	grace   bool // budgets are not enforced, see SetGrace
+	writer  Writer
+
 	watcher Watcher
 }
 
@@ -106,7 +114,7 @@ func newMemory(mapping host.Mapping, ram uint64, extra []Region) (*Memory, error
 	m := &Memory{b: b, low: low, high: ram - low, regions: regions, mapping: mapping}
 	m.pages = uint32(size >> PageShift)
 	words := (int(m.pages) + 63) / 64
-	m.hot, m.written = make([]uint64, words), make([]uint64, words)
+	m.hot, m.written, m.gone = make([]uint64, words), make([]uint64, words), make([]uint64, words)
 	m.flags = make([]uint8, 64*words) // padded: Harvest arms whole words
 	for i := range m.flags {
 		m.flags[i] = FlagClean

@@ -25,6 +25,7 @@ func (s *still) INTR(bool)                         {}
 func (s *still) NMI()                              {}
 func (s *still) Init()                             {}
 func (s *still) SIPI(uint8)                        {}
+func (s *still) Vector() uint8                     { return 0x30 }
 func (s *still) Ack() uint8                        { return 0x30 }
 func (s *still) TSC() uint64                       { return uint64(s.now) }
 func (s *still) Time(t uint64) devices.Nanos       { return devices.Nanos(t) }

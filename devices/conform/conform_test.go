@@ -65,6 +65,7 @@ func (o outside) INTR(level bool)             { o.w.Line("intr").Set(level) }
 func (o outside) NMI()                        { o.w.Logf("nmi") }
 func (o outside) Init()                       { o.w.Logf("init") }
 func (o outside) SIPI(v uint8)                { o.w.Logf("sipi %x", v) }
+func (o outside) Vector() uint8               { return 0x30 }
 func (o outside) Ack() uint8                  { o.w.Logf("extint"); return 0x30 }
 func (o outside) EOI(v uint8)                 { o.w.Logf("eoi %x", v) }
 func (o outside) TSC() uint64                 { return uint64(o.w.Now()) }

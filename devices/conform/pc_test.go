@@ -59,12 +59,12 @@ func newPCIPM(*testkit.World) testkit.Specimen {
 // carry memory from world to world: otherwise it reads as zero.
 type guestRAM struct{ *virtiotest.RAM }
 
-func (g *guestRAM) Read(pa uint64, b []byte) {
+func (g *guestRAM) Read(pa uint64, b []byte) bool {
 	if g.RAM != nil {
-		g.RAM.Read(pa, b)
-		return
+		return g.RAM.Read(pa, b)
 	}
 	clear(b)
+	return true
 }
 
 func (g *guestRAM) Write(pa uint64, b []byte) bool { return g.RAM == nil || g.RAM.Write(pa, b) }

@@ -56,7 +56,10 @@ type TSC interface {
 }
 
 // ExtINT is the controller behind LINT0 that supplies vectors: the PIC.
-type ExtINT interface{ Ack() uint8 }
+type ExtINT interface {
+	Ack() uint8
+	Vector() uint8 // what Ack would return, without its effects
+}
 
 // Wiring is what a local APIC is connected to.
 type Wiring struct {
@@ -297,6 +300,15 @@ func (l *LAPIC) Ack() (vector uint8, ok bool) {
 	setBit(&l.ISR, uint8(v), true)
 	l.update()
 	return uint8(v), true
+}
+
+// Vector gives the vector that Ack would, without its effects.
+func (l *LAPIC) Vector() (vector uint8, ok bool) {
+	if l.extPending() {
+		return l.w.PIC.Vector(), true
+	}
+	v := l.deliverable()
+	return uint8(max(v, 0)), v >= 0
 }
 
 // accept takes a fixed interrupt [SDM 3A 11.8.4].

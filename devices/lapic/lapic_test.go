@@ -28,6 +28,8 @@ func (c core) TSC() uint64                   { return 2 * uint64(c.w.Now()) }
 func (c core) EOI(v uint8)                   { c.w.Logf("eoi %x", v) }
 func (c core) Time(tsc uint64) devices.Nanos { return devices.Nanos(min(tsc/2+tsc%2, 1<<62)) }
 
+func (c core) Vector() uint8 { return 0x33 }
+
 // Ack is the PIC: its request falls when it is acknowledged.
 func (c core) Ack() uint8 {
 	c.w.Logf("pic")

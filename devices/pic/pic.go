@@ -149,6 +149,21 @@ func (p *PIC) Ack() uint8 {
 	return v
 }
 
+// Vector is the vector that Ack would return now. It has no effects.
+func (p *PIC) Vector() uint8 {
+	n, ok := p.Master.request()
+	switch {
+	case !ok:
+		return p.Master.ICW2 + spurious
+	case n != Cascade || p.Master.ICW1&icw1SNGL != 0:
+		return p.Master.ICW2 + uint8(n)
+	}
+	if n, ok = p.Slave.request(); !ok {
+		return p.Slave.ICW2 + spurious
+	}
+	return p.Slave.ICW2 + uint8(n)
+}
+
 func (p *PIC) ackSlave() uint8 {
 	n, ok := p.Slave.request()
 	if !ok {

@@ -38,9 +38,36 @@ func Bytes(segs []Segment) uint64 {
 	return n
 }
 
+// read notes in away that the page at pa is absent; b is then of no use.
+func (t *transport) read(pa uint64, b []byte) {
+	if !t.w.Mem.Read(pa, b) {
+		t.away = true
+	}
+}
+
+// here makes sure that memory can be read; if not, the queue is served again later.
+func (t *transport) here(n int, pa, size uint64) bool {
+	var b [1]byte
+	for left := size; left > 0; {
+		if !t.w.Mem.Read(pa, b[:]) {
+			t.wait(n)
+			return false
+		}
+		step := min(left, pageSize-pa%pageSize)
+		pa, left = pa+step, left-step
+	}
+	return true
+}
+
+// wait has the queue served again when the machine asks.
+func (t *transport) wait(n int) {
+	t.s.Queues[n].Kicked = true
+	t.w.Stall()
+}
+
 func (t *transport) read16(pa uint64) uint16 {
 	var b [2]byte
-	t.w.Mem.Read(pa, b[:])
+	t.read(pa, b[:])
 	return binary.LittleEndian.Uint16(b[:])
 }
 
@@ -69,7 +96,12 @@ func (t *transport) available(q *Queue) uint16 {
 
 func (t *transport) Available(n int) int {
 	q := &t.s.Queues[n]
+	t.away = false
 	count := t.available(q)
+	if t.away {
+		t.wait(n)
+		return 0
+	}
 	if count > q.Size {
 		t.Broken("more chains available than the queue holds")
 		return 0
@@ -110,12 +142,23 @@ func (t *transport) Look(n int) *Chain {
 	if !q.Enabled || !t.Live() {
 		return nil
 	}
-	if why := t.walk(q, t.read16(q.availEntry(q.Avail))); why != "" {
+	t.away = false
+	why := t.walk(q, t.read16(q.availEntry(q.Avail)))
+	if t.away {
+		t.wait(n)
+		return nil
+	}
+	if why != "" {
 		t.Broken(why)
 		return nil
 	}
 	if !t.touchRings(n) {
 		return nil
+	}
+	for _, s := range t.chain.Out {
+		if !t.here(n, s.Addr, uint64(s.Len)) {
+			return nil
+		}
 	}
 	return &t.chain
 }
@@ -132,7 +175,9 @@ func (t *transport) walk(q *Queue, head uint16) (wrong string) {
 	bytes := uint64(0)
 	for left := size; left > 0; left-- {
 		var d [descSize]byte
-		t.w.Mem.Read(table+descSize*uint64(i), d[:])
+		if t.read(table+descSize*uint64(i), d[:]); t.away {
+			return "absent"
+		}
 		s := Segment{binary.LittleEndian.Uint64(d[:]), binary.LittleEndian.Uint32(d[8:])}
 		flags, next := binary.LittleEndian.Uint16(d[12:]), binary.LittleEndian.Uint16(d[14:])
 		if flags&descIndirect != 0 {
@@ -197,8 +242,7 @@ func (t *transport) Touch(n int, pa, size uint64) bool {
 	for left := size; left > 0; {
 		t.w.Mem.Read(pa, b[:])
 		if !t.w.Mem.Write(pa, b[:]) {
-			t.s.Queues[n].Kicked = true
-			t.w.Stall()
+			t.wait(n)
 			return false
 		}
 		step := min(left, pageSize-pa%pageSize)
@@ -207,10 +251,10 @@ func (t *transport) Touch(n int, pa, size uint64) bool {
 	return true
 }
 
-// touchRings makes sure that Take and Done can write.
+// touchRings makes sure that Take and Done can write, and Signal read.
 func (t *transport) touchRings(n int) bool {
 	q := &t.s.Queues[n]
-	return t.Touch(n, q.usedIdx(), 2) && t.Touch(n, q.usedEntry(q.Used), 8) &&
+	return t.here(n, q.Driver, 6+2*uint64(q.Size)) && t.Touch(n, q.usedIdx(), 2) && t.Touch(n, q.usedEntry(q.Used), 8) &&
 		(!t.Has(FeatureEventIdx) || t.Touch(n, q.availEvent(), 2))
 }
 

@@ -57,10 +57,11 @@ const (
 	MaxChain     = 256 << 20 // bytes of a chain; the standard would allow 4 GiB
 )
 
-// DMA is guest memory. A false Write means that the host has no room to keep what
-// was there before: the machine stands still until it has, and writes again.
+// DMA is guest memory. False means that the host cannot do it now: it lacks room to
+// keep what a page held before, or the page itself. The machine stands still until
+// that is over, and what was asked for is asked for again.
 type DMA interface {
-	Read(pa uint64, b []byte)
+	Read(pa uint64, b []byte) bool
 	Write(pa uint64, b []byte) bool
 }
 
@@ -158,7 +159,7 @@ type Transport interface {
 	// Preconditions: Available(q) counted it.
 	Next(q int) *Chain
 	// Look is Next for a device that answers later: nothing is made sure of but that
-	// Take cannot stall.
+	// Take cannot stall and what the driver supplies can be read.
 	Look(q int) *Chain
 	// Capacity is how many bytes there are to write to in the chains available. It
 	// has no effects.
@@ -197,6 +198,7 @@ type transport struct {
 	fn    *pci.Function
 	msix  pci.MSIX
 	chain Chain // Next's answer
+	away  bool  // a read since this was cleared met an absent page
 }
 
 // New makes the transport of a device of type typ, whose state has s as a part,

@@ -1,6 +1,7 @@
 package virtio_test
 
 import (
+	"bytes"
 	"encoding/binary"
 	"fmt"
 	"testing"
@@ -426,6 +427,41 @@ func TestStall(t *testing.T) {
 		assert.Equal(t, all.RAM.B, r.RAM.B)
 		assert.Equal(t, all.dev.echoState, r.dev.echoState)
 	}
+}
+
+// TestAbsent takes each page away in turn: a request that needs it waits, has no
+// effect before, and afterwards that of a request that did not wait.
+func TestAbsent(t *testing.T) {
+	run := func(away uint64) (r *rig, waited bool) {
+		r = newRig().start(t, modern|virtio.FeatureEventIdx, true)
+		r.next4K()
+		text := bytes.Repeat([]byte{'a'}, 9000)
+		_, answer := r.ask(0, string(text), len(text))
+		r.RAM.Away = away
+		r.Kick(0)
+		waited = len(r.w.Log) > 0 && r.w.Log[len(r.w.Log)-1] == "stall"
+		r.RAM.Away = 0
+		if waited {
+			assert.Empty(t, r.Take(0))
+			assert.NotContains(t, string(r.Bytes(answer)), "A")
+			r.w.Take()
+			r.dev.Retry()
+		}
+		assert.Len(t, r.Take(0), 1)
+		return r, waited
+	}
+	all, waited := run(0)
+	require.False(t, waited)
+	waits := 0
+	for page := uint64(1); page < uint64(len(all.RAM.B))>>12; page++ {
+		r, waited := run(page)
+		if waited {
+			waits++
+		}
+		require.Equal(t, all.RAM.B, r.RAM.B, "page %d", page)
+		require.Equal(t, all.dev.echoState, r.dev.echoState, "page %d", page)
+	}
+	assert.GreaterOrEqual(t, waits, 3+3+2, "question, answer, rings")
 }
 
 // next4K aligns the driver's memory.

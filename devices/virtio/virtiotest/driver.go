@@ -15,6 +15,8 @@ import (
 // RAM is guest memory from address 0. Beyond it there is none.
 type RAM struct {
 	B []byte
+	// Away is a page that is absent, 0: none.
+	Away uint64
 	// Full makes writes fail after Room more pages.
 	Full bool
 	Room int
@@ -28,18 +30,30 @@ func NewRAM(n int) *RAM { return &RAM{B: make([]byte, n), written: map[uint64]bo
 // Epoch makes all pages need room again.
 func (r *RAM) Epoch() { r.written = map[uint64]bool{} }
 
-// Read copies from memory.
-func (r *RAM) Read(pa uint64, b []byte) {
+// Read copies from memory; false: part of it is absent.
+func (r *RAM) Read(pa uint64, b []byte) bool {
+	if r.absent(pa, b) {
+		return false
+	}
 	for i := range b {
 		b[i] = 0xff
 	}
 	if pa < uint64(len(r.B)) {
 		copy(b, r.B[pa:])
 	}
+	return true
 }
 
-// Write copies to memory; false: there is no room for a page's old content.
+func (r *RAM) absent(pa uint64, b []byte) bool {
+	return r.Away != 0 && len(b) != 0 && pa>>12 <= r.Away && (pa+uint64(len(b))-1)>>12 >= r.Away
+}
+
+// Write copies to memory; false: there is no room for a page's old content, or a
+// page is absent.
 func (r *RAM) Write(pa uint64, b []byte) bool {
+	if r.absent(pa, b) {
+		return false
+	}
 	for i, v := range b {
 		at := pa + uint64(i)
 		if at >= uint64(len(r.B)) {

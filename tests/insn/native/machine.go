@@ -65,6 +65,7 @@ type (
 	noBus  struct{}
 )
 
+func (noAPIC) Vector() (uint8, bool)         { return 0, false }
 func (noAPIC) Ack() (uint8, bool)            { return 0, false }
 func (noAPIC) TPR() uint8                    { return 0 }
 func (noAPIC) SetTPR(uint8)                  {}
