@@ -1,0 +1,290 @@
+package migrate
+
+import (
+	"fmt"
+	"time"
+)
+
+// costs is what was measured, for estimates.
+type costs struct {
+	present uint32  // pages to send first
+	first   float64 // wire bytes for a page never sent; 0: unknown
+	again   float64 // for a page dirtied again; 0: unknown
+	state   int     // bytes of the state sections; 0: unknown
+	harvest time.Duration
+	free    Curve         // the last with no budget
+	held    time.Duration // under a budget
+	verdict *Verdict
+}
+
+// Guesses until something is measured.
+const (
+	guessPage  = PageSize + 8
+	guessState = 64 << 10
+	guessLoad  = 2 * time.Millisecond // restoring the state at the destination
+	leastPage  = lineSize + linesHead // cost of a page of which one line changed
+	frames     = 2048                 // bytes around the state
+)
+
+func (c *costs) harvested(i PassInfo, took time.Duration) {
+	c.harvest = took
+	if i.StateBytes > 0 {
+		c.state = i.StateBytes
+	}
+}
+
+// interval is the time between two harvests.
+type interval struct {
+	began   time.Duration
+	info    PassInfo
+	harvest time.Duration
+	budget  int
+	stats   *PassStats // complete but for what the next harvest tells
+}
+
+// floor is the predicted downtime without any page.
+func (s *Source) floor() time.Duration {
+	state := s.cost.state
+	if state == 0 {
+		state = guessState
+	}
+	return s.cost.harvest + guessLoad + s.link.rtt*3/2 + seconds(float64(state+frames)/s.link.carries())
+}
+
+// again is the cost of a page dirtied again.
+func (s *Source) again() float64 {
+	switch {
+	case s.cost.again > 0:
+		return s.cost.again
+	case s.cost.first > 0:
+		return s.cost.first
+	}
+	return guessPage
+}
+
+// downtime predicts it for a stop now, with so many pages left.
+func (s *Source) downtime(left float64) time.Duration {
+	return s.floor() + seconds(left*s.again()/s.link.carries())
+}
+
+// margin is kept between a predicted downtime and the one asked for.
+const margin = 1.1
+
+// allowed is the downtime to aim for: what was asked, or where no strategy gets
+// there, somewhat more than what is possible.
+func (s *Source) allowed() time.Duration {
+	return max(s.o.MaxDowntime, s.floor()*3/2)
+}
+
+func (s *Source) fits(d time.Duration) bool {
+	return float64(d)*margin <= float64(s.allowed())
+}
+
+// room is how many pages may be left for the stop.
+func (s *Source) room() int {
+	d := float64(s.allowed())/margin*0.95 - float64(s.floor())
+	return max(int(d/1e9*s.link.carries()/s.again()), 8)
+}
+
+// verdict predicts how pre-copy goes on if the next pass sends so many pages.
+func (s *Source) verdict(c Curve, first float64, writers []Writer) *Verdict {
+	m := model{
+		pages: s.pages, curve: c, first: first, firstCost: s.again(), cost: s.again(), costLow: s.again(),
+		speed: s.link.carries(), floor: s.floor(), pass: s.link.rtt + s.cost.harvest, asked: s.o.MaxDowntime,
+	}
+	if s.number == 0 && s.cost.first > 0 {
+		m.firstCost = s.cost.first
+	}
+	if s.cost.again == 0 {
+		m.costLow = leastPage
+	}
+	v := m.verdict()
+	v.Writers = writers
+	s.cost.verdict = v
+	s.emit(Event{What: EventVerdict, Round: s.number, Verdict: v})
+	return v
+}
+
+// startPass harvests and begins to send.
+func (s *Source) startPass() error {
+	now := s.host.Now()
+	p, err := s.g.Pass()
+	if err != nil {
+		return &Error{Code: Failed, Text: "harvest the guest's pages", Err: err}
+	}
+	info := p.Info()
+	took := s.host.Now() - now
+	s.endInterval(info)
+	s.cost.harvested(info, took)
+	if s.number++; info.Number <= 1 {
+		s.report.Present, s.cost.present = info.Dirty, info.Dirty
+	}
+	s.in = interval{began: now, info: info, harvest: took, budget: s.budget}
+	s.pager.begin(p, s.number, s.have)
+	s.have = nil
+	s.ctl.say(frPassBegin, &passMark{Pass: s.number})
+	s.ph = phPass
+	s.enter(StagePreCopy)
+	return nil
+}
+
+// pullPass returns the next batch, or ends the pass.
+func (s *Source) pullPass(c *Conn) []byte {
+	if s.out.on && s.ph == phFinal {
+		s.pullAbsent(c)
+		return nil
+	}
+	if s.mode == ModePost {
+		s.pullPromise(c)
+		return nil
+	}
+	if b := s.pager.next(c.seq, s.link.chunk()); b != nil {
+		c.seq++
+		s.advance(s.number, uint64(s.pager.pages), uint64(s.in.info.Dirty))
+		return b
+	}
+	c.say(frPassEnd, &passMark{Pass: s.number, Pages: s.pager.pages})
+	if s.ph == phFinal {
+		s.lastPage(c)
+	} else {
+		s.ph = phPassed
+	}
+	return nil
+}
+
+// passed measures a pass that has arrived, and decides what is next.
+func (s *Source) passed(m *passMark) error {
+	if m.Pass != s.number {
+		return errorf(Protocol, "PASSED names pass %d, not %d", m.Pass, s.number)
+	}
+	took := s.host.Now() - s.in.began
+	s.link.rtt = min(s.link.rtt, took)
+	s.link.measured(s.pager.sent, took-s.in.harvest)
+	g := &s.pager
+	st := PassStats{
+		Number: s.number, Dirty: s.in.info.Dirty, New: s.in.info.New, Kinds: g.table, Sent: g.sent, Took: took,
+		Speed: s.link.carries(), Budget: s.in.budget, Codec: g.codec.most(), Harvest: s.in.harvest,
+	}
+	if g.sent > 0 {
+		st.Ratio = float64(g.pages) * PageSize / float64(g.sent)
+	}
+	s.in.stats = &st
+	s.count(&KindTable{})
+	if g.pages > 0 {
+		cost := float64(g.sent) / float64(g.pages)
+		switch {
+		case s.in.info.Number <= 1:
+			s.cost.first = cost
+		case s.cost.again == 0:
+			s.cost.again = cost
+		default:
+			s.cost.again += 0.7 * (cost - s.cost.again)
+		}
+	}
+	return s.decide()
+}
+
+// endInterval completes the figures of the pass before with what its end tells.
+func (s *Source) endInterval(next PassInfo) {
+	st := s.in.stats
+	if st == nil {
+		return
+	}
+	st.Dirtied, st.Stalled = next.Dirty, next.Stalled
+	if next.Ran > 0 {
+		st.Rate = float64(next.Dirty) * PageSize / next.Ran.Seconds()
+	}
+	if next.Since > 0 {
+		st.Slowdown = float64(next.Stalled) / float64(next.Since)
+	}
+	s.report.Stalled += next.Stalled
+	if s.budgeted {
+		s.cost.held += next.Since
+		s.report.Slowdown = float64(s.report.Stalled) / float64(max(s.cost.held, 1))
+	}
+	s.report.Passes = append(s.report.Passes, *st)
+	s.emit(Event{What: EventPass, Round: st.Number, Pass: st})
+	s.in.stats = nil
+}
+
+// decide is called at the end of each pass: stop now, go on, or something else.
+func (s *Source) decide() error {
+	if s.mode == ModePost || s.mode == ModeHybrid {
+		return s.toPost()
+	}
+	curve := s.g.Curve()
+	left := 0.0
+	if len(curve) > 0 {
+		left = float64(curve[len(curve)-1].Pages)
+	}
+	if !s.budgeted {
+		s.cost.free = curve
+	}
+	est := s.downtime(left)
+	v := s.verdict(curve, left, s.g.Writers(topWriters))
+	stalled := s.stall.sample(s.host.Now(), left*s.again())
+	switch {
+	case s.mode == ModeStop || s.fits(est) && (est <= s.o.MaxDowntime || s.budgeted || s.o.OnStall != StallCancel):
+		return s.stop()
+	case s.budgeted:
+		return s.tighten(left)
+	case v.Answer == Hopeless && s.cost.again > 0 && s.number > 1:
+		return s.turn(hopeless(v), left)
+	case stalled:
+		return s.turn(fmt.Sprintf("pre-copy has stalled: passes no longer shrink, a stop now would take %v", round(est)), left)
+	}
+	return s.startPass()
+}
+
+// turn leaves plain pre-copy.
+func (s *Source) turn(why string, left float64) error {
+	if err := s.rescue(why); err != nil {
+		return err
+	}
+	switch {
+	case s.budgeted:
+		return s.tighten(left)
+	case s.mode == ModeStop:
+		return s.stop()
+	}
+	return s.toPost()
+}
+
+// shrink is the share of one budget that the next one is.
+const shrink = 0.5
+
+// tighten bounds the pages that the next pass may leave: half as many as the one
+// before, but no fewer than may be left for the stop, nor so few that the guest
+// would be held up longer than allowed.
+func (s *Source) tighten(left float64) error {
+	before := float64(s.budget)
+	if s.budget < 0 {
+		before = max(left, 2)
+	}
+	b := max(before*shrink, float64(s.room()))
+	if s.o.MaxSlowdown > 0 {
+		t := s.link.rtt + seconds(left*s.again()/s.link.carries())
+		m := model{pages: s.pages, curve: s.cost.free}
+		b = max(b, m.dirtied(time.Duration((1-s.o.MaxSlowdown)*float64(t)), false))
+	}
+	if s.blocked++; b < 0.97*left {
+		s.blocked = 0
+	}
+	if s.blocked >= 3 {
+		why := fmt.Sprintf("a budget that slows the guest by at most %.0f %% does not get below %d pages", 100*s.o.MaxSlowdown, int(left))
+		if s.o.Mode != ModeAuto {
+			return &Error{Code: Stalled, Text: why, Verdict: s.cost.verdict}
+		}
+		s.budgeted, s.budget = false, -1
+		s.g.Budget(-1)
+		s.switched(ModeHybrid, why+"; the rest follows once the guest runs there")
+		return s.toPost()
+	}
+	s.budget = int(b)
+	if n := uint32(s.budget); s.report.Budget == 0 || n < s.report.Budget {
+		s.report.Budget = n
+	}
+	s.g.Budget(s.budget)
+	s.emit(Event{What: EventBudget, Round: s.number + 1, Budget: uint32(s.budget)})
+	return s.startPass()
+}
