@@ -188,7 +188,11 @@ func fromFirmware(what string, err error) *Error {
 	if f.Code == firmware.CodeMemory || f.Code == firmware.CodeCmdline {
 		code = "usage"
 	}
-	e := Fail(code, what, f.Error(), f.Hint)
+	hint := f.Hint
+	if hint == "" && f.Code == firmware.CodeCorrupt {
+		hint = "another copy of the file"
+	}
+	e := Fail(code, what, f.Error(), hint)
 	if path, ok := strings.CutPrefix(what, bootWhat); ok {
 		e.Hint = strings.ReplaceAll(e.Hint, "FILE", path)
 	}

@@ -46,6 +46,32 @@ func (s *Spec) FindImages() error {
 	return nil
 }
 
+// Files of a folder that a guest was made in.
+const (
+	folderKernel = "vmlinuz"
+	folderInitrd = "initrd.img"
+)
+
+// FindFolder takes a folder, as guest makes them, as the kernel and initrd in it.
+// It tells whether the kernel was a folder.
+func (s *Spec) FindFolder() (bool, error) {
+	fi, err := os.Stat(s.Kernel)
+	if err != nil || !fi.IsDir() {
+		return false, nil // FindImages tells what is wrong with it
+	}
+	dir := s.Kernel
+	s.Kernel = filepath.Join(dir, folderKernel)
+	if _, err := os.Stat(s.Kernel); err != nil {
+		return false, Fail("not-found", "cannot boot the folder "+dir, "there is no "+folderKernel+" in it", "godwit guest debian "+dir)
+	}
+	if initrd := filepath.Join(dir, folderInitrd); s.Initrd == "" {
+		if _, err := os.Stat(initrd); err == nil {
+			s.Initrd = initrd
+		}
+	}
+	return true, nil
+}
+
 func findImage(p *string) error {
 	if _, err := os.Stat(*p); err != nil {
 		hint := "godwit run tiny"
@@ -76,20 +102,19 @@ func ParseBytes(t string) (uint64, error) {
 	return n << shift, nil
 }
 
-// configHints say what to type, by the start of what is wrong.
+// configHints say what to type, by the field of the configuration that is wrong.
 var configHints = map[string]string{
-	"memory": "-m 512M", "cpus": "-c 1", "cpu model": "--cpu " + machine.DefaultConfig().CPU,
-	"clock": "--clock wall", "append": "a shorter command line",
+	"memory": "-m 512M", "cpus": "-c 1", "cpu": "--cpu " + machine.DefaultConfig().CPU,
+	"clock": "--clock " + machine.ClockWall, "append": "a shorter command line",
 }
 
 // BadConfig is the error for a configuration that cannot be.
-func BadConfig(err error) *Error {
-	e := Fail("usage", err.Error(), "", "godwit run --help")
-	for start, hint := range configHints {
-		if strings.HasPrefix(err.Error(), start+" ") {
-			e.Hint = hint
-		}
+func BadConfig(b *machine.BadField) *Error {
+	e := Fail("usage", b.Error(), "", "godwit run --help")
+	if hint := configHints[b.Field]; hint != "" {
+		e.Hint = hint
 	}
+	e.Field, e.Have, e.Want = b.Field, b.Have, b.Want
 	return e
 }
 

@@ -362,9 +362,12 @@ func (p *process) incoming() (func(), error) {
 func taken(addr string, err error) error {
 	what := "cannot listen on " + addr
 	_, port, serr := net.SplitHostPort(addr)
+	var bad *net.AddrError
 	switch {
 	case serr != nil:
 		return Fail("usage", what, "an address is [HOST]:PORT", "godwit receive :4444")
+	case errors.As(err, &bad):
+		return Fail("usage", what, bad.Err+" "+bad.Addr, "godwit receive :4444")
 	case errors.Is(err, syscall.EADDRINUSE) || strings.Contains(err.Error(), "Only one usage"):
 		e := Fail("resource", what, "port "+port+" is taken by another program", "godwit receive :0")
 		e.Field, e.Have = "port", port

@@ -2,6 +2,8 @@ package machine
 
 import (
 	"fmt"
+	"strconv"
+	"strings"
 
 	"godwit/cpu"
 )
@@ -57,33 +59,43 @@ const (
 	MaxBios   = 8 << 20
 )
 
+// BadField is one thing that is wrong with a configuration.
+type BadField struct {
+	Field      string // as in JSON
+	Have, Want string
+}
+
+func (b *BadField) Error() string { return b.Field + " is " + b.Have + ", needs " + b.Want }
+
 // Validate returns everything that is wrong with the configuration.
-func (c *Config) Validate() []error {
-	var errs []error
-	bad := func(format string, a ...any) { errs = append(errs, fmt.Errorf(format, a...)) }
+func (c *Config) Validate() []*BadField {
+	var errs []*BadField
+	bad := func(field, have, want string, a ...any) {
+		errs = append(errs, &BadField{field, have, fmt.Sprintf(want, a...)})
+	}
 	if c.Memory < MinMemory || c.Memory > MaxMemory || c.Memory%4096 != 0 {
-		bad("memory is %d bytes, needs a multiple of 4096 from %d to %d", c.Memory, MinMemory, uint64(MaxMemory))
+		bad("memory", fmt.Sprintf("%d bytes", c.Memory), "a multiple of 4096 from %d to %d", MinMemory, uint64(MaxMemory))
 	}
 	if c.CPUs < 1 || c.CPUs > MaxCPUs {
-		bad("cpus is %d, needs 1 to %d", c.CPUs, MaxCPUs)
+		bad("cpus", fmt.Sprint(c.CPUs), "1 to %d", MaxCPUs)
 	}
 	if _, err := cpu.LookupModel(c.CPU); err != nil {
-		errs = append(errs, err)
+		bad("cpu", strconv.Quote(c.CPU), "one of %s", strings.Join(Models(), ", "))
 	}
 	if c.Clock != ClockVirtual && c.Clock != ClockWall {
-		bad("clock is %q, needs %s or %s", c.Clock, ClockVirtual, ClockWall)
+		bad("clock", strconv.Quote(c.Clock), "%s or %s", ClockVirtual, ClockWall)
 	}
 	if c.RateNum == 0 || c.RateDen == 0 || c.RateNum > maxRate || c.RateDen > maxRate {
-		bad("rate is %d/%d ns per count, needs numbers from 1 to %d", c.RateNum, c.RateDen, maxRate)
+		bad("rate", fmt.Sprintf("%d/%d ns per count", c.RateNum, c.RateDen), "numbers from 1 to %d", maxRate)
 	}
 	if c.Slice < 64 || c.Slice > 1<<24 {
-		bad("slice is %d counts, needs 64 to %d", c.Slice, 1<<24)
+		bad("slice", fmt.Sprintf("%d counts", c.Slice), "64 to %d", 1<<24)
 	}
 	if c.DebugExit != "" && c.DebugExit != DebugExitGodwit && c.DebugExit != DebugExitQEMU {
-		bad("debug exit is %q, needs %s or %s", c.DebugExit, DebugExitGodwit, DebugExitQEMU)
+		bad("debug_exit", strconv.Quote(c.DebugExit), "%s or %s", DebugExitGodwit, DebugExitQEMU)
 	}
 	if len(c.Append) > 2047 {
-		bad("append is %d bytes, at most 2047", len(c.Append))
+		bad("append", fmt.Sprintf("%d bytes", len(c.Append)), "at most 2047")
 	}
 	return errs
 }
@@ -103,4 +115,13 @@ func (i *Images) validate() error {
 		return fmt.Errorf("bios is %d bytes, needs a multiple of 4096 from %d to %d", n, MinBios, MaxBios)
 	}
 	return nil
+}
+
+// Models are the names of the CPU models, the default first.
+func Models() []string {
+	var names []string
+	for _, m := range cpu.Models {
+		names = append(names, m.Name)
+	}
+	return names
 }

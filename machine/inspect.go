@@ -1,12 +1,14 @@
 package machine
 
 import (
+	"fmt"
 	"sort"
 
 	"godwit/cpu"
 	"godwit/devices"
 	"godwit/devices/bus"
 	"godwit/devices/lapic"
+	"godwit/devices/pci"
 	"godwit/mem"
 )
 
@@ -192,6 +194,10 @@ func (m *Machine) Map() []Range {
 		out = append(out, Range{Base: r.Base, Size: r.Size, What: r.Name})
 	}
 	for _, d := range m.devs {
+		if h, ok := d.(*pci.Host); ok {
+			w := h.Ports()
+			out = append(out, Range{w.IO, w.Base, w.Size, h.ID() + " " + w.Name})
+		}
 		w, ok := d.(interface{ Windows() []bus.Window })
 		if _, own := d.(*lapic.LAPIC); !ok || own {
 			continue
@@ -199,6 +205,9 @@ func (m *Machine) Map() []Range {
 		for _, win := range w.Windows() {
 			out = append(out, Range{win.IO, win.Base, win.Size, d.ID() + " " + win.Name})
 		}
+	}
+	for _, p := range m.pci.Placed() {
+		out = append(out, Range{p.IO, p.Base, p.Size, fmt.Sprintf("%s BAR%d", p.ID, p.BAR)})
 	}
 	for i, l := range m.lapics {
 		if base, on := l.Base(); on {

@@ -8,7 +8,6 @@
 package machine
 
 import (
-	"errors"
 	"fmt"
 
 	"godwit/cpu"
@@ -112,7 +111,7 @@ const (
 // power-on state. host may be nil.
 func New(cfg Config, images Images, host Host) (*Machine, error) {
 	if errs := cfg.Validate(); len(errs) > 0 {
-		return nil, errors.Join(errs...)
+		return nil, errs[0]
 	}
 	model, err := cpu.LookupModel(cfg.CPU)
 	if err != nil {

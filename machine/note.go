@@ -19,6 +19,7 @@ const noteEvery = devices.Nanos(1e9)
 type notes struct {
 	undefined, msrs uint64
 	nextUD, nextMSR devices.Nanos
+	nextPanic       devices.Nanos // of the first vCPU's only
 }
 
 // note tells the host of unimplemented instructions and unknown MSRs, at most
@@ -41,4 +42,14 @@ func (m *Machine) note(c *cpu.CPU) {
 		n.nextMSR = now + noteEvery
 	}
 	n.undefined, n.msrs = s.Undefined, s.UnknownMSRs
+}
+
+// notePanic tells the host that the guest's kernel has crashed, at most once a
+// second of guest time.
+func (m *Machine) notePanic() {
+	n := &m.noted[0]
+	if host, ok := m.host.(Noter); ok && m.Now() >= n.nextPanic {
+		host.Note(fmt.Sprintf("the guest's kernel says at #%d that it has panicked", m.count()), false)
+		n.nextPanic = m.Now() + noteEvery
+	}
 }

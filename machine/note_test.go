@@ -5,6 +5,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"godwit/devices/pvpanic"
 	"godwit/firmware/tiny"
 )
 
@@ -39,4 +40,22 @@ func TestNotes(t *testing.T) {
 	require.Contains(t, l.lines[0], "c5 f5 fe c2")
 	require.Contains(t, l.lines[0], "no such instruction")
 	require.Equal(t, uint64(3), c.Stats().Undefined)
+}
+
+// TestPanicNote has a guest write to the panic port again and again: the host is
+// told once.
+func TestPanicNote(t *testing.T) {
+	l := &listener{}
+	cfg := DefaultConfig()
+	cfg.Memory = 16 << 20
+	m, err := New(cfg, Images{Kernel: tiny.Image}, l)
+	require.NoError(t, err)
+	defer m.Close()
+	require.NoError(t, m.Boot())
+	for range 3 {
+		m.ports.Write(pvpanic.Port, 1, pvpanic.Panicked)
+	}
+	require.Equal(t, []string{"the guest's kernel says at #0 that it has panicked"}, l.lines)
+	m.ports.Write(pvpanic.Port, 1, 0x80)
+	require.Len(t, l.lines, 1, "an unknown event")
 }

@@ -105,8 +105,9 @@ func (r resetControl) Read(off uint64, size int) uint64 { return r.handler().Rea
 
 func (r resetControl) Write(off uint64, size int, v uint64) { r.handler().Write(off, size, v) }
 
-// Panic is the guest's word that it has crashed. What follows is its own affair.
-func (p *power) Panic(uint8) {}
+// Panic is the guest's word that it has crashed. The host is told; what follows
+// is the guest's affair.
+func (p *power) Panic(uint8) { (*Machine)(p).notePanic() }
 
 // retry lets devices go on that wait for memory; false: they still wait.
 func (m *Machine) retry() bool {

@@ -78,8 +78,8 @@ func (a *app) makeDebian(o guest.Options) error {
 		if r.Unchanged {
 			state = "unchanged"
 		}
-		fmt.Fprintf(w, "%s %s: %d bytes, %s: %d bytes.  godwit run --kernel %[2]s --initrd %[4]s --append console=ttyS0\n",
-			state, r.Kernel.Path, r.Kernel.Bytes, r.Initrd.Path, r.Initrd.Bytes)
+		fmt.Fprintf(w, "%s %s: %d bytes, %s: %d bytes.  godwit run %s\n",
+			state, r.Kernel.Path, r.Kernel.Bytes, r.Initrd.Path, r.Initrd.Bytes, o.Dir)
 	})
 }
 

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"io"
 	"net/url"
+	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -23,23 +24,53 @@ func (a *app) inspectCommand() *cobra.Command {
 	c.PersistentFlags().BoolVar(&phys, "phys", false, "mem: by physical address")
 	// The VM may come first, as the noun of every other verb does.
 	c.RunE = func(_ *cobra.Command, args []string) error {
-		if len(args) < 2 {
+		if len(args) == 0 {
 			return c.Help()
 		}
+		var whats []string
 		for _, sub := range c.Commands() {
-			if sub.Name() == args[1] {
+			if len(args) > 1 && sub.Name() == args[1] {
 				vm = args[0]
 				if err := sub.Args(sub, args[2:]); err != nil {
 					return err
 				}
 				return sub.RunE(sub, args[2:])
 			}
+			whats = append(whats, sub.Name())
 		}
-		return control.Fail("usage", fmt.Sprintf("inspect cannot show %q", args[1]), "", "godwit inspect --help")
+		what := args[len(args)-1]
+		if _, err := a.home.Resolve(what); err == nil && len(args) == 1 {
+			return control.Fail("usage", fmt.Sprintf("say what of %q to look at", what), "there are "+strings.Join(whats, ", "), "godwit inspect "+what+" cpu")
+		}
+		e := control.Fail("usage", fmt.Sprintf("inspect cannot show %q", what), "there are "+strings.Join(whats, ", "), "godwit inspect --help")
+		if near := control.Nearest(what, whats); near != "" {
+			e.Hint = "godwit inspect " + near
+		}
+		return e
 	}
-	// look adds one thing to look at: params names the arguments.
-	look := func(use, short string, min int, params []string, show func() (any, func(io.Writer))) *cobra.Command {
-		sub := &cobra.Command{Use: use, Short: short, Args: cobra.RangeArgs(min, len(params))}
+	c.ValidArgsFunction = func(c *cobra.Command, args []string, word string) ([]string, cobra.ShellCompDirective) {
+		if len(args) == 0 {
+			return a.names(c, args, word)
+		}
+		var whats []string
+		for _, sub := range c.Commands() {
+			whats = append(whats, sub.Name())
+		}
+		return whats, cobra.ShellCompDirectiveNoFileComp
+	}
+	// look adds one thing to look at: params names the arguments, args is an
+	// example of them.
+	look := func(use, args, short string, min int, params []string, show func() (any, func(io.Writer))) {
+		name, _, _ := strings.Cut(use, " ")
+		example := strings.TrimSpace("godwit inspect " + name + " " + args)
+		sub := &cobra.Command{Use: use, Short: short, Args: func(_ *cobra.Command, args []string) error {
+			if len(args) < min || len(args) > len(params) {
+				return control.Fail("usage", fmt.Sprintf("inspect %s has %d arguments", name, len(args)), "it is used as  inspect "+use, example)
+			}
+			return nil
+		}}
+		sub.Example = fmt.Sprintf("  %s\n  %s --json\n  godwit inspect plover %s", example, example, strings.TrimSpace(name+" "+args))
+		sub.ValidArgsFunction = cobra.NoFileCompletions
 		sub.RunE = func(_ *cobra.Command, args []string) error {
 			q := url.Values{"cpu": {cpu}}
 			for i, v := range args {
@@ -48,23 +79,22 @@ func (a *app) inspectCommand() *cobra.Command {
 			if phys {
 				q.Set("phys", "1")
 			}
-			return a.inspect(vm, sub.Name(), q, show)
+			return a.inspect(vm, name, q, show)
 		}
 		c.AddCommand(sub)
-		return sub
 	}
 	cpuView := func() (any, func(io.Writer)) { v := &control.CPUView{}; return v, v.Show }
-	look("cpu", "a vCPU", 0, nil, cpuView)
-	look("regs", "all of a vCPU's registers", 0, nil, cpuView)
-	look("mem ADDR [LEN]", "memory by linear address", 1, []string{"addr", "len"},
+	look("cpu", "", "a vCPU", 0, nil, cpuView)
+	look("regs", "", "all of a vCPU's registers", 0, nil, cpuView)
+	look("mem ADDR [LEN]", "0x100000 64", "memory by linear address", 1, []string{"addr", "len"},
 		func() (any, func(io.Writer)) { v := &control.MemView{}; return v, v.Show })
-	look("pt ADDR", "the page walk of a linear address", 1, []string{"addr"},
+	look("pt ADDR", "0x400000", "the page walk of a linear address", 1, []string{"addr"},
 		func() (any, func(io.Writer)) { v := &control.WalkView{}; return v, v.Show })
-	look("map", "who answers at which address and port", 0, nil,
+	look("map", "", "who answers at which address and port", 0, nil,
 		func() (any, func(io.Writer)) { v := &control.MapView{}; return v, v.Show })
-	look("irq", "interrupt lines, controllers, and what is due", 0, nil,
+	look("irq", "", "interrupt lines, controllers, and what is due", 0, nil,
 		func() (any, func(io.Writer)) { v := &control.IRQView{}; return v, v.Show })
-	look("dev [ID]", "devices' registers", 0, []string{"id"}, func() (any, func(io.Writer)) {
+	look("dev [ID]", "uart0", "devices' registers", 0, []string{"id"}, func() (any, func(io.Writer)) {
 		v := &[]control.DevView{}
 		return v, func(w io.Writer) {
 			for i := range *v {
@@ -72,7 +102,7 @@ func (a *app) inspectCommand() *cobra.Command {
 			}
 		}
 	})
-	look("hash", "count and state hash", 0, nil, func() (any, func(io.Writer)) {
+	look("hash", "", "count and state hash", 0, nil, func() (any, func(io.Writer)) {
 		v := &control.HashView{}
 		return v, func(w io.Writer) { fmt.Fprintf(w, "#%d %s\n", v.Count, v.Hash) }
 	})

@@ -29,11 +29,11 @@ type app struct {
 func execute() int {
 	a := &app{out: os.Stdout, err: os.Stderr}
 	root := a.root()
-	err := root.Execute()
+	c, err := root.ExecuteC()
 	if err == nil {
 		return a.exit
 	}
-	e := usage(err)
+	e := usage(c, err)
 	if a.json {
 		b, _ := json.Marshal(map[string]any{"error": e}) // our own struct
 		fmt.Fprintln(a.err, string(b))
@@ -47,14 +47,14 @@ func execute() int {
 }
 
 // usage makes errors of the command line parser like ours.
-func usage(err error) *control.Error {
+func usage(c *cobra.Command, err error) *control.Error {
 	var e *control.Error
 	if errors.As(err, &e) {
 		return e
 	}
 	if text := err.Error(); strings.HasPrefix(text, "unknown command") || strings.HasPrefix(text, "accepts ") || strings.HasPrefix(text, "requires ") {
 		what, rest, _ := strings.Cut(text, "\n")
-		hint := "godwit --help"
+		hint := c.CommandPath() + " --help"
 		if f := strings.Fields(rest); len(f) > 0 {
 			hint = "godwit " + f[len(f)-1]
 		}
@@ -108,6 +108,13 @@ func flagError(c *cobra.Command, err error) error {
 		e.Hint = "--" + near
 	}
 	return e
+}
+
+// offer has the shell complete a flag's values.
+func offer(c *cobra.Command, flag string, values ...string) {
+	if err := c.RegisterFlagCompletionFunc(flag, cobra.FixedCompletions(values, cobra.ShellCompDirectiveNoFileComp)); err != nil {
+		panic("godwit bug: " + err.Error())
+	}
 }
 
 // print gives a result: as one JSON object, or for people.

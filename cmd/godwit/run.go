@@ -93,16 +93,18 @@ func (l *limits) measured() bool {
 func (a *app) runCommand() *cobra.Command {
 	var r runFlags
 	c := &cobra.Command{
-		Use:     "run [IMAGE|KERNEL] [-- CMDLINE...]",
+		Use:     "run [IMAGE|KERNEL|DIR] [-- CMDLINE...]",
 		GroupID: "Run",
 		Short:   "create a VM, boot it, and attach to its console",
 		Long: `Create a VM, boot it, and attach to its console.
 
-IMAGE is tiny, the guest that is built in (and the default), or a kernel file: bzImage or ELF with a PVH note.
+IMAGE is tiny, the guest that is built in (and the default), a snapshot file, or a kernel file: bzImage, ELF with a PVH note,
+or multiboot. DIR is a folder that godwit guest has made: its vmlinuz and initrd.img boot with console=ttyS0.
 
 Guest time follows the wall clock where someone is there to see it: at a terminal and with -d. Otherwise, and with
 --until, --state-hash and --replay, it is virtual: a function of the count alone, so that equal runs are equal.`,
 		Example: `  godwit run tiny
+  godwit guest debian DIR && godwit run DIR
   godwit run --kernel vmlinuz --initrd initrd.img --append console=ttyS0 -m 512M
   godwit run tiny --until '#1000000' --state-hash`,
 		RunE: func(c *cobra.Command, args []string) error { return a.run(c, &r, args) },
@@ -119,6 +121,9 @@ Guest time follows the wall clock where someone is there to see it: at a termina
 	f.BoolVar(&r.noReboot, "no-reboot", false, "end where the guest asks for a reset")
 	f.BoolVar(&r.exitDevice, "exit-device", false, "a byte written to port 0xf4 ends the VM and is the exit code")
 	f.BoolVar(&r.dryRun, "dry-run", false, "print the configuration and do nothing")
+	c.ValidArgsFunction = cobra.FixedCompletions([]string{control.TinyName}, cobra.ShellCompDirectiveDefault)
+	offer(c, "clock", machine.ClockVirtual, machine.ClockWall)
+	offer(c, "cpu", machine.Models()...)
 	return c
 }
 
@@ -156,6 +161,13 @@ func (r *runFlags) build(c *cobra.Command, args []string) (*control.Spec, error)
 		s.Kernel = control.TinyName
 	}
 	s.Source = s.Kernel
+	folder, err := s.FindFolder()
+	if err != nil {
+		return nil, err
+	}
+	if folder && !strings.Contains(r.append, "console=") {
+		r.append = strings.TrimSpace("console=ttyS0 " + r.append)
+	}
 	if err := s.FindImages(); err != nil {
 		return nil, err
 	}

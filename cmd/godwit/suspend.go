@@ -54,6 +54,10 @@ func (a *app) resumeCommand() *cobra.Command {
 		Use: "resume [NAME|FILE]", GroupID: "Save", Short: "let a suspended VM go on",
 		Example: "  godwit resume plover\n  godwit resume plover.gwsnap -n copy\n  godwit resume plover --paused -d",
 		Args:    cobra.MaximumNArgs(1),
+		ValidArgsFunction: func(c *cobra.Command, args []string, word string) ([]string, cobra.ShellCompDirective) {
+			names, _ := a.names(c, args, word)
+			return names, cobra.ShellCompDirectiveDefault // a file will do, too
+		},
 		RunE: func(_ *cobra.Command, args []string) error {
 			s, err := l.spec()
 			if err != nil {

@@ -79,6 +79,25 @@ type Bus struct {
 type mapping struct {
 	space      *mem.Space
 	base, size uint64
+	id         string
+	bar        int
+}
+
+// Placed is where a function's BAR has put a window.
+type Placed struct {
+	ID         string // of the function
+	BAR        int
+	IO         bool
+	Base, Size uint64
+}
+
+// Placed lists the windows that answer now.
+func (b *Bus) Placed() []Placed {
+	var out []Placed
+	for _, m := range b.mapped {
+		out = append(out, Placed{m.id, m.bar, m.space == b.ports, m.base, m.size})
+	}
+	return out
 }
 
 // NewBus makes bus 0 of a machine, whose functions' windows go to the two spaces.
@@ -122,7 +141,7 @@ func (b *Bus) remap() {
 			if !ok {
 				continue
 			}
-			m := mapping{b.memory, base, f.BARs[i].Size}
+			m := mapping{b.memory, base, f.BARs[i].Size, f.ID, i}
 			if f.BARs[i].IO {
 				m.space = b.ports
 			}
