@@ -63,6 +63,7 @@ type bzImage struct {
 	initrd   uint64 // exclusive upper bound of the initrd
 	cmdline  uint64 // longest command line
 	initSize uint64
+	long     bool // it has a 64-bit entry
 }
 
 // parseBzImage validates the setup header.
@@ -79,10 +80,10 @@ func parseBzImage(image []byte) (*bzImage, error) {
 			Why:  "2.12 (Linux 3.8) or later is needed", Hint: "a newer kernel",
 		}
 	}
-	if u16(hdrXLoadFlags)&xlfKernel64 == 0 || image[hdrLoadFlags]&loadedHigh == 0 {
+	if image[hdrLoadFlags]&loadedHigh == 0 {
 		return nil, &Error{
-			Code: CodeUnsupported, Field: "kernel", What: "kernel has no 64-bit entry",
-			Why: "it is a 32-bit kernel (XLF_KERNEL_64 is clear)", Hint: "an x86-64 kernel",
+			Code: CodeUnsupported, Field: "kernel", What: "kernel is a zImage",
+			Why: "it wants to be loaded below 1 MiB (LOADED_HIGH is clear)", Hint: "a bzImage",
 		}
 	}
 	headerEnd := hdrMagic + int(image[hdrJump+1])
@@ -106,6 +107,7 @@ func parseBzImage(image []byte) (*bzImage, error) {
 		initrd:   u32(hdrInitrdMax) + 1,
 		cmdline:  u32(hdrCmdlineSize),
 		initSize: u32(hdrInitSize),
+		long:     u16(hdrXLoadFlags)&xlfKernel64 != 0,
 	}
 	return b, b.place(u32(hdrAlignment))
 }
@@ -141,7 +143,9 @@ const (
 )
 
 // LoadBzImage loads a Linux bzImage by the 64-bit boot protocol: identity page
-// tables for the first 4 GiB, RSI = boot_params [LINUX x86/boot 1.15].
+// tables for the first 4 GiB, RSI = boot_params [LINUX x86/boot 1.15]. A kernel
+// without a 64-bit entry is entered by the 32-bit one: paging off, ESI =
+// boot_params, and EBP, EDI and EBX zero [LINUX x86/boot 1.14].
 func LoadBzImage(m Memory, c Config) (Entry, error) {
 	b, err := parseBzImage(c.Kernel)
 	if err != nil {
@@ -165,11 +169,23 @@ func LoadBzImage(m Memory, c Config) (Entry, error) {
 		{initrd, c.Initrd},
 		{cmdlineAddr, cmdline},
 		{zeroPageAddr, b.zeroPage(E820(c.RAM), initrd, uint64(len(c.Initrd)))},
-		{pageTableAddr, identityTables()},
 	} {
 		if err := put(m, w.pa, w.data); err != nil {
 			return Entry{}, err
 		}
+	}
+	return b.entry(m)
+}
+
+// entry writes what the kernel's entry needs and returns it.
+func (b *bzImage) entry(m Memory) (Entry, error) {
+	if !b.long {
+		e, err := flatEntry(m, attrCode32)
+		e.Mode, e.RIP, e.RSI = Protected32, b.load, zeroPageAddr
+		return e, err
+	}
+	if err := put(m, pageTableAddr, identityTables()); err != nil {
+		return Entry{}, err
 	}
 	e, err := flatEntry(m, attrCode64)
 	e.Mode, e.RIP, e.RSI = Long64, b.load+entry64, zeroPageAddr

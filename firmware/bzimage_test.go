@@ -61,6 +61,23 @@ func TestLoadBzImage(t *testing.T) {
 	}
 }
 
+// TestLoadBzImage32 loads a kernel without a 64-bit entry.
+func TestLoadBzImage32(t *testing.T) {
+	image := testBz()
+	image[hdrXLoadFlags] &^= xlfKernel64
+	m := newRAM(128 * mb)
+	e, err := Boot(m, config(image))
+	require.NoError(t, err)
+	assert.Equal(t, Protected32, e.Mode)
+	assert.Equal(t, uint64(16*mb), e.RIP)
+	assert.Equal(t, []uint64{0x11, 0, 0, 0}, []uint64{e.CR0, e.CR3, e.CR4, e.EFER})
+	assert.Equal(t, Segment{0x10, 0, 0xffffffff, 0xc09b}, e.CS)
+	assert.Equal(t, Segment{0x18, 0, 0xffffffff, 0xc093}, e.SS)
+	assert.Equal(t, uint64(0x00cf9b000000ffff), m.u64(e.GDT.Base+0x10))
+	assert.Equal(t, []uint64{zeroPageAddr, 0, 0, 0}, []uint64{e.RSI, e.RBP, e.RDI, e.RBX})
+	assert.Equal(t, "HdrS", string(m.bytes(e.RSI+0x202, 4)))
+}
+
 // TestIdentityMap walks the page tables for addresses all over 4 GiB.
 func TestIdentityMap(t *testing.T) {
 	m := newRAM(128 * mb)
@@ -139,7 +156,6 @@ func TestHostileBzImage(t *testing.T) {
 	}{
 		{"no magic", hdrMagic, 0, 4, CodeCorrupt},
 		{"protocol 2.11", hdrVersion, 0x20b, 2, CodeUnsupported},
-		{"32-bit", hdrXLoadFlags, 0x7e, 2, CodeUnsupported},
 		{"zImage", hdrLoadFlags, 0, 1, CodeUnsupported},
 		{"short header", hdrJump + 1, 0x10, 1, CodeCorrupt},
 		{"long header", hdrJump + 1, 0xff, 1, CodeCorrupt},

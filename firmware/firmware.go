@@ -2,10 +2,10 @@
 // directly: the kernel and its initrd in memory, the tables that describe the
 // machine, and the state of vCPU 0 at the first instruction.
 //
-// Specifications: [LINUX x86/boot] 2.12 and later by its 64-bit entry, [PVH]
-// with start info version 1, [MULTIBOOT] 1, [ACPI 6.5] (package acpi),
-// [SMBIOS 3.6]. There are no BIOS services: real mode code that calls INT 10h
-// finds an empty vector table.
+// Specifications: [LINUX x86/boot] 2.12 and later by its 64-bit entry, or its
+// 32-bit one where it has no other, [PVH] with start info version 1,
+// [MULTIBOOT] 1, [ACPI 6.5] (package acpi), [SMBIOS 3.6]. There are no BIOS
+// services: real mode code that calls INT 10h finds an empty vector table.
 //
 // Images and initrds come from users and are hostile: every length is checked
 // against the image and the guest's memory before anything is written.
