@@ -32,7 +32,7 @@ func (j *jumpCache) at(rip uint64) *jumpEntry { return &j.e[(rip^rip>>12)&4095] 
 // gen is the generation of the vCPU's present translations and rights. Links
 // between pages and jump cache entries hold for one generation.
 func (c *CPU) gen() uint32 {
-	ctx := uint8(c.mode) << 1
+	ctx := uint8(c.kind) << 1
 	if c.CPL == 3 {
 		ctx |= 1
 	}
@@ -77,7 +77,7 @@ func (c *CPU) lookup(rip uint64) int32 {
 		}
 		off = p.off
 	}
-	bi := cc.find(blockKey(off, c.mode))
+	bi := cc.find(blockKey(off, c.kind))
 	if bi == 0 {
 		if bi = c.translateBlock(off); bi == 0 {
 			return 0
@@ -104,7 +104,7 @@ func (c *CPU) follow(b *block, x int, rip uint64, budget int64) int32 {
 	l := link{to, c.gen()}
 	// A target in the same page is good as long as the block itself is.
 	at := int64(b.key>>2&0xfff) + int64(b.exit[x])
-	if at >= 0 && at < 4096 && c.mode == isa.Mode64 {
+	if at >= 0 && at < 4096 && (c.mode == isa.Mode64 || c.kind == kindFlat) {
 		l.gen = genAny
 	}
 	b.next[x] = l
@@ -132,7 +132,7 @@ func (c *CPU) translateBlock(off uint64) int32 {
 	if len(cc.ops) > maxOps {
 		c.shared.flushCode()
 	}
-	l := lowerer{c: c, cc: cc, start: len(cc.ops), mode: c.mode}
+	l := lowerer{c: c, cc: cc, start: len(cc.ops), mode: c.mode, flat: c.kind == kindFlat}
 	code := c.ram[off : off&^0xfff+mem.PageSize]
 	for !l.done && l.n < maxBlock && l.pos < len(code) {
 		var in isa.Inst
@@ -152,7 +152,7 @@ func (c *CPU) translateBlock(off uint64) int32 {
 	c.stats.Translated++
 	return cc.insert(block{
 		n: int32(l.n), start: uint32(l.start), ops: uint32(len(cc.ops) - l.start),
-		exit: l.exit, key: blockKey(off, c.mode), size: uint16(l.pos),
+		exit: l.exit, key: blockKey(off, c.kind), size: uint16(l.pos),
 	}, c.mem, c.shared)
 }
 

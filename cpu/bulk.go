@@ -10,14 +10,13 @@ import (
 // effect is that of the single iterations it counts. It reports whether it did
 // any.
 func (c *CPU) bulk(in *isa.Inst) bool {
-	if (in.Op != isa.MOVS && in.Op != isa.STOS) || c.mode != isa.Mode64 || in.AddrSize != 8 ||
-		in.Seg >= isa.FS || c.RFLAGS&flagDF != 0 || c.R[RCX] == 0 {
+	if (in.Op != isa.MOVS && in.Op != isa.STOS) || !c.plainString(in) || c.RFLAGS&flagDF != 0 {
 		return false
 	}
-	size := uint64(in.ArgSize(0))
+	size, mask := uint64(in.ArgSize(0)), addrMask(in.AddrSize)
 	did := false
-	for c.R[RCX] != 0 && c.Count < c.limit {
-		k := min(c.R[RCX], c.limit-c.Count, pageRoom(c.R[RDI], size))
+	for c.R[RCX]&mask != 0 && c.Count < c.limit {
+		k := min(c.R[RCX]&mask, c.limit-c.Count, pageRoom(c.R[RDI], size))
 		if in.Op == isa.MOVS {
 			k = min(k, pageRoom(c.R[RSI], size))
 		}
@@ -26,10 +25,10 @@ func (c *CPU) bulk(in *isa.Inst) bool {
 		}
 		did = true
 		c.Count += k
-		c.R[RCX] -= k
-		c.R[RDI] += k * size
+		c.R[RCX] = (c.R[RCX] - k) & mask
+		c.R[RDI] = (c.R[RDI] + k*size) & mask
 		if in.Op == isa.MOVS {
-			c.R[RSI] += k * size
+			c.R[RSI] = (c.R[RSI] + k*size) & mask
 		}
 	}
 	if did {
@@ -41,25 +40,39 @@ func (c *CPU) bulk(in *isa.Inst) bool {
 	return did
 }
 
+// plainString tells whether the index registers of a string instruction are
+// linear addresses.
+func (c *CPU) plainString(in *isa.Inst) bool {
+	if in.Seg >= isa.FS {
+		return false
+	}
+	if c.mode == isa.Mode64 {
+		return in.AddrSize == 8
+	}
+	es := &c.Seg[isa.ES]
+	return c.kind == kindFlat && in.AddrSize == 4 && in.Seg != isa.CS && in.Seg != isa.ES && es.wide() && es.Base == 0
+}
+
 // pageRoom is how many elements of size bytes fit between la and its page's end.
 func pageRoom(la, size uint64) uint64 { return (4096 - la&0xfff) / size }
 
 // stretch moves or fills n bytes that lie within a page on either side.
 func (c *CPU) stretch(in *isa.Inst, n uint64, size int) bool {
 	t := &c.tlb[c.mmu]
+	si, di := c.R[RSI]&addrMask(in.AddrSize), c.R[RDI]&addrMask(in.AddrSize)
 	var src uint64
 	if in.Op == isa.MOVS {
-		e := t.slot(c.R[RSI])
-		if c.R[RSI]-e.r > 4095 {
+		e := t.slot(si)
+		if si-e.r > 4095 {
 			return false
 		}
-		src = e.add + (c.R[RSI] - e.r)
+		src = e.add + (si - e.r)
 	}
-	e := t.slot(c.R[RDI])
-	if c.R[RDI]-e.w > 4095 {
+	e := t.slot(di)
+	if di-e.w > 4095 {
 		return false
 	}
-	dst := e.add + (c.R[RDI] - e.w)
+	dst := e.add + (di - e.w)
 	if in.Op == isa.MOVS {
 		copyUp(c.ram, dst, src, n, uint64(size))
 		return true

@@ -50,7 +50,7 @@ type block struct {
 	next  [2]link
 
 	self  int32  // its own index
-	key   uint64 // page, offset and mode
+	key   uint64 // page, offset and kind
 	size  uint16 // bytes
 	hnext int32  // next block of the hash chain
 	pnext int32  // next block of the page
@@ -86,7 +86,7 @@ func (cc *codeCache) init(pages uint32) {
 	cc.pages = make([]codePage, pages)
 }
 
-func blockKey(off uint64, mode isa.Mode) uint64 { return off<<2 | uint64(mode) }
+func blockKey(off uint64, kind codeKind) uint64 { return off<<2 | uint64(kind) }
 
 func hashKey(key uint64) uint64 { return key * 0x9e3779b97f4a7c15 >> 48 & (hashSize - 1) }
 

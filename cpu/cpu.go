@@ -75,6 +75,8 @@ type CPU struct {
 	nextRIP uint64 // where the running instruction goes
 	mmu     int    // index of the TLB in use: mmuUser...
 	mode    isa.Mode
+	kind    codeKind
+	wide    [2]bool  // FS, GS: flat but for their base
 	in      isa.Inst // the instruction Step runs
 	code    [15]byte // its bytes, as far as they were fetched
 	env     fp.Env   // floating-point environment of the SSE instruction running
@@ -146,6 +148,11 @@ func (c *CPU) changed() {
 	default:
 		c.mode = isa.Mode16
 	}
+	c.kind = codeKind(c.mode)
+	if c.mode == isa.Mode32 && c.flat() {
+		c.kind = kindFlat
+		c.wide = [2]bool{c.Seg[isa.FS].wide(), c.Seg[isa.GS].wide()}
+	}
 	c.R[isa.RegZero] = 0
 	c.R[regFS] = c.Seg[isa.FS].Base
 	c.R[regGS] = c.Seg[isa.GS].Base
@@ -157,6 +164,27 @@ func (c *CPU) changed() {
 	default:
 		c.mmu = mmuKernelAC
 	}
+}
+
+// codeKind is what translated code depends on: the mode, and in 32-bit mode
+// whether segments can be left out of account.
+type codeKind uint8
+
+// kindFlat follows the three modes.
+const kindFlat codeKind = 3
+
+// flat tells whether CS, DS and SS are 4 GiB from address 0 and DS and SS
+// writable: then an offset is a linear address, and few of them need a look at
+// the limit.
+func (c *CPU) flat() bool {
+	cs, ds, ss := &c.Seg[isa.CS], &c.Seg[isa.DS], &c.Seg[isa.SS]
+	return c.protected() && cs.Base|ds.Base|ss.Base == 0 && cs.Limit == 0xffffffff &&
+		ds.wide() && ss.wide() && ss.Attr&segDB != 0
+}
+
+// wide tells whether every offset into a data segment may be read and written.
+func (s *Segment) wide() bool {
+	return s.Limit == 0xffffffff && s.Attr&(segP|segS|segCode|segDown|segWritable) == segP|segS|segWritable
 }
 
 // longMode tells whether IA-32e mode is active (64-bit or compatibility).

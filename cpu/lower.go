@@ -8,8 +8,9 @@ type lowerer struct {
 	cc    *codeCache
 	start int // first op in the arena
 	mode  isa.Mode
-	pos   int // bytes so far
-	n     int // instructions so far
+	flat  bool // 32-bit mode without segments: c.flat
+	pos   int  // bytes so far
+	n     int  // instructions so far
 	exit  [2]int32
 	exits bool // exit is set: the block ends in a branch
 	done  bool
@@ -56,6 +57,9 @@ func (l *lowerer) inst(in *isa.Inst) int32 {
 // mem folds the memory operand's address into o. False where segments, address
 // size or encoding need more than base, index and displacement.
 func (l *lowerer) mem(in *isa.Inst, o *op) bool {
+	if l.flat {
+		return l.mem32(in, o)
+	}
 	if l.mode != isa.Mode64 || in.AddrSize != 8 {
 		return false
 	}
@@ -72,6 +76,24 @@ func (l *lowerer) mem(in *isa.Inst, o *op) bool {
 		}
 	}
 	return l.segment(in, o)
+}
+
+// mem32 is mem in flat 32-bit mode: an op of its own computes the address, cuts
+// it to 32 bits and looks at the rare cases.
+func (l *lowerer) mem32(in *isa.Inst, o *op) bool {
+	if in.AddrSize != 4 || in.Seg == isa.ES || in.Seg == isa.CS {
+		return false
+	}
+	ea := op{code: opAddr32, base: in.Base, index: in.Index, scale: in.Scale, disp: in.Disp}
+	if r := &isa.Rows[in.Row]; r.Args[0] == isa.ArgMoffs || r.Args[1] == isa.ArgMoffs {
+		ea.base, ea.index, ea.scale, ea.disp = isa.RegZero, isa.RegZero, 0, int32(uint32(in.Imm))
+	}
+	if in.Seg >= isa.FS {
+		ea.code, ea.dst, ea.src = opAddrSeg, regFS+in.Seg-isa.FS, in.Seg-isa.FS
+	}
+	l.put(in, ea)
+	o.base, o.index = regTmp, isa.RegZero
+	return true
 }
 
 // segment adds the base of FS and GS, the only ones in 64-bit mode. False where

@@ -6,7 +6,7 @@ import "godwit/cpu/isa"
 func (l *lowerer) branchTo(in *isa.Inst) bool {
 	next := int64(l.pos) + int64(in.Len)
 	t := next + int64(in.Imm)
-	if in.OpSize == 2 || int64(int32(t)) != t {
+	if !l.flat && l.mode != isa.Mode64 || in.OpSize == 2 || int64(int32(t)) != t {
 		return false
 	}
 	l.exit = [2]int32{int32(next), int32(t)}
@@ -16,18 +16,32 @@ func (l *lowerer) branchTo(in *isa.Inst) bool {
 
 func lowerJmp(l *lowerer, in *isa.Inst) bool {
 	if isa.Rows[in.Row].Args[0] == isa.ArgRel {
-		if l.mode != isa.Mode64 || !l.branchTo(in) {
+		if !l.branchTo(in) {
 			return false
 		}
 		l.put(in, op{code: opJmp})
 		return true
 	}
-	return l.indirect(in, opJmpr, opJmpm)
+	return l.indirect(in, l.pick(opJmpr, opJmpr32), l.pick(opJmpm, opJmpm32))
+}
+
+// pick is the op code for the mode.
+func (l *lowerer) pick(long, flat uint16) uint16 {
+	if l.flat {
+		return flat
+	}
+	return long
+}
+
+// near tells whether the instruction has the mode's own operand size, in a mode
+// in which branches and the stack have ops.
+func (l *lowerer) near(in *isa.Inst) bool {
+	return l.mode == isa.Mode64 && in.OpSize == 8 || l.flat && in.OpSize == 4
 }
 
 // indirect lowers a near branch through a register or memory.
 func (l *lowerer) indirect(in *isa.Inst, reg, memory uint16) bool {
-	if l.mode != isa.Mode64 || in.OpSize != 8 {
+	if !l.near(in) {
 		return false
 	}
 	next := int32(l.pos) + int32(in.Len)
@@ -48,7 +62,7 @@ var fusedCond = [16]int8{-1, -1, 0, 1, 2, 3, 4, 5, 6, 7, -1, -1, 8, 9, 10, 11}
 
 // lowerJcc fuses with a comparison just before it.
 func lowerJcc(l *lowerer, in *isa.Inst) bool {
-	if l.mode != isa.Mode64 || !l.branchTo(in) {
+	if !l.branchTo(in) {
 		return false
 	}
 	if p := l.prev(); p != nil {
@@ -88,20 +102,20 @@ func fused(code uint16, cond int) (uint16, bool) {
 
 func lowerCall(l *lowerer, in *isa.Inst) bool {
 	if isa.Rows[in.Row].Args[0] != isa.ArgRel {
-		return l.indirect(in, opCallr, opCallm)
+		return l.indirect(in, l.pick(opCallr, opCallr32), l.pick(opCallm, opCallm32))
 	}
-	if l.mode != isa.Mode64 || !l.branchTo(in) {
+	if !l.branchTo(in) {
 		return false
 	}
-	l.put(in, op{code: opCall, imm: l.exit[0]})
+	l.put(in, op{code: l.pick(opCall, opCall32), imm: l.exit[0]})
 	return true
 }
 
 func lowerRet(l *lowerer, in *isa.Inst) bool {
-	if l.mode != isa.Mode64 || in.OpSize != 8 {
+	if !l.near(in) {
 		return false
 	}
-	o := op{code: opRet}
+	o := op{code: l.pick(opRet, opRet32)}
 	if isa.Rows[in.Row].Args[0] == isa.ArgImm {
 		o.imm = int32(in.Imm & 0xffff)
 	}
@@ -111,31 +125,44 @@ func lowerRet(l *lowerer, in *isa.Inst) bool {
 }
 
 func lowerPush(l *lowerer, in *isa.Inst) bool {
-	if l.mode != isa.Mode64 || in.OpSize != 8 || in.Flags&isa.FlagMem != 0 {
+	if !l.near(in) {
 		return false
+	}
+	if in.Flags&isa.FlagMem != 0 {
+		return l.pushMem(in)
 	}
 	switch isa.Rows[in.Row].Args[0] {
 	case isa.ArgImm:
-		l.put(in, op{code: opPushi, imm: int32(in.Imm)})
+		l.put(in, op{code: l.pick(opPushi, opPushi32), imm: int32(in.Imm)})
 	case isa.ArgRM:
-		l.put(in, op{code: opPush, src: in.RM})
+		l.put(in, op{code: l.pick(opPush, opPush32), src: in.RM})
 	case isa.ArgOpReg:
-		l.put(in, op{code: opPush, src: in.Reg})
+		l.put(in, op{code: l.pick(opPush, opPush32), src: in.Reg})
 	default:
 		return false
 	}
 	return true
 }
 
+// pushMem pushes a memory operand. Only 32-bit code does that often.
+func (l *lowerer) pushMem(in *isa.Inst) bool {
+	var o op
+	if !l.flat || !l.mem(in, &o) {
+		return false
+	}
+	l.put(in, op{code: opPushm32})
+	return true
+}
+
 func lowerPop(l *lowerer, in *isa.Inst) bool {
-	if l.mode != isa.Mode64 || in.OpSize != 8 || in.Flags&isa.FlagMem != 0 {
+	if !l.near(in) || in.Flags&isa.FlagMem != 0 {
 		return false
 	}
 	switch isa.Rows[in.Row].Args[0] {
 	case isa.ArgRM:
-		l.put(in, op{code: opPop, dst: in.RM})
+		l.put(in, op{code: l.pick(opPop, opPop32), dst: in.RM})
 	case isa.ArgOpReg:
-		l.put(in, op{code: opPop, dst: in.Reg})
+		l.put(in, op{code: l.pick(opPop, opPop32), dst: in.Reg})
 	default:
 		return false
 	}
@@ -143,9 +170,9 @@ func lowerPop(l *lowerer, in *isa.Inst) bool {
 }
 
 func lowerLeave(l *lowerer, in *isa.Inst) bool {
-	if l.mode != isa.Mode64 || in.OpSize != 8 {
+	if !l.near(in) {
 		return false
 	}
-	l.put(in, op{code: opLeave})
+	l.put(in, op{code: l.pick(opLeave, opLeave32)})
 	return true
 }

@@ -199,7 +199,12 @@ func lowerLea(l *lowerer, in *isa.Inst) bool {
 	flat := *in
 	flat.Seg = isa.DS
 	o := op{code: opLea64, dst: in.Reg}
-	if in.OpSize == 2 || !l.mem(&flat, &o) {
+	switch {
+	case in.OpSize == 2:
+		return false
+	case l.flat && in.AddrSize == 4:
+		o.base, o.index, o.scale, o.disp = in.Base, in.Index, in.Scale, in.Disp
+	case l.flat || !l.mem(&flat, &o):
 		return false
 	}
 	if in.OpSize == 4 {

@@ -697,6 +697,19 @@ const (
 	opJmpr
 	opJmpm
 	opRet
+	opAddr32
+	opAddrSeg
+	opPush32
+	opPushi32
+	opPushm32
+	opPop32
+	opLeave32
+	opCall32
+	opCallr32
+	opCallm32
+	opJmpr32
+	opJmpm32
+	opRet32
 	opSlow
 	opEnd
 	numOps
@@ -1298,6 +1311,19 @@ var opProps = [numOps]uint8{
 	opJmpr:          propBarrier,
 	opJmpm:          propBarrier,
 	opRet:           propBarrier,
+	opAddr32:        propBarrier,
+	opAddrSeg:       propBarrier,
+	opPush32:        propBarrier,
+	opPushi32:       propBarrier,
+	opPushm32:       propBarrier,
+	opPop32:         propBarrier,
+	opLeave32:       propBarrier,
+	opCall32:        propBarrier,
+	opCallr32:       propBarrier,
+	opCallm32:       propBarrier,
+	opJmpr32:        propBarrier,
+	opJmpm32:        propBarrier,
+	opRet32:         propBarrier,
 	opSlow:          propReads | propBarrier,
 	opEnd:           propReads | propBarrier,
 }
@@ -1321,8 +1347,12 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 	for {
 		bk = &c.shared.code.blocks[bi]
 		budget -= int64(bk.n)
-		if budget < 0 || (c.mode != isa.Mode64 && !c.holds(bk)) {
+		if budget < 0 {
 			return c.leave(c.R[isa.RegRIP], budget+int64(bk.n))
+		}
+		if c.mode != isa.Mode64 && !c.holds(bk) {
+			c.leave(c.R[isa.RegRIP], budget+int64(bk.n))
+			return true
 		}
 		ops = c.shared.code.ops[bk.start : bk.start+bk.ops]
 	body:
@@ -8122,6 +8152,167 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 				}
 				c.R[RSP] += 8 + uint64(uint32(op.imm))
 				goto indirect
+			case opAddr32:
+				ea = uint64(uint32(c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))))
+				if ea > 0xfffffff0 {
+					goto leave
+				}
+				c.R[regTmp] = ea
+			case opAddrSeg:
+				ea = uint64(uint32(c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))))
+				if ea > 0xfffffff0 {
+					goto leave
+				}
+				if !c.wide[op.src&1] {
+					goto leave
+				}
+				c.R[regTmp] = uint64(uint32(ea + c.R[op.dst&31]))
+			case opPush32:
+				ea = uint64(uint32(c.R[RSP] - 4))
+				if ea > 0xfffffff0 {
+					goto leave
+				}
+				v = c.R[op.src&31]
+				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
+				if d := ea - e.w; d <= 4096-4 {
+					mem.Store32(c.ram, e.add+d, uint32(v))
+				} else if !c.writeSlow(ea, 4, v, c.mmu) {
+					goto leave
+				}
+				c.R[RSP] = ea
+			case opPushi32:
+				ea = uint64(uint32(c.R[RSP] - 4))
+				if ea > 0xfffffff0 {
+					goto leave
+				}
+				v = uint64(int64(op.imm))
+				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
+				if d := ea - e.w; d <= 4096-4 {
+					mem.Store32(c.ram, e.add+d, uint32(v))
+				} else if !c.writeSlow(ea, 4, v, c.mmu) {
+					goto leave
+				}
+				c.R[RSP] = ea
+			case opPushm32:
+				ea = c.R[regTmp]
+				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
+				if d := ea - e.r; d <= 4096-4 {
+					a = uint64(mem.Load32(c.ram, e.add+d))
+				} else if a, ok = c.readSlow(ea, 4, c.mmu); !ok {
+					goto leave
+				}
+				ea = uint64(uint32(c.R[RSP] - 4))
+				if ea > 0xfffffff0 {
+					goto leave
+				}
+				e = &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
+				if d := ea - e.w; d <= 4096-4 {
+					mem.Store32(c.ram, e.add+d, uint32(a))
+				} else if !c.writeSlow(ea, 4, a, c.mmu) {
+					goto leave
+				}
+				c.R[RSP] = ea
+			case opPop32:
+				ea = uint64(uint32(c.R[RSP]))
+				if ea > 0xfffffff0 {
+					goto leave
+				}
+				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
+				if d := ea - e.r; d <= 4096-4 {
+					v = uint64(mem.Load32(c.ram, e.add+d))
+				} else if v, ok = c.readSlow(ea, 4, c.mmu); !ok {
+					goto leave
+				}
+				c.R[RSP] = ea + 4
+				c.R[op.dst&31] = v
+			case opLeave32:
+				ea = uint64(uint32(c.R[RBP]))
+				if ea > 0xfffffff0 {
+					goto leave
+				}
+				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
+				if d := ea - e.r; d <= 4096-4 {
+					v = uint64(mem.Load32(c.ram, e.add+d))
+				} else if v, ok = c.readSlow(ea, 4, c.mmu); !ok {
+					goto leave
+				}
+				c.R[RSP] = ea + 4
+				c.R[RBP] = v
+			case opCall32:
+				ea = uint64(uint32(c.R[RSP] - 4))
+				if ea > 0xfffffff0 {
+					goto leave
+				}
+				v = c.R[isa.RegRIP] + uint64(int64(op.imm))
+				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
+				if d := ea - e.w; d <= 4096-4 {
+					mem.Store32(c.ram, e.add+d, uint32(v))
+				} else if !c.writeSlow(ea, 4, v, c.mmu) {
+					goto leave
+				}
+				c.R[RSP] = ea
+				goto taken
+			case opCallr32:
+				rip = uint64(uint32(c.R[op.dst&31]))
+				ea = uint64(uint32(c.R[RSP] - 4))
+				if ea > 0xfffffff0 {
+					goto leave
+				}
+				v = c.R[isa.RegRIP] + uint64(int64(op.imm))
+				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
+				if d := ea - e.w; d <= 4096-4 {
+					mem.Store32(c.ram, e.add+d, uint32(v))
+				} else if !c.writeSlow(ea, 4, v, c.mmu) {
+					goto leave
+				}
+				c.R[RSP] = ea
+				goto indirect
+			case opCallm32:
+				ea = c.R[regTmp]
+				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
+				if d := ea - e.r; d <= 4096-4 {
+					rip = uint64(mem.Load32(c.ram, e.add+d))
+				} else if rip, ok = c.readSlow(ea, 4, c.mmu); !ok {
+					goto leave
+				}
+				ea = uint64(uint32(c.R[RSP] - 4))
+				if ea > 0xfffffff0 {
+					goto leave
+				}
+				v = c.R[isa.RegRIP] + uint64(int64(op.imm))
+				e = &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
+				if d := ea - e.w; d <= 4096-4 {
+					mem.Store32(c.ram, e.add+d, uint32(v))
+				} else if !c.writeSlow(ea, 4, v, c.mmu) {
+					goto leave
+				}
+				c.R[RSP] = ea
+				goto indirect
+			case opJmpr32:
+				rip = uint64(uint32(c.R[op.dst&31]))
+				goto indirect
+			case opJmpm32:
+				ea = c.R[regTmp]
+				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
+				if d := ea - e.r; d <= 4096-4 {
+					rip = uint64(mem.Load32(c.ram, e.add+d))
+				} else if rip, ok = c.readSlow(ea, 4, c.mmu); !ok {
+					goto leave
+				}
+				goto indirect
+			case opRet32:
+				ea = uint64(uint32(c.R[RSP]))
+				if ea > 0xfffffff0 {
+					goto leave
+				}
+				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
+				if d := ea - e.r; d <= 4096-4 {
+					rip = uint64(mem.Load32(c.ram, e.add+d))
+				} else if rip, ok = c.readSlow(ea, 4, c.mmu); !ok {
+					goto leave
+				}
+				c.R[RSP] = uint64(uint32(ea + 4 + uint64(uint32(op.imm))))
+				goto indirect
 			case opSlow:
 				if !c.slow(bk, i, budget) {
 					goto leave
@@ -8146,8 +8337,11 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 		}
 		return c.leave(rip, budget)
 
-	taken: // only in 64-bit mode
+	taken: // only in 64-bit and flat 32-bit mode
 		rip = c.R[isa.RegRIP] + uint64(int64(bk.exit[1]))
+		if c.mode != isa.Mode64 {
+			rip &= 0xffffffff
+		}
 		c.R[isa.RegRIP] = rip
 		if l := &bk.next[1]; l.gen == c.curGen || l.gen == genAny {
 			if bi = l.blk; c.shared.code.blocks[bi].n != deadBlock {

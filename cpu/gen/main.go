@@ -410,8 +410,38 @@ func control() {
 	emit("opJmpr", "rip = c.R[op.dst&31]\nif !c.canonical(rip) {\ngoto leave\n}\ngoto indirect\n", barrier)
 	emit("opJmpm", ea+load(64, "rip")+"if !c.canonical(rip) {\ngoto leave\n}\ngoto indirect\n", barrier)
 	emit("opRet", "ea = c.R[RSP]\n"+load(64, "rip")+"if !c.canonical(rip) {\ngoto leave\n}\nc.R[RSP] += 8 + uint64(uint32(op.imm))\ngoto indirect\n", barrier)
+	flat32()
 	emit("opSlow", "if !c.slow(bk, i, budget) {\ngoto leave\n}\n", reads, barrier)
 	emit("opEnd", "c.end(bk, i, budget)\nreturn false\n", reads, barrier)
+}
+
+// maxFlat is the last offset of which no access of a handful of bytes meets the
+// end of a flat segment, where wrapping and limits begin.
+const maxFlat = "0xfffffff0"
+
+// flat32 is what differs in flat 32-bit mode: addresses and the stack. Memory
+// operands have their address computed by an op before.
+func flat32() {
+	addr := "ea = uint64(uint32(c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))))\n"
+	end := "if ea > " + maxFlat + " {\ngoto leave\n}\n"
+	emit("opAddr32", addr+end+"c.R[regTmp] = ea\n", barrier)
+	emit("opAddrSeg", addr+end+"if !c.wide[op.src&1] {\ngoto leave\n}\nc.R[regTmp] = uint64(uint32(ea + c.R[op.dst&31]))\n", barrier)
+
+	top, below := "ea = uint64(uint32(c.R[RSP]))\n"+end, "ea = uint64(uint32(c.R[RSP] - 4))\n"+end
+	pop := func(v string) string { return top + load(32, v) + "c.R[RSP] = ea + 4\n" }
+	push := func(v string) string { return below + "v = " + v + "\n" + store(32, "v") + "c.R[RSP] = ea\n" }
+	next := "c.R[isa.RegRIP] + uint64(int64(op.imm))"
+	emit("opPush32", push("c.R[op.src&31]"), barrier)
+	emit("opPushi32", push("uint64(int64(op.imm))"), barrier)
+	emit("opPushm32", "ea = c.R[regTmp]\n"+load(32, "a")+below+"e = &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]\nif d := ea - e.w; d <= 4096-4 {\nmem.Store32(c.ram, e.add+d, uint32(a))\n} else if !c.writeSlow(ea, 4, a, c.mmu) {\ngoto leave\n}\nc.R[RSP] = ea\n", barrier)
+	emit("opPop32", pop("v")+"c.R[op.dst&31] = v\n", barrier)
+	emit("opLeave32", "ea = uint64(uint32(c.R[RBP]))\n"+end+load(32, "v")+"c.R[RSP] = ea + 4\nc.R[RBP] = v\n", barrier)
+	emit("opCall32", push(next)+"goto taken\n", barrier)
+	emit("opCallr32", "rip = uint64(uint32(c.R[op.dst&31]))\n"+push(next)+"goto indirect\n", barrier)
+	emit("opCallm32", "ea = c.R[regTmp]\n"+load(32, "rip")+below+"v = "+next+"\ne = &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]\nif d := ea - e.w; d <= 4096-4 {\nmem.Store32(c.ram, e.add+d, uint32(v))\n} else if !c.writeSlow(ea, 4, v, c.mmu) {\ngoto leave\n}\nc.R[RSP] = ea\ngoto indirect\n", barrier)
+	emit("opJmpr32", "rip = uint64(uint32(c.R[op.dst&31]))\ngoto indirect\n", barrier)
+	emit("opJmpm32", "ea = c.R[regTmp]\n"+load(32, "rip")+"goto indirect\n", barrier)
+	emit("opRet32", top+load(32, "rip")+"c.R[RSP] = uint64(uint32(ea + 4 + uint64(uint32(op.imm))))\ngoto indirect\n", barrier)
 }
 
 func main() {
@@ -476,8 +506,12 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 	for {
 		bk = &c.shared.code.blocks[bi]
 		budget -= int64(bk.n)
-		if budget < 0 || (c.mode != isa.Mode64 && !c.holds(bk)) {
+		if budget < 0 {
 			return c.leave(c.R[isa.RegRIP], budget+int64(bk.n))
+		}
+		if c.mode != isa.Mode64 && !c.holds(bk) {
+			c.leave(c.R[isa.RegRIP], budget+int64(bk.n))
+			return true
 		}
 		ops = c.shared.code.ops[bk.start : bk.start+bk.ops]
 	body:
@@ -503,8 +537,11 @@ const tail = `}
 		}
 		return c.leave(rip, budget)
 
-	taken: // only in 64-bit mode
+	taken: // only in 64-bit and flat 32-bit mode
 		rip = c.R[isa.RegRIP] + uint64(int64(bk.exit[1]))
+		if c.mode != isa.Mode64 {
+			rip &= 0xffffffff
+		}
 		c.R[isa.RegRIP] = rip
 		if l := &bk.next[1]; l.gen == c.curGen || l.gen == genAny {
 			if bi = l.blk; c.shared.code.blocks[bi].n != deadBlock {
