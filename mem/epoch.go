@@ -161,6 +161,14 @@ func (m *Memory) Epoch(pool int) *Epoch {
 	return e
 }
 
+// EpochOf opens an epoch of which only the pages of need, a bit for each arena
+// page, may be read, until Done. Writes to all others save nothing.
+func (m *Memory) EpochOf(pool int, need []uint64) *Epoch {
+	e := m.epoch(pool)
+	clear(e.need[copy(e.need, need):])
+	return e
+}
+
 // Pass opens an epoch of which only the pages of need, a bit for each arena page,
 // may be read, until Sent. Pre-images of all other pages, and of these after
 // Sent, are kept for Base as far as the pool has room; they never stall a writer.
