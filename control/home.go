@@ -139,6 +139,7 @@ type Spec struct {
 
 	// Exactly one of these says where the machine comes from.
 	Kernel string `json:"kernel,omitempty"` // a file, or "tiny"
+	Bios   string `json:"bios,omitempty"`   // a ROM file
 	Resume string `json:"resume,omitempty"` // a snapshot file
 	Listen string `json:"listen,omitempty"` // an address to receive at
 

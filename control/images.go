@@ -15,6 +15,10 @@ import (
 // FindImages checks the files to boot from and makes their paths absolute. A
 // snapshot file given as an image is resumed.
 func (s *Spec) FindImages() error {
+	if s.Bios != "" {
+		return findImage(&s.Bios)
+	}
+	s.splitInitrd()
 	if s.Initrd != "" {
 		if _, err := os.Stat(s.Initrd); err != nil {
 			return AsError("cannot read initrd "+s.Initrd, err)
@@ -72,6 +76,14 @@ func (s *Spec) FindFolder() (bool, error) {
 	return true, nil
 }
 
+// splitInitrd takes a module's arguments off its name: FILE,ARGUMENTS.
+func (s *Spec) splitInitrd() {
+	if _, err := os.Stat(s.Initrd); err == nil {
+		return
+	}
+	s.Initrd, s.Machine.ModuleArgs, _ = strings.Cut(s.Initrd, ",")
+}
+
 func findImage(p *string) error {
 	if _, err := os.Stat(*p); err != nil {
 		hint := "godwit run tiny"
@@ -105,7 +117,7 @@ func ParseBytes(t string) (uint64, error) {
 // configHints say what to type, by the field of the configuration that is wrong.
 var configHints = map[string]string{
 	"memory": "-m 512M", "cpus": "-c 1", "cpu": "--cpu " + machine.DefaultConfig().CPU,
-	"clock": "--clock " + machine.ClockWall, "append": "a shorter command line",
+	"clock": "--clock " + machine.ClockWall, "append": "a shorter command line", "debug_exit": "--debug-exit=qemu",
 }
 
 // BadConfig is the error for a configuration that cannot be.

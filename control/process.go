@@ -212,6 +212,11 @@ func (p *process) boot() (*machine.Machine, error) {
 // images reads the files the machine boots from.
 func (s *Spec) images() (machine.Images, error) {
 	var im machine.Images
+	if s.Bios != "" {
+		b, err := readImage(s.Bios)
+		im.Bios = b
+		return im, err
+	}
 	if s.Kernel == TinyName {
 		im.Kernel = tiny.Image
 	} else {

@@ -15,7 +15,6 @@ const (
 	tscMHz     = 1000
 	crystalHz  = 25_000_000
 	lineSize   = 64
-	vaBits     = 48
 	cacheLevel = 3
 )
 
@@ -141,7 +140,7 @@ func (c *CPU) cpuidExt(leaf, sub uint32, r *[4]uint32) {
 			r[edx] = 32<<18 | 8<<12 | 1<<8 | lineSize // 16 MiB, 16 ways
 		}
 	case 0x80000008:
-		r[eax] = vaBits<<8 | physBits
+		r[eax] = uint32(m.vaBits())<<8 | physBits
 		if m.amd() {
 			r[ecx] = uint32(bits.Len32(c.vcpus()-1))<<12 | min(c.vcpus()-1, 255)
 		}
@@ -154,6 +153,14 @@ func (c *CPU) cpuidExt(leaf, sub uint32, r *[4]uint32) {
 			r[eax], r[ebx] = uint32(c.id), uint32(c.id)&0xff
 		}
 	}
+}
+
+// vaBits is the width of linear addresses that the model can have.
+func (m *Model) vaBits() uint {
+	if m.cr4&cr4LA57 != 0 {
+		return 57
+	}
+	return 48
 }
 
 // vendorWords splits the vendor's name in the order EBX, EDX, ECX.

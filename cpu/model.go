@@ -2,6 +2,7 @@ package cpu
 
 import (
 	"fmt"
+	"slices"
 	"sort"
 	"strings"
 
@@ -88,6 +89,7 @@ var features = []feature{
 	{"umip", cpuidReg{7, 0, ecx}, 2, cr4UMIP}, {"pku", cpuidReg{7, 0, ecx}, 3, cr4PKE},
 	{"vaes", cpuidReg{7, 0, ecx}, 9, 0}, {"vpclmulqdq", cpuidReg{7, 0, ecx}, 10, 0},
 	{"la57", cpuidReg{7, 0, ecx}, 16, cr4LA57}, {"rdpid", cpuidReg{7, 0, ecx}, 22, 0},
+	{"pks", cpuidReg{7, 0, ecx}, 31, cr4PKS},
 	{"movdiri", cpuidReg{7, 0, ecx}, 27, 0}, {"movdir64b", cpuidReg{7, 0, ecx}, 28, 0},
 	{"fsrm", cpuidReg{7, 0, edx}, 4, 0}, {"serialize", cpuidReg{7, 0, edx}, 14, 0},
 	{"spec_ctrl", cpuidReg{7, 0, edx}, 26, 0}, {"arch_capabilities", cpuidReg{7, 0, edx}, 29, 0},
@@ -125,7 +127,7 @@ const (
 	amdFeatures = "cmp_legacy cr8_legacy 3dnowprefetch topoext wbnoinvd amd_ibpb amd_ibrs amd_ssb_no btc_no " +
 		"no_nested_data_bp lfence_rdtsc null_sel_clr_base autoibrs srso_no tsa_sq_no tsa_l1_no"
 	// moreFeatures are what is implemented beyond x86-64-v2.
-	moreFeatures = " aes pclmulqdq sha_ni bmi1 bmi2 adx"
+	moreFeatures = " aes pclmulqdq sha_ni bmi1 bmi2 adx la57 pks"
 )
 
 // DefaultModel is the name of the model that a machine gets unasked.
@@ -153,20 +155,57 @@ func init() {
 	}
 }
 
-// LookupModel finds a model by name; "" is the default.
+// LookupModel finds a model by name; "" is the default. Changes may follow the
+// name: "max,-pcid,+spec_ctrl".
 func LookupModel(name string) (*Model, error) {
+	name, changes, changed := strings.Cut(name, ",")
 	if name == "" {
-		return Models[0], nil
+		name = DefaultModel
 	}
 	names := make([]string, 0, len(Models))
 	for _, m := range Models {
 		if m.Name == name {
+			if changed {
+				return m.with(changes)
+			}
 			return m, nil
 		}
 		names = append(names, m.Name)
 	}
 	sort.Strings(names)
 	return nil, fmt.Errorf("cpu model %q: unknown; there are %s", name, strings.Join(names, ", "))
+}
+
+// with is a model of its own with some features more or less.
+func (m *Model) with(changes string) (*Model, error) {
+	v := &Model{Name: m.Name + "," + changes, Vendor: m.Vendor, Brand: m.Brand, family: m.family, model: m.model, stepping: m.stepping}
+	list := strings.Fields(m.list)
+	for _, c := range strings.Split(changes, ",") {
+		sign, f := c[:min(1, len(c))], c[min(1, len(c)):]
+		if sign != "+" && sign != "-" {
+			return nil, fmt.Errorf("cpu feature %q: needs + or - before its name", c)
+		}
+		if !implemented(f) {
+			return nil, fmt.Errorf("cpu feature %q: not implemented", f)
+		}
+		list = slices.DeleteFunc(list, func(have string) bool { return have == f })
+		if sign == "+" {
+			list = append(list, f)
+		}
+	}
+	v.list = strings.Join(list, " ")
+	v.resolve()
+	return v, nil
+}
+
+// implemented tells whether any model has the feature.
+func implemented(f string) bool {
+	for _, m := range Models {
+		if m.on[f] {
+			return true
+		}
+	}
+	return false
 }
 
 // Features lists the model's features by name, sorted.

@@ -358,3 +358,20 @@ func TestIntelCaches(t *testing.T) {
 		assert.Equal(t, size, (v[ebx]>>22+1)*(v[ebx]&0xfff+1)*(v[ecx]+1))
 	}
 }
+
+// A model takes changes after its name: CPUID, CR4 and instructions follow.
+func TestModelChanges(t *testing.T) {
+	m, err := LookupModel("max,-pcid,+spec_ctrl")
+	require.NoError(t, err)
+	assert.Equal(t, "max,-pcid,+spec_ctrl", m.Name)
+	assert.Zero(t, m.cr4&cr4PCIDE)
+	assert.Zero(t, m.words[cpuidReg{1, 0, ecx}]>>17&1, "pcid")
+	assert.NotZero(t, m.words[cpuidReg{7, 0, edx}]>>26&1, "spec_ctrl")
+	whole, err := LookupModel("max")
+	require.NoError(t, err)
+	assert.NotZero(t, whole.cr4&cr4PCIDE, "the model itself stays")
+	for _, bad := range []string{"max,", "max,pcid", "max,+avx512f", "max,-", "8086,-pcid"} {
+		_, err := LookupModel(bad)
+		assert.Error(t, err, bad)
+	}
+}

@@ -28,6 +28,8 @@ type MSRs struct {
 	WallClock  uint64 `cbor:"21,keyasint"`
 	SystemTime uint64 `cbor:"22,keyasint"`
 	// Key 20 was a vector whose delivery waited.
+
+	PKRS uint64 `cbor:"23,keyasint,omitempty"`
 }
 
 // MSR numbers that other code names [SDM 4 2.1].
@@ -83,6 +85,7 @@ var msrTable = []msr{
 	{n: 0x1d9, name: "DEBUGCTL", at: func(c *CPU) *uint64 { return &c.MSRs.DebugCtl }, mask: 3},
 	{n: 0x277, name: "PAT", at: func(c *CPU) *uint64 { return &c.PAT }, write: writePAT},
 	{n: 0x2ff, name: "MTRR_DEF_TYPE", at: func(c *CPU) *uint64 { return &c.MSRs.MTRRDefType }, write: writeDefType},
+	{n: 0x6e1, name: "PKRS", need: "pks", at: func(c *CPU) *uint64 { return &c.MSRs.PKRS }, write: (*CPU).writePKRS},
 	{n: 0xda0, name: "XSS", need: "xsaves", at: func(c *CPU) *uint64 { return &c.MSRs.XSS }, mask: 0},
 	{n: msrWallClock, name: "KVM_WALL_CLOCK_NEW", at: func(c *CPU) *uint64 { return &c.MSRs.WallClock }, write: (*CPU).writeWallClock},
 	{n: msrSystemTime, name: "KVM_SYSTEM_TIME_NEW", at: func(c *CPU) *uint64 { return &c.MSRs.SystemTime }, write: (*CPU).writeSystemTime},
@@ -234,6 +237,18 @@ func writeDefType(c *CPU, v uint64) bool {
 		return false
 	}
 	c.MSRs.MTRRDefType = v
+	return true
+}
+
+// writePKRS sets the rights of the supervisor's protection keys [SDM 3A 4.6.2].
+func (c *CPU) writePKRS(v uint64) bool {
+	if v>>32 != 0 {
+		return false
+	}
+	if v != c.MSRs.PKRS {
+		c.MSRs.PKRS = v
+		c.FlushTLB()
+	}
 	return true
 }
 

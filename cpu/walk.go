@@ -215,15 +215,20 @@ func (c *CPU) rights(w *walkState, la uint64, acc, mmu int) bool {
 	if !ok {
 		return c.pf(la, acc, mmu, pfP)
 	}
-	if w.us && acc != accExec && c.CR4&cr4PKE != 0 && c.longMode() {
-		return c.keyRights(w, la, acc, mmu)
+	switch {
+	case acc == accExec || !c.longMode():
+	case w.us && c.CR4&cr4PKE != 0:
+		return c.keyRights(c.PKRU, w, la, acc, mmu)
+	case !w.us && c.CR4&cr4PKS != 0:
+		return c.keyRights(uint32(c.MSRs.PKRS), w, la, acc, mmu)
 	}
 	return true
 }
 
-// keyRights checks a user page's protection key [SDM 3A 4.6.2].
-func (c *CPU) keyRights(w *walkState, la uint64, acc, mmu int) bool {
-	k := c.PKRU >> (2 * w.key)
+// keyRights checks a page's protection key against the rights of user or of
+// supervisor pages [SDM 3A 4.6.2].
+func (c *CPU) keyRights(rights uint32, w *walkState, la uint64, acc, mmu int) bool {
+	k := rights >> (2 * w.key)
 	if k&1 != 0 || (k&2 != 0 && acc == accWrite && (mmu == mmuUser || c.CR0&cr0WP != 0)) {
 		return c.pf(la, acc, mmu, pfP|pfPK)
 	}

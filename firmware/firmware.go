@@ -148,6 +148,8 @@ type Config struct {
 	Kernel  []byte // bzImage, ELF file or multiboot image
 	Initrd  []byte // empty: none
 	Cmdline string
+	// ModuleArgs follow the initrd's name in the string of a multiboot module.
+	ModuleArgs string
 	Platform
 }
 

@@ -3,6 +3,7 @@ package firmware
 import (
 	"encoding/binary"
 	"fmt"
+	"strings"
 )
 
 // The multiboot 1 header and information structure [MULTIBOOT 3.1, 3.3].
@@ -24,6 +25,7 @@ const (
 	mbInfoSize = 88
 	mbModSize  = 16
 	mbArgv0    = "kernel" // first word of the command line
+	mbModule   = "initrd" // and of the module's string
 	mbLoader   = "godwit"
 )
 
@@ -81,8 +83,12 @@ func LoadMultiboot(m Memory, c Config) (Entry, error) {
 	if err := put(m, initrd, c.Initrd); err != nil {
 		return Entry{}, err
 	}
+	module, err := checkCmdline(strings.TrimSpace(mbModule+" "+c.ModuleArgs), cmdlineEnd-cmdlineAddr-1)
+	if err != nil {
+		return Entry{}, err
+	}
 	at, info := f.placeInfo(func(at uint64) []byte {
-		return multibootInfo(at, c.RAM, cmdline, initrd, uint64(len(c.Initrd)))
+		return multibootInfo(at, c.RAM, cmdline, module, initrd, uint64(len(c.Initrd)))
 	})
 	if at == 0 {
 		return Entry{}, corrupt(uint64(len(info)), facsAddr, "it leaves no %d bytes below 636 KiB for the boot information", len(info))
@@ -210,7 +216,7 @@ func (f *elfFile) free(at, n uint64) bool {
 
 // multibootInfo encodes the information structure for address at and, behind
 // it, what it points to.
-func multibootInfo(at, ram uint64, cmdline []byte, initrd, size uint64) []byte {
+func multibootInfo(at, ram uint64, cmdline, module []byte, initrd, size uint64) []byte {
 	var mmap []byte
 	for _, e := range E820(ram) {
 		mmap = le32(mmap, 20)
@@ -225,7 +231,7 @@ func multibootInfo(at, ram uint64, cmdline []byte, initrd, size uint64) []byte {
 	mmapAt := modAt + mbModSize
 	nameAt := mmapAt + uint32(len(mmap))
 	modNameAt := nameAt + uint32(len(mbLoader)) + 1
-	cmdAt := modNameAt + uint32(len("initrd")) + 1
+	cmdAt := modNameAt + uint32(len(module))
 
 	b := le32(nil, mbInfoMemory|mbInfoCmdline|mbInfoModules|mbInfoMmap|mbInfoName)
 	b = le32(b, facsAddr>>10)                    // mem_lower, KiB
@@ -242,6 +248,6 @@ func multibootInfo(at, ram uint64, cmdline []byte, initrd, size uint64) []byte {
 	b = le32(le32(b, uint32(initrd)), uint32(initrd+size))
 	b = le32(le32(b, modNameAt), 0)
 	b = append(b, mmap...)
-	b = append(b, mbLoader+"\x00initrd\x00"...)
-	return append(b, cmdline...)
+	b = append(b, mbLoader+"\x00"...)
+	return append(append(b, module...), cmdline...)
 }

@@ -54,7 +54,8 @@ func (m *Machine) load(to firmware.Memory) (e firmware.Entry, err error) {
 		p.APICIDs = append(p.APICIDs, uint32(i))
 	}
 	return firmware.Boot(to, firmware.Config{
-		RAM: m.cfg.Memory, Kernel: m.images.Kernel, Initrd: m.images.Initrd, Cmdline: m.cfg.Append, Platform: p,
+		RAM: m.cfg.Memory, Kernel: m.images.Kernel, Initrd: m.images.Initrd, Cmdline: m.cfg.Append, ModuleArgs: m.cfg.ModuleArgs,
+		Platform: p,
 	})
 }
 

@@ -32,6 +32,8 @@ type Config struct {
 	DebugExit string `json:"debug_exit,omitempty" cbor:"13,keyasint,omitempty"` // how port f4 ends the run: "", "godwit", "qemu"
 	TestDev   bool   `json:"test_dev,omitempty" cbor:"14,keyasint,omitempty"`   // QEMU's pc-testdev
 	Debugcon  uint16 `json:"debugcon,omitempty" cbor:"15,keyasint,omitempty"`   // port of the debug console, 0: none
+	// ModuleArgs follow the name of a multiboot kernel's module.
+	ModuleArgs string `json:"module_args,omitempty" cbor:"16,keyasint,omitempty"`
 }
 
 // Kinds of Config.DebugExit: the exit code is the value written, or what QEMU
@@ -80,7 +82,11 @@ func (c *Config) Validate() []*BadField {
 		bad("cpus", fmt.Sprint(c.CPUs), "1 to %d", MaxCPUs)
 	}
 	if _, err := cpu.LookupModel(c.CPU); err != nil {
-		bad("cpu", strconv.Quote(c.CPU), "one of %s", strings.Join(Models(), ", "))
+		want := "one of " + strings.Join(Models(), ", ")
+		if strings.Contains(c.CPU, ",") {
+			want += ", with changes of what is implemented, as in max,-pcid"
+		}
+		bad("cpu", strconv.Quote(c.CPU), "%s", want)
 	}
 	if c.Clock != ClockVirtual && c.Clock != ClockWall {
 		bad("clock", strconv.Quote(c.Clock), "%s or %s", ClockVirtual, ClockWall)
@@ -96,6 +102,9 @@ func (c *Config) Validate() []*BadField {
 	}
 	if len(c.Append) > 2047 {
 		bad("append", fmt.Sprintf("%d bytes", len(c.Append)), "at most 2047")
+	}
+	if len(c.ModuleArgs) > 2047 {
+		bad("module_args", fmt.Sprintf("%d bytes", len(c.ModuleArgs)), "at most 2047")
 	}
 	return errs
 }

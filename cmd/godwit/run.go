@@ -24,6 +24,9 @@ type runFlags struct {
 	cpus                   int
 	noReboot, exitDevice   bool
 	dryRun                 bool
+	bios, debugExit        string
+	debugcon               string
+	testDev                bool
 }
 
 // limits are the flags of all commands that set a machine going.
@@ -99,14 +102,16 @@ func (a *app) runCommand() *cobra.Command {
 		Long: `Create a VM, boot it, and attach to its console.
 
 IMAGE is tiny, the guest that is built in (and the default), a snapshot file, or a kernel file: bzImage, ELF with a PVH note,
-or multiboot. DIR is a folder that godwit guest has made: its vmlinuz and initrd.img boot with console=ttyS0.
+or multiboot, whose module is --initrd FILE[,ARGUMENTS]. DIR is a folder that godwit guest has made: its vmlinuz and
+initrd.img boot with console=ttyS0. A CPU model takes changes: --cpu max,-pcid,+spec_ctrl.
 
 Guest time follows the wall clock where someone is there to see it: at a terminal and with -d. Otherwise, and with
 --until, --state-hash and --replay, it is virtual: a function of the count alone, so that equal runs are equal.`,
 		Example: `  godwit run tiny
   godwit guest debian DIR && godwit run DIR
   godwit run --kernel vmlinuz --initrd initrd.img --append console=ttyS0 -m 512M
-  godwit run tiny --until '#1000000' --state-hash`,
+  godwit run tiny --until '#1000000' --state-hash
+  godwit run --kernel test.elf -c 2 --cpu max --testdev --debug-exit=qemu`,
 		RunE: func(c *cobra.Command, args []string) error { return a.run(c, &r, args) },
 	}
 	r.register(c)
@@ -120,6 +125,11 @@ Guest time follows the wall clock where someone is there to see it: at a termina
 	f.StringVar(&r.clock, "clock", "", "virtual or wall (default: see above)")
 	f.BoolVar(&r.noReboot, "no-reboot", false, "end where the guest asks for a reset")
 	f.BoolVar(&r.exitDevice, "exit-device", false, "a byte written to port 0xf4 ends the VM and is the exit code")
+	f.StringVar(&r.debugExit, "debug-exit", "", "the same, or with =qemu the exit code that QEMU makes of it: value<<1 | 1")
+	f.Lookup("debug-exit").NoOptDefVal = machine.DebugExitGodwit
+	f.BoolVar(&r.testDev, "testdev", false, "the device of QEMU's pc-testdev, for test kernels")
+	f.StringVar(&r.bios, "bios", "", "start at the reset vector of this ROM file instead of booting a kernel")
+	f.StringVar(&r.debugcon, "debugcon", "", "bytes written to this port appear on the console: 0xe9, 0x402")
 	f.BoolVar(&r.dryRun, "dry-run", false, "print the configuration and do nothing")
 	c.ValidArgsFunction = cobra.FixedCompletions([]string{control.TinyName}, cobra.ShellCompDirectiveDefault)
 	offer(c, "clock", machine.ClockVirtual, machine.ClockWall)
@@ -128,7 +138,7 @@ Guest time follows the wall clock where someone is there to see it: at a termina
 }
 
 func (a *app) run(c *cobra.Command, r *runFlags, args []string) error {
-	a.bug = r.exitDevice
+	a.bug = r.exitDevice || r.debugExit != ""
 	s, err := r.build(c, args)
 	if err != nil {
 		return err
@@ -146,13 +156,16 @@ func (r *runFlags) build(c *cobra.Command, args []string) (*control.Spec, error)
 	if err != nil {
 		return nil, err
 	}
-	s.Kernel, s.Initrd = r.kernel, r.initrd
+	s.Kernel, s.Initrd, s.Bios = r.kernel, r.initrd, r.bios
 	images := args
 	if n := c.ArgsLenAtDash(); n >= 0 {
 		images = args[:n]
 		r.append = strings.TrimSpace(r.append + " " + strings.Join(args[n:], " "))
 	}
 	switch {
+	case r.bios != "" && (len(images) > 0 || r.kernel != "" || r.initrd != ""):
+		return nil, control.Fail("usage", "a BIOS boots by itself", "godwit does not hand it a kernel", "godwit run --bios "+r.bios)
+	case r.bios != "":
 	case len(images) > 1 || len(images) == 1 && r.kernel != "":
 		return nil, control.Fail("usage", "one image at a time", "the kernel's command line comes after --", "godwit run tiny -- run=selftest")
 	case len(images) == 1:
@@ -160,7 +173,7 @@ func (r *runFlags) build(c *cobra.Command, args []string) (*control.Spec, error)
 	case r.kernel == "":
 		s.Kernel = control.TinyName
 	}
-	s.Source = s.Kernel
+	s.Source = s.Kernel + s.Bios
 	folder, err := s.FindFolder()
 	if err != nil {
 		return nil, err
@@ -175,15 +188,25 @@ func (r *runFlags) build(c *cobra.Command, args []string) (*control.Spec, error)
 }
 
 func (r *runFlags) config(m *machine.Config) error {
+	args := m.ModuleArgs // from the initrd's name
 	*m = machine.DefaultConfig()
+	m.ModuleArgs = args
 	n, err := control.ParseBytes(r.memory)
 	if err != nil {
 		return err
 	}
 	m.Memory, m.CPUs, m.CPU, m.Append = n, r.cpus, r.cpu, r.append
 	m.NoReboot, m.Clock = r.noReboot, r.clock
-	if r.exitDevice {
+	m.DebugExit, m.TestDev = r.debugExit, r.testDev
+	if r.exitDevice && r.debugExit == "" {
 		m.DebugExit = machine.DebugExitGodwit
+	}
+	if r.debugcon != "" {
+		port, err := strconv.ParseUint(r.debugcon, 0, 16)
+		if err != nil || port == 0 {
+			return control.Fail("usage", fmt.Sprintf("port %q is not possible", r.debugcon), "it is a number from 1 to 0xffff", "--debugcon 0xe9")
+		}
+		m.Debugcon = uint16(port)
 	}
 	if m.Clock == "" {
 		m.Clock = machine.ClockVirtual
