@@ -33,11 +33,12 @@ func (c *CPU) breaks(addr uint64, size int, kind uint64) (bits uint64) {
 }
 
 // codeBreak raises the fault of an instruction breakpoint at linear address la,
-// unless RF holds it back. False: the fault is pending.
+// unless RF holds it back, or on Intel's processors a load of SS before it
+// [SDM 3A 6.8.3]. False: the fault is pending.
 //
 // Preconditions: DR7 enables something.
 func (c *CPU) codeBreak(la uint64) bool {
-	if c.RFLAGS&flagRF != 0 {
+	if c.RFLAGS&flagRF != 0 || c.SSLoaded && !c.amd {
 		return true
 	}
 	bits := c.breaks(la, 1, breakExec)

@@ -38,6 +38,9 @@ type IntCtl interface {
 	SetTPR(class uint8)
 	ReadMSR(n uint32) (uint64, bool) // false: #GP
 	WriteMSR(n uint32, v uint64) bool
+	// SendIPI sends the interrupt that an ICR value describes to the APIC with
+	// that ID; false when there is none.
+	SendIPI(id, icr uint32) bool
 }
 
 // CPU is one vCPU. Only the machine goroutine may touch it.

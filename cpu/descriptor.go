@@ -182,6 +182,11 @@ func (c *CPU) readHigh(d *descriptor) bool {
 		return c.gp(uint32(d.sel &^ 3))
 	}
 	d.hi = hi & 0xffffffff
+	if d.attr()&segS == 0 && d.kind() != gateCall32 {
+		if s := d.segment(); !c.canonicalBase(s.Base) {
+			return c.gp(uint32(d.sel &^ 3))
+		}
+	}
 	return true
 }
 

@@ -40,7 +40,7 @@ func escalates(first, second uint8) bool {
 // delivery escalates to. Where memory refuses an access it changes nothing but
 // what takeBack takes back.
 func (c *CPU) deliverFault(f Fault) {
-	cr2, dr6, dr7 := c.CR2, c.DR[6], c.DR[7]
+	cr2, dr6, dr7, ctl := c.CR2, c.DR[6], c.DR[7], c.MSRs.DebugCtl
 	for {
 		c.noteFault(f)
 		e := delivery{vec: f.Vec, hasErr: f.HasErr, err: f.Err, ext: 1, ret: c.RIP, flags: c.RFLAGS}
@@ -51,7 +51,7 @@ func (c *CPU) deliverFault(f Fault) {
 			return
 		}
 		if c.stalled {
-			c.CR2, c.DR[6], c.DR[7] = cr2, dr6, dr7
+			c.CR2, c.DR[6], c.DR[7], c.MSRs.DebugCtl = cr2, dr6, dr7, ctl
 			return
 		}
 		switch {
@@ -81,6 +81,23 @@ func (c *CPU) noteFault(f Fault) {
 func (c *CPU) noteDebug(bits uint64) {
 	c.DR[6] = c.DR[6]&^dr6Points | bits
 	c.DR[7] &^= dr7GD
+	c.MSRs.DebugCtl &^= debugBTF
+}
+
+// debugBTF of IA32_DEBUGCTL makes the single step one of branches
+// [SDM 3B 18.4.3].
+const debugBTF = 1 << 1
+
+// branched tells whether the instruction that retired was a branch taken.
+func (c *CPU) branched() bool {
+	switch c.in.Op {
+	case isa.JMP, isa.CALL, isa.RET, isa.JMPFAR, isa.CALLFAR, isa.RETFAR, isa.IRET,
+		isa.SYSCALL, isa.SYSRET, isa.SYSENTER, isa.SYSEXIT:
+		return true
+	case isa.JCC, isa.JCXZ, isa.LOOP, isa.LOOPE, isa.LOOPNE:
+		return c.nextRIP != c.R[isa.RegRIP]
+	}
+	return false
 }
 
 // shutdown stops the vCPU until it is reset: the triple fault.
@@ -104,16 +121,16 @@ func (c *CPU) trap(tf bool) {
 			return
 		}
 	}
-	if tf {
+	if tf && (c.MSRs.DebugCtl&debugBTF == 0 || c.branched()) {
 		bits |= dr6BS
 	}
 	if bits == 0 || c.Activity == Shutdown {
 		return
 	}
-	dr6, dr7 := c.DR[6], c.DR[7]
+	dr6, dr7, ctl := c.DR[6], c.DR[7], c.MSRs.DebugCtl
 	c.noteDebug(bits)
 	if !c.deliverEvent(&delivery{vec: vecDB, ext: 1, ret: c.RIP, flags: c.RFLAGS}) {
-		c.DR[6], c.DR[7] = dr6, dr7
+		c.DR[6], c.DR[7], c.MSRs.DebugCtl = dr6, dr7, ctl
 		c.DBPending = bits // Interrupt delivers it when memory refuses nothing any more
 		return
 	}
@@ -123,7 +140,7 @@ func (c *CPU) trap(tf bool) {
 // deliverEvent delivers what is not a fault of an instruction, wakes the vCPU
 // and counts. False: memory refused an access and nothing happened.
 func (c *CPU) deliverEvent(e *delivery) bool {
-	c.Shadow = 0
+	c.Shadow, c.SSLoaded = 0, false
 	c.try()
 	if !c.deliver(e) {
 		if !c.stalled {
@@ -439,10 +456,18 @@ func hInto(c *CPU, _ *isa.Inst) bool {
 	return c.softInt(vecOF)
 }
 
-// hInt1 raises a debug exception without DPL checks and without bits in DR6
-// [SDM 2 INT n].
+// hInt1 raises a debug exception without DPL checks and without bits in DR6 but
+// those of breakpoints that MOV SS before it put off: both are one exception
+// [SDM 2 INT n, SDM 3A 6.8.3].
 func hInt1(c *CPU, _ *isa.Inst) bool {
-	return c.deliver(&delivery{vec: vecDB, ext: 1, ret: c.nextRIP & c.ripMask(), flags: c.RFLAGS})
+	if !c.deliver(&delivery{vec: vecDB, ext: 1, ret: c.nextRIP & c.ripMask(), flags: c.RFLAGS}) {
+		return false
+	}
+	if c.DBPending != 0 {
+		c.noteDebug(c.DBPending)
+		c.DBPending = 0
+	}
+	return true
 }
 
 func init() {

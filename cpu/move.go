@@ -120,7 +120,7 @@ func hPop(c *CPU, in *isa.Inst) bool {
 			return false
 		}
 		if r.Fixed&7 == isa.SS {
-			c.Shadow = 2
+			c.Shadow, c.SSLoaded = 2, true
 		}
 		return true
 	}

@@ -133,29 +133,39 @@ func addRanges() {
 		add(apicMSR(n, "X2APIC"))
 	}
 	for i := uint32(0); i < 2*mtrrRanges; i++ {
-		mask := uint64(physMask&^0xfff | 0xff)
+		m := msr{n: 0x200 + i, name: "MTRR_PHYS", at: func(c *CPU) *uint64 { return &c.MSRs.MTRRVar[i] }}
 		if i&1 != 0 {
-			mask = physMask&^0xfff | 1<<11
+			m.mask = physMask&^0xfff | 1<<11
+		} else {
+			m.write = only(m.at, func(v uint64) bool { return v&^(physMask&^0xfff|0xff) == 0 && memoryTypes(v&0xff, mtrrTypes) })
 		}
-		add(msr{n: 0x200 + i, name: "MTRR_PHYS", at: func(c *CPU) *uint64 { return &c.MSRs.MTRRVar[i] }, mask: mask})
+		add(m)
 	}
 	fixed := [...]uint32{0x250, 0x258, 0x259, 0x268, 0x269, 0x26a, 0x26b, 0x26c, 0x26d, 0x26e, 0x26f}
 	for i, n := range fixed {
 		at := func(c *CPU) *uint64 { return &c.MSRs.MTRRFixed[i] }
-		add(msr{n: n, name: "MTRR_FIX", at: at, write: func(c *CPU, v uint64) bool {
-			if !memoryTypes(v, mtrrTypes) {
-				return false
-			}
-			*at(c) = v
-			return true
-		}})
+		add(msr{n: n, name: "MTRR_FIX", at: at, write: only(at, func(v uint64) bool { return memoryTypes(v, mtrrTypes) })})
 	}
 	for i := uint32(0); i < 4*mcBanks; i++ {
 		m := msr{n: 0x400 + i, name: "MC", at: func(c *CPU) *uint64 { return &c.MSRs.MCBanks[i] }, mask: all64}
-		if i&3 == 1 {
+		switch i & 3 {
+		case 0: // CTL: all or nothing [SDM 3B 16.3.2.1]
+			m.write = only(m.at, func(v uint64) bool { return v+1 <= 1 })
+		case 1:
 			m.mask = 0 // STATUS: only zero may be written
 		}
 		add(m)
+	}
+}
+
+// only stores what ok accepts.
+func only(at func(*CPU) *uint64, ok func(v uint64) bool) func(*CPU, uint64) bool {
+	return func(c *CPU, v uint64) bool {
+		if !ok(v) {
+			return false
+		}
+		*at(c) = v
+		return true
 	}
 }
 
@@ -175,7 +185,7 @@ func ignore(*CPU, uint64) bool { return true }
 // canonicalTo stores an address.
 func canonicalTo(at func(*CPU) *uint64) func(*CPU, uint64) bool {
 	return func(c *CPU, v uint64) bool {
-		if !c.canonical(v) {
+		if !c.canonicalBase(v) {
 			return false
 		}
 		*at(c) = v
@@ -189,7 +199,7 @@ func segBase(seg int) func(*CPU) *uint64 {
 
 func writeBase(seg int) func(*CPU, uint64) bool {
 	return func(c *CPU, v uint64) bool {
-		if !c.canonical(v) {
+		if !c.canonicalBase(v) {
 			return false
 		}
 		c.Seg[seg].Base = v

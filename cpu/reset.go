@@ -52,6 +52,7 @@ func (c *CPU) initState() {
 		c.Activity = WaitSIPI
 	}
 	c.Shadow, c.NMIBlocked, c.NMIPending, c.DBPending, c.MonArmed = 0, false, false, 0, false
+	c.SSLoaded = false
 	c.event, c.yield = true, true
 	c.changed()
 	c.FlushTLB()

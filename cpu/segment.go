@@ -37,6 +37,16 @@ func supervisor(h handler) handler {
 	}
 }
 
+// supervisorUD is supervisor for instructions that are unknown elsewhere.
+func supervisorUD(h handler) handler {
+	return func(c *CPU, in *isa.Inst) bool {
+		if c.CPL != 0 {
+			return c.ud()
+		}
+		return h(c, in)
+	}
+}
+
 // notReal guards an instruction that only protected mode knows.
 func notReal(h handler) handler {
 	return func(c *CPU, in *isa.Inst) bool {
@@ -140,7 +150,7 @@ func hMovToSeg(c *CPU, in *isa.Inst) bool {
 		return false
 	}
 	if in.Reg == isa.SS {
-		c.Shadow = 2
+		c.Shadow, c.SSLoaded = 2, true
 	}
 	return true
 }
@@ -255,7 +265,7 @@ func (c *CPU) loadTable(in *isa.Inst) (t Table, ok bool) {
 		size = 8
 	}
 	base, ok := c.load(in.Seg, (ea+2)&addrMask(in.AddrSize), size)
-	if ok && !c.canonical(base) {
+	if ok && !c.canonicalBase(base) {
 		ok = c.gp(0)
 	}
 	return Table{Base: base, Limit: uint16(limit)}, ok
@@ -423,7 +433,7 @@ func hWrBase(seg int) handler {
 			return false
 		}
 		v &= sizeMask(in.ArgSize(0))
-		if !c.canonical(v) {
+		if !c.canonicalBase(v) {
 			return c.gp(0)
 		}
 		c.Seg[seg].Base = v

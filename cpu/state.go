@@ -151,6 +151,7 @@ type Arch struct {
 	DBPending  uint64   `cbor:"64,keyasint"` // DR6 bits of a trap not yet delivered
 	MonArmed   bool     `cbor:"65,keyasint"` // MONITOR armed
 	MonAddr    uint64   `cbor:"66,keyasint"`
+	SSLoaded   bool     `cbor:"67,keyasint,omitempty"` // the shadow is that of MOV SS or POP SS
 }
 
 // RFLAGS bits [SDM 1 3.4.3].

@@ -53,6 +53,7 @@ func (c *CPU) finish(ok bool) {
 	c.RIP = c.nextRIP & c.ripMask()
 	if c.Shadow > 0 {
 		c.Shadow--
+		c.SSLoaded = c.SSLoaded && c.Shadow > 0
 	}
 	if c.stepTF || c.DBPending != 0 {
 		c.trap(c.stepTF)
@@ -173,11 +174,11 @@ func (c *CPU) known(in *isa.Inst) bool {
 // exception delivers the pending fault, or its escalation. RIP is still that of
 // the instruction.
 func (c *CPU) exception() {
-	shadow := c.Shadow
-	c.Shadow = 0
+	shadow, ss := c.Shadow, c.SSLoaded
+	c.Shadow, c.SSLoaded = 0, false
 	c.deliverFault(c.fault)
 	if c.stalled {
-		c.Shadow = shadow
+		c.Shadow, c.SSLoaded = shadow, ss
 		return
 	}
 	c.Count++

@@ -12,7 +12,7 @@ const (
 
 func init() {
 	register(map[isa.Op]handler{
-		isa.SYSCALL: hSyscall, isa.SYSRET: supervisor(hSysret),
+		isa.SYSCALL: hSyscall, isa.SYSRET: hSysret,
 		isa.SYSENTER: hSysenter, isa.SYSEXIT: supervisor(hSysexit),
 	})
 }
@@ -59,6 +59,9 @@ func hSyscall(c *CPU, _ *isa.Inst) bool {
 func hSysret(c *CPU, in *isa.Inst) bool {
 	if c.EFER&eferSCE == 0 || !c.protected() || c.mode != isa.Mode64 && !c.model.amd() {
 		return c.ud()
+	}
+	if c.CPL != 0 {
+		return c.gp(0)
 	}
 	base := uint16(c.STAR>>48) | 3
 	cs, attr, rip := base, uint16(flatCode32), c.R[RCX]&0xffffffff

@@ -130,7 +130,6 @@ func TestSystemInstructionsRefused(t *testing.T) {
 		{"ltr null", "0f00d9", 0, rcx(0), vecGP},
 		{"mov cs", "8ec9", 0, rcx(selData), vecUD},
 		{"monitor missing", "0f01c8", 0, nil, vecUD},
-		{"vmcall", "0f01c1", 0, nil, vecUD},
 		{"sysenter on amd", "0f34", 3, nil, vecUD},
 		{"rdpmc", "0f33", 3, nil, vecGP},
 		{"ldmxcsr reserved", "0fae142500f00000", 0, func(r *rig) { r.put64(0xf000, 1<<16) }, vecGP},
@@ -240,4 +239,36 @@ func TestVME(t *testing.T) {
 	assert.NotZero(t, r.RFLAGS&flagVIF)
 	r.Step()
 	assert.Equal(t, isr(vecGP), r.RIP, "not redirected: to the monitor")
+}
+
+// Hypercalls: by either instruction, refused to user code, unknown numbers said
+// to be so; an IPI goes to the APICs that exist.
+func TestHypercalls(t *testing.T) {
+	for _, tt := range []struct {
+		name string
+		cpl  uint8
+		rax  uint64
+		set  uint64
+		want int64
+		sent int
+	}{
+		{"unknown", 0, 77, 0, -1000, 0},
+		{"user code", 3, 1, 0, -1, 0},
+		{"poll", 0, 1, 0, 0, 0},
+		{"ipi to all", 0, 10, ^uint64(0), 1, 1},
+		{"ipi to nobody there", 0, 10, 0xf0, 0, 0},
+	} {
+		for _, code := range []string{"0f01c1", "0f01d9"} {
+			t.Run(tt.name, func(t *testing.T) {
+				r := newRig(t)
+				r.long(tt.cpl)
+				r.R[RAX], r.R[RBX], r.R[RSI] = tt.rax, tt.set, 0x30
+				r.put(rigCode, code)
+				r.Step()
+				require.Equal(t, uint64(rigCode+3), r.RIP)
+				assert.Equal(t, tt.want, int64(r.R[RAX]))
+				assert.Len(t, r.lapic.sent, tt.sent)
+			})
+		}
+	}
 }

@@ -6,7 +6,7 @@ func init() {
 	register(map[isa.Op]handler{
 		isa.CPUID: hCpuid, isa.RDTSC: hRdtsc, isa.RDTSCP: hRdtscp, isa.RDPID: hRdpid, isa.RDPMC: hRdpmc,
 		isa.RDMSR: supervisor(hRdmsr), isa.WRMSR: supervisor(hWrmsr),
-		isa.HLT: supervisor(hHlt), isa.MONITOR: supervisor(hMonitor), isa.MWAIT: supervisor(hMwait),
+		isa.HLT: supervisor(hHlt), isa.MONITOR: supervisorUD(hMonitor), isa.MWAIT: supervisorUD(hMwait),
 		isa.STI: hSti, isa.CLI: hCli, isa.PUSHF: hPushf, isa.POPF: hPopf,
 		isa.LAHF: hLahf, isa.SAHF: hSahf, isa.CLAC: hClac, isa.STAC: hStac,
 		isa.CLC: flagOp(flagCF, 0), isa.STC: flagOp(flagCF, flagCF),
@@ -15,7 +15,7 @@ func init() {
 		isa.INVLPG: supervisor(hInvlpg), isa.INVPCID: supervisor(hInvpcid),
 		isa.INVD: supervisor(hNop), isa.WBINVD: supervisor(hNop), isa.WBNOINVD: supervisor(hNop),
 		isa.RDRAND: hRdrand, isa.RDSEED: hRdrand,
-		isa.XGETBV: hXgetbv, isa.XSETBV: supervisor(hXsetbv),
+		isa.XGETBV: hXgetbv, isa.XSETBV: hXsetbv,
 		isa.RDPKRU: hRdpkru, isa.WRPKRU: hWrpkru,
 		isa.UD0: hUd, isa.UD1: hUd, isa.UD2: hUd,
 		isa.CLFLUSH: hTouch, isa.CLFLUSHOPT: hTouch, isa.CLWB: hTouch,
@@ -310,7 +310,7 @@ func hInvpcid(c *CPU, in *isa.Inst) bool {
 	case kind > 3:
 	case kind < 2 && lo>>12 != 0:
 	case kind < 2 && lo != 0 && c.CR4&cr4PCIDE == 0:
-	case kind == 0 && !c.canonical(addr):
+	case kind == 0 && !c.canonicalBase(addr):
 	default:
 		return true
 	}
@@ -345,7 +345,7 @@ func hXsetbv(c *CPU, _ *isa.Inst) bool {
 		return c.ud()
 	}
 	v := c.edxEAX()
-	if uint32(c.R[RCX]) != 0 || v&^c.model.xcr0 != 0 || v&xX87 == 0 || v&(xSSE|xAVX) == xAVX {
+	if c.CPL != 0 || uint32(c.R[RCX]) != 0 || v&^c.model.xcr0 != 0 || v&xX87 == 0 || v&(xSSE|xAVX) == xAVX {
 		return c.gp(0)
 	}
 	c.XCR0 = v

@@ -45,6 +45,7 @@ type testAPIC struct {
 	queue []uint8
 	tpr   uint8
 	base  uint64
+	sent  [][2]uint32
 }
 
 func (a *testAPIC) Vector() (uint8, bool) {
@@ -71,6 +72,11 @@ func (a *testAPIC) ReadMSR(n uint32) (uint64, bool) {
 func (a *testAPIC) WriteMSR(n uint32, v uint64) bool {
 	a.base = v
 	return n == msrAPICBase
+}
+
+func (a *testAPIC) SendIPI(id, icr uint32) bool {
+	a.sent = append(a.sent, [2]uint32{id, icr})
+	return true
 }
 
 // raise makes vector v pending.

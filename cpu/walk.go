@@ -266,6 +266,14 @@ func (c *CPU) canonical(la uint64) bool {
 	return uint64(int64(la<<16)>>16) == la
 }
 
+// canonicalBase is canonical for addresses that registers keep: MSRs, segment
+// bases, GDTR, IDTR, operands of INVPCID. A processor that could use 5-level
+// paging takes its wider ones whether it does or not.
+func (c *CPU) canonicalBase(la uint64) bool {
+	w := 64 - c.model.vaBits()
+	return uint64(int64(la<<w)>>w) == la
+}
+
 // here tells whether the page at pa can be accessed: it is not absent. If it is,
 // the instruction must be executed again when it has arrived.
 func (c *CPU) here(pa uint64) bool {

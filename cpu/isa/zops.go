@@ -1934,6 +1934,7 @@ const (
 	FeatRTM
 	FeatCMOV
 	FeatSSE3
+	FeatHYPERVISOR
 	FeatVMX
 	FeatMONITOR
 	FeatSMAP
@@ -2000,6 +2001,7 @@ var Features = [...]string{
 	"rtm",
 	"cmov",
 	"sse3",
+	"hypervisor",
 	"vmx",
 	"monitor",
 	"smap",

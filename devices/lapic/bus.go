@@ -163,6 +163,23 @@ func (l *LAPIC) command(v uint64) {
 	}
 }
 
+// SendIPI is an interrupt command with a physical destination that does not pass
+// through ICR. It reports whether somebody was addressed.
+func (l *LAPIC) SendIPI(id, icr uint32) bool {
+	m := message{dest: id, mode: uint8(icr >> 8 & 7), vector: uint8(icr)}
+	if (m.mode != modeFixed || m.vector < 16) && m.mode != modeNMI {
+		return false
+	}
+	found := false
+	for _, o := range l.w.Bus.apics {
+		if o.named(m) {
+			o.deliver(m.mode, m.vector, false)
+			found = true
+		}
+	}
+	return found
+}
+
 // validCommand notes illegal vectors, and drops the INIT de-assert that only old
 // processors knew and modes that cannot be sent [SDM 3A 11.6.1].
 func (l *LAPIC) validCommand(m message, v uint64) bool {

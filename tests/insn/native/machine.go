@@ -71,6 +71,7 @@ func (noAPIC) TPR() uint8                    { return 0 }
 func (noAPIC) SetTPR(uint8)                  {}
 func (noAPIC) ReadMSR(uint32) (uint64, bool) { return 0, false }
 func (noAPIC) WriteMSR(uint32, uint64) bool  { return false }
+func (noAPIC) SendIPI(uint32, uint32) bool   { return false }
 func (noBus) ReadMMIO(uint64, int) uint64    { return ^uint64(0) }
 func (noBus) WriteMMIO(uint64, int, uint64)  {}
 func (noBus) In(uint16, int) uint32          { return ^uint32(0) }

@@ -11,7 +11,7 @@ var excluded = map[isa.Op]string{
 	isa.SLDT: "the kernel emulates it", isa.STR: "the kernel emulates it",
 	isa.INT1: "hypervisors report a wrong rip", isa.FXSAVE: "MXCSR_MASK differs", isa.FXRSTOR: "image of vector state",
 	isa.RCPPS: "an approximation", isa.RCPSS: "an approximation", isa.RSQRTPS: "an approximation", isa.RSQRTSS: "an approximation",
-	isa.VMCALL: "reaches the hypervisor", isa.XGETBV: "names the processor",
+	isa.VMCALL: "reaches the hypervisor", isa.VMMCALL: "reaches the hypervisor", isa.XGETBV: "names the processor",
 	isa.XSAVE: "image of the processor's size", isa.XSAVEC: "image of the processor's size", isa.XSAVEOPT: "image of the processor's size",
 	isa.XRSTOR: "image of the processor's size",
 }
