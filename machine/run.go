@@ -33,7 +33,10 @@ func (m *Machine) Run(until uint64) Stop {
 			return m.st.End
 		}
 		if !m.retry() {
-			return Stalled
+			if s := m.await(); s != Reached {
+				return s
+			}
+			continue
 		}
 		m.release()
 		if m.st.Reset {
@@ -156,11 +159,12 @@ func (m *Machine) placeAPIC(c *cpu.CPU) {
 	}
 }
 
-// fireDue lets the events happen whose time has come.
+// fireDue lets the events happen whose time has come, until one of them cannot be
+// finished: those behind it must not overtake it.
 func (m *Machine) fireDue() bool {
 	now := m.Now()
 	fired := false
-	for len(m.st.Queue) > 0 && devices.Nanos(m.st.Queue[0].At) <= now {
+	for len(m.st.Queue) > 0 && devices.Nanos(m.st.Queue[0].At) <= now && !m.dmaStalled {
 		d := m.st.Queue[0]
 		m.st.Queue = append(m.st.Queue[:0], m.st.Queue[1:]...)
 		m.devs[d.Dev].Event(devices.EventID(d.Ev))
@@ -172,7 +176,7 @@ func (m *Machine) fireDue() bool {
 // replayDue applies the logged inputs whose count and time have come.
 func (m *Machine) replayDue() bool {
 	did := false
-	for len(m.replay) > 0 {
+	for len(m.replay) > 0 && !m.dmaStalled {
 		in := m.replay[0]
 		if in.Count > m.st.Count || (in.Kind != InputWall && in.Time > int64(m.Now())) {
 			break

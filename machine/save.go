@@ -1,6 +1,7 @@
 package machine
 
 import (
+	"context"
 	"errors"
 	"fmt"
 
@@ -45,6 +46,9 @@ var ErrRunning = errors.New("machine is running")
 func (m *Machine) Sections() ([]snapshot.Section, error) {
 	if m.cur != nil {
 		return nil, ErrRunning
+	}
+	if err := m.Quiesce(context.Background()); err != nil {
+		return nil, err
 	}
 	var secs []snapshot.Section
 	add := func(name, instance string, state bool, v any) error {
@@ -160,6 +164,9 @@ func (m *Machine) Restore(secs []snapshot.Section) error {
 	for i, c := range m.cpus {
 		m.placeAPIC(c)
 		c.INTR(m.lapics[i].Pending())
+	}
+	for _, d := range m.blks {
+		d.Resume()
 	}
 	m.shared.Reset()
 	m.dmaStalled = true // in case a device was waiting

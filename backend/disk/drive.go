@@ -110,6 +110,9 @@ func (d *Drive) Format() string { return d.format }
 // over.
 func (d *Drive) Owner() Owner { return d.owner }
 
+// Identity is the identity and the epoch of the image, as Owner tells them.
+func (d *Drive) Identity() (id string, epoch uint64) { return d.owner.ID, d.owner.Epoch }
+
 // Notify names a function that is called, on another goroutine, whenever a request
 // is finished or has failed.
 func (d *Drive) Notify(f func()) {
@@ -269,33 +272,27 @@ func (d *Drive) Sync(ctx context.Context) error {
 	return nil
 }
 
-// Layer is an image file of a disk that is not written any more.
-type Layer struct {
-	Path   string
-	Format string
-}
-
 // Freeze makes the disk's present content a layer that stays as it is, and path a
-// new image over it, which takes what is written from now on. The layer can be read
-// by others while this goes on; its lock stays with the drive. All that was begun
-// before is in the layer. After an error nothing has changed.
-func (d *Drive) Freeze(ctx context.Context, path string) (Layer, error) {
+// new image over it, which takes what is written from now on. The layer, a file of
+// a format, can be read by others while this goes on; its lock stays with the drive.
+// All that was begun before is in the layer. After an error nothing has changed.
+func (d *Drive) Freeze(ctx context.Context, path string) (layer, format string, err error) {
 	if d.ro {
-		return Layer{d.path, d.format}, nil // it is frozen as it is
+		return d.path, d.format, nil // it is frozen as it is
 	}
 	if err := d.Sync(ctx); err != nil {
-		return Layer{}, err
+		return "", "", err
 	}
 	o := CreateOptions{Format: Qcow2, Backing: d.path, BackingFormat: d.format, FS: d.fs}
 	if err := Create(path, o); err != nil {
-		return Layer{}, err
+		return "", "", err
 	}
 	if err := d.top(path); err != nil {
-		return Layer{}, errors.Join(err, d.fs.Remove(path))
+		return "", "", errors.Join(err, d.fs.Remove(path))
 	}
-	frozen := Layer{d.path, d.format}
+	layer, format = d.path, d.format
 	d.path, d.format = path, Qcow2
-	return frozen, nil
+	return layer, format, nil
 }
 
 // top goes on with a new image over the present one.

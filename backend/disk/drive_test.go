@@ -225,15 +225,16 @@ func TestDriveFreezes(t *testing.T) {
 		path := newImage(t, format, 1<<20)
 		d := openDrive(t, path, DriveOptions{Claim: Claim{Name: "plover"}})
 		id := d.Owner().ID
-		var layers []Layer
+		type layer struct{ path, format string }
+		var layers []layer
 		for i := range 3 {
 			d.Write(bytes.Repeat([]byte{byte(i + 1)}, 512), int64(i)*512, false)
-			l, err := d.Freeze(context.Background(), path+".top"+string(rune('0'+i)))
+			l, f, err := d.Freeze(context.Background(), path+".top"+string(rune('0'+i)))
 			require.NoError(t, err)
-			layers = append(layers, l)
+			layers = append(layers, layer{l, f})
 			require.Equal(t, id, d.Owner().ID)
 		}
-		require.Equal(t, Layer{path, format}, layers[0])
+		require.Equal(t, layer{path, format}, layers[0])
 		require.Equal(t, path+".top2", d.Path())
 		d.Write(bytes.Repeat([]byte{9}, 512), 0, false)
 		want := append(bytes.Repeat([]byte{9}, 512), append(bytes.Repeat([]byte{2}, 512), bytes.Repeat([]byte{3}, 512)...)...)
@@ -241,14 +242,14 @@ func TestDriveFreezes(t *testing.T) {
 		_, err := OpenDrive(path, DriveOptions{})
 		require.Error(t, err, "the layers stay locked")
 		for i, l := range layers {
-			r := openDrive(t, l.Path, DriveOptions{Format: l.Format, ReadOnly: true})
+			r := openDrive(t, l.path, DriveOptions{Format: l.format, ReadOnly: true})
 			got := r.read(t, 1536, 0)
 			for k := range 3 {
 				require.Equal(t, k <= i, got[k*512] == byte(k+1), "layer %d, sector %d", i, k)
 			}
 			require.NoError(t, r.Close())
 		}
-		_, err = d.Freeze(context.Background(), layers[1].Path)
+		_, _, err = d.Freeze(context.Background(), layers[1].path)
 		require.Error(t, err, "an image that is there")
 		require.Equal(t, want, d.read(t, 1536, 0))
 		require.NoError(t, d.Close())
@@ -256,11 +257,11 @@ func TestDriveFreezes(t *testing.T) {
 		again := openDrive(t, path+".top2", DriveOptions{Claim: Claim{Epoch: d.Owner().Epoch}})
 		require.Equal(t, want, again.read(t, 1536, 0))
 		require.NoError(t, again.Close())
-		for _, l := range append(layers, Layer{path + ".top2", Qcow2}) {
-			if l.Format == Qcow2 {
-				r, err := Check(l.Path, false, Options{})
+		for _, l := range append(layers, layer{path + ".top2", Qcow2}) {
+			if l.format == Qcow2 {
+				r, err := Check(l.path, false, Options{})
 				require.NoError(t, err)
-				require.Zero(t, r.Leaks+r.Corruptions, l.Path)
+				require.Zero(t, r.Leaks+r.Corruptions, l.path)
 			}
 		}
 	}
