@@ -28,8 +28,12 @@ type DiskConfig struct {
 	Overlay string `json:"overlay,omitempty" cbor:"6,keyasint,omitempty"`
 
 	Size     int64  `json:"size,omitempty" cbor:"7,keyasint,omitempty"`     // bytes
-	Identity string `json:"identity,omitempty" cbor:"8,keyasint,omitempty"` // of File, from its owner file
-	Epoch    uint64 `json:"epoch,omitempty" cbor:"9,keyasint,omitempty"`    // of File, as long as nobody else writes it
+	Identity string `json:"identity,omitempty" cbor:"8,keyasint,omitempty"` // of the disk, from its owner file
+	// Epoch is that of the file that takes what is written, or of one that is only
+	// read: another one says that somebody has written to it since. Base is that of
+	// File where it is under an overlay.
+	Epoch uint64 `json:"epoch,omitempty" cbor:"9,keyasint,omitempty"`
+	Base  uint64 `json:"base,omitempty" cbor:"10,keyasint,omitempty"`
 }
 
 var diskID = regexp.MustCompile(`^[a-z0-9][a-z0-9-]*$`)
@@ -70,7 +74,7 @@ type Disk interface {
 	// Freeze makes the present content a layer that stays as it is, and path a new
 	// file over it that takes what is written from now on.
 	Freeze(ctx context.Context, path string) (layer, format string, err error)
-	// Identity is what DiskConfig has under that name, and the epoch.
+	// Identity is what DiskConfig has as Identity and Epoch, as of now.
 	Identity() (id string, epoch uint64)
 	Close() error
 }
@@ -114,6 +118,7 @@ func (m *Machine) openDisks() error {
 		}
 		c.Size = d.Size()
 	}
+	m.noteDisks()
 	return nil
 }
 
@@ -222,16 +227,20 @@ func (m *Machine) FreezeDisk(ctx context.Context, i int, path string) (layer, fo
 	}
 	if c.Private {
 		c.Overlay = path
-		return layer, format, nil
+	} else {
+		c.File, c.Format = path, "qcow2"
 	}
-	c.File, c.Format = path, "qcow2"
-	c.Identity, c.Epoch = d.Identity()
+	m.noteDisks()
 	return layer, format, nil
 }
 
-// SetEpoch notes the epoch under which disk i is claimed where the machine goes on
-// next, for a state that is saved or sent from now on.
-func (m *Machine) SetEpoch(i int, epoch uint64) { m.cfg.Disks[i].Epoch = epoch }
+// noteDisks brings the configuration up to date with what the disks are now.
+func (m *Machine) noteDisks() {
+	for i, d := range m.disks {
+		c := &m.cfg.Disks[i]
+		c.Identity, c.Epoch = d.Identity()
+	}
+}
 
 // CloseDisks gives the disks back to the host, flushed.
 func (m *Machine) CloseDisks() error {

@@ -50,6 +50,7 @@ func (m *Machine) Sections() ([]snapshot.Section, error) {
 	if err := m.Quiesce(context.Background()); err != nil {
 		return nil, err
 	}
+	m.noteDisks()
 	var secs []snapshot.Section
 	add := func(name, instance string, state bool, v any) error {
 		b, err := encode(v)

@@ -17,9 +17,11 @@ type DriveOptions struct {
 	// Overlay is a file that takes what is written, so that the image stays as it
 	// is; it is made where there is none. Empty: the image itself takes it.
 	Overlay string
-	// Claim of the image, or of one that is not written the Epoch that it must have.
+	// Claim of the file that takes what is written, or of an image that is only read
+	// the Epoch that it must have. An overlay must be there for its epoch to be so.
 	Claim
-	FS FS // the host's where nil
+	Base uint64 // the epoch that an image under an overlay must have, as in Claim
+	FS   FS     // the host's where nil
 }
 
 // Drive is an image as a machine's disk: requests begin when they are asked for and
@@ -34,8 +36,12 @@ type Drive struct {
 	fs     FS
 	ro     bool
 	locks  []Lock // of that file, the last, and of layers below that were frozen
-	owner  Owner
-	handed bool // the last lock was given up
+	name   string // of the owner
+	id     string // of the disk
+	epoch  uint64 // of that file
+	base   uint64 // of the image under an overlay
+	wrote  bool   // the epoch is this drive's
+	handed bool   // the last lock was given up
 
 	jobs    []job
 	results [][]byte // of finished jobs, not collected yet
@@ -68,35 +74,86 @@ func OpenDrive(path string, o DriveOptions) (*Drive, error) {
 }
 
 func (d *Drive) open(o DriveOptions) (err error) {
+	image, format := d.path, o.Format
 	if o.ReadOnly || o.Overlay != "" {
-		if d.owner, err = ReadOwner(d.path); err != nil {
+		want := o.Base
+		if o.ReadOnly {
+			want = o.Epoch
+		}
+		owner, err := ReadOwner(image)
+		if err == nil && want != 0 && want != owner.Epoch {
+			err = &EpochError{Path: image, Owner: owner, Want: want}
+		}
+		if err != nil {
 			return err
 		}
-		if o.Epoch != 0 && o.Epoch != d.owner.Epoch {
-			return &EpochError{Path: d.path, Owner: d.owner, Want: o.Epoch}
-		}
+		d.id, d.epoch, d.base = owner.ID, owner.Epoch, owner.Epoch
 	}
-	var img Image
-	switch {
-	case o.Overlay != "":
-		img, err = Freeze(d.path, o.Overlay, Options{Format: o.Format, FS: o.FS})
-		d.path, o.Format = o.Overlay, Qcow2
-	case o.ReadOnly:
-		img, err = Open(d.path, Options{Format: o.Format, ReadOnly: true, FS: o.FS})
-	default:
-		var l Lock
-		if l, err = d.fs.Lock(d.path, o.Claim); err != nil {
+	if o.Overlay != "" {
+		if o.Epoch != 0 {
+			if _, err := os.Stat(o.Overlay); err != nil {
+				return err
+			}
+		}
+		if d.path, err = filepath.Abs(o.Overlay); err != nil {
 			return err
 		}
-		d.locks, d.owner = append(d.locks, l), l.Owner()
-		img, err = Open(d.path, Options{Format: o.Format, FS: o.FS, locked: true})
+		if err := over(image, d.path, Options{Format: format, FS: o.FS}); err != nil {
+			return err
+		}
+		format = Qcow2
 	}
+	if !o.ReadOnly {
+		if err := d.lock(o.Claim); err != nil {
+			return err
+		}
+	}
+	img, err := open(d.path, Options{Format: format, ReadOnly: o.ReadOnly, FS: o.FS, locked: true})
 	if err != nil {
 		return err
 	}
 	var i Info
-	img.(image).info(&i)
-	d.img, d.format = img, i.Format
+	img.info(&i)
+	d.img, d.format, d.name = img, i.Format, o.Name
+	return nil
+}
+
+// lock takes the lock of the file that takes what is written.
+func (d *Drive) lock(c Claim) error {
+	l, err := d.fs.Lock(d.path, c)
+	if err != nil {
+		return err
+	}
+	o := l.Owner()
+	if d.id == "" {
+		d.id = o.ID
+	} else if o.ID != d.id && c.Name != "" { // it is the same disk
+		o.ID = d.id
+		err = l.Sign(o)
+	}
+	if err != nil {
+		l.Release()
+		return err
+	}
+	d.locks, d.epoch, d.wrote, d.handed = append(d.locks, l), o.Epoch, c.Name == "", false
+	return nil
+}
+
+// begun notes in the owner file, before the first write, that what is known of the
+// image's content is out of date.
+func (d *Drive) begun() error {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.wrote || len(d.locks) == 0 {
+		return nil
+	}
+	l := d.locks[len(d.locks)-1]
+	o := l.Owner()
+	o.Epoch++
+	if err := l.Sign(o); err != nil {
+		return fmt.Errorf("owner file of image %s: %w", d.path, err)
+	}
+	d.epoch, d.wrote = o.Epoch, true
 	return nil
 }
 
@@ -106,12 +163,16 @@ func (d *Drive) Path() string { return d.path }
 // Format is Raw or Qcow2.
 func (d *Drive) Format() string { return d.format }
 
-// Owner is what the image's owner file says; of an overlay, that of the image it is
-// over.
-func (d *Drive) Owner() Owner { return d.owner }
+// Identity is the disk's, from its owner file, and the epoch of the file that takes
+// what is written.
+func (d *Drive) Identity() (id string, epoch uint64) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.id, d.epoch
+}
 
-// Identity is the identity and the epoch of the image, as Owner tells them.
-func (d *Drive) Identity() (id string, epoch uint64) { return d.owner.ID, d.owner.Epoch }
+// Base is the epoch of the image under an overlay.
+func (d *Drive) Base() uint64 { return d.base }
 
 // Notify names a function that is called, on another goroutine, whenever a request
 // is finished or has failed.
@@ -165,6 +226,16 @@ func (d *Drive) begin(j job) {
 	d.change.Broadcast()
 }
 
+// modify begins a job that writes.
+func (d *Drive) modify(f func(img Image) error) {
+	d.begin(func(img Image) ([]byte, error) {
+		if err := d.begun(); err != nil {
+			return nil, err
+		}
+		return nil, f(img)
+	})
+}
+
 // Size is the disk's, in bytes.
 func (d *Drive) Size() int64 { return d.img.Size() }
 
@@ -182,12 +253,12 @@ func (d *Drive) Read(n, off int64) {
 // Write begins to write p, which must not change before that is finished. With
 // through, that is when it is on stable storage.
 func (d *Drive) Write(p []byte, off int64, through bool) {
-	d.begin(func(img Image) ([]byte, error) {
+	d.modify(func(img Image) error {
 		err := img.WriteAt(p, off)
 		if err == nil && through {
 			err = img.Flush()
 		}
-		return nil, err
+		return err
 	})
 }
 
@@ -196,12 +267,12 @@ func (d *Drive) Flush() { d.begin(func(img Image) ([]byte, error) { return nil, 
 
 // Discard begins to give a range back, which then reads as zeros.
 func (d *Drive) Discard(off, n int64) {
-	d.begin(func(img Image) ([]byte, error) { return nil, img.Discard(off, n) })
+	d.modify(func(img Image) error { return img.Discard(off, n) })
 }
 
 // WriteZeroes begins to zero a range.
 func (d *Drive) WriteZeroes(off, n int64, unmap bool) {
-	d.begin(func(img Image) ([]byte, error) { return nil, img.WriteZeroes(off, n, unmap) })
+	d.modify(func(img Image) error { return img.WriteZeroes(off, n, unmap) })
 }
 
 // Collect tells that one more request is finished, in the order in which they were
@@ -287,71 +358,63 @@ func (d *Drive) Freeze(ctx context.Context, path string) (layer, format string, 
 	if err := Create(path, o); err != nil {
 		return "", "", err
 	}
+	layer, format = d.path, d.format
 	if err := d.top(path); err != nil {
+		d.path = layer
 		return "", "", errors.Join(err, d.fs.Remove(path))
 	}
-	layer, format = d.path, d.format
-	d.path, d.format = path, Qcow2
 	return layer, format, nil
 }
 
 // top goes on with a new image over the present one.
 func (d *Drive) top(path string) error {
-	l, err := d.fs.Lock(path, Claim{Name: d.owner.Name})
+	img, err := Open(path, Options{Format: Qcow2, FS: d.fs, locked: true, backing: ReadOnly(d.img)})
 	if err != nil {
 		return err
 	}
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	o := l.Owner()
-	o.ID = d.owner.ID // it is the same disk
-	err = l.Sign(o)
-	var img Image
-	if err == nil {
-		img, err = Open(path, Options{Format: Qcow2, FS: d.fs, locked: true, backing: ReadOnly(d.img)})
+	d.path = path
+	if err := d.lock(Claim{Name: d.name}); err != nil {
+		return errors.Join(err, img.(*qcow2).f.Close()) // not what is below
 	}
-	if err != nil {
-		l.Release()
-		return err
-	}
-	d.img, d.locks, d.owner = img, append(d.locks, l), o
+	d.img, d.format = img, Qcow2
 	return nil
 }
 
 // HandOver notes durably that the image is next's from now on, and lets go of it:
 // whoever claims the epoch that is returned gets it. The drive is not to be used
-// any more, unless TakeBack succeeds. Of a disk that is only read, or over an
-// overlay, nothing is to be handed over, and the epoch is the image's.
+// any more, unless TakeBack succeeds. Of a disk that is only read nothing is to be
+// handed over, and the epoch is the image's.
 func (d *Drive) HandOver(ctx context.Context, next string) (epoch uint64, err error) {
-	if len(d.locks) == 0 {
-		return d.owner.Epoch, d.Sync(ctx)
-	}
 	if err := d.Sync(ctx); err != nil {
 		return 0, err
 	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if len(d.locks) == 0 {
+		return d.epoch, nil
+	}
 	l := d.locks[len(d.locks)-1]
-	o := d.owner
+	o := l.Owner()
 	o.Epoch, o.Name, o.PID = o.Epoch+1, next, 0
 	if err := l.Sign(o); err != nil {
 		return 0, fmt.Errorf("hand image %s over: %w", d.path, err)
 	}
 	l.Release()
-	d.locks, d.handed = d.locks[:len(d.locks)-1], true
+	d.locks, d.handed, d.epoch = d.locks[:len(d.locks)-1], true, o.Epoch
 	return o.Epoch, nil
 }
 
 // TakeBack claims an image again that was handed over under an epoch. An error is
 // an EpochError or a LockedError where the other side has taken it.
 func (d *Drive) TakeBack(epoch uint64) error {
+	d.mu.Lock()
+	defer d.mu.Unlock()
 	if !d.handed {
 		return nil
 	}
-	l, err := d.fs.Lock(d.path, Claim{Name: d.owner.Name, Epoch: epoch})
-	if err != nil {
-		return err
-	}
-	d.locks, d.owner, d.handed = append(d.locks, l), l.Owner(), false
-	return nil
+	return d.lock(Claim{Name: d.name, Epoch: epoch})
 }
 
 // Close finishes what was begun and flushes. A request that has failed is lost, and
@@ -371,11 +434,12 @@ func (d *Drive) Close() error {
 	return err
 }
 
-// RemoveOverlay removes a private overlay file after its drive was closed.
-func RemoveOverlay(path string) error {
-	err := os.Remove(path)
-	if errors.Is(err, os.ErrNotExist) {
-		return nil
+// Remove removes an image file that nobody uses, and its owner file.
+func Remove(path string) error {
+	for _, name := range []string{path, path + OwnerSuffix} {
+		if err := os.Remove(name); err != nil && !errors.Is(err, os.ErrNotExist) {
+			return err
+		}
 	}
-	return err
+	return nil
 }

@@ -140,43 +140,57 @@ func TestDrainGivesUp(t *testing.T) {
 	require.NoError(t, d.Drain(context.Background()))
 }
 
+func (d *Drive) write(t testing.TB, b byte) {
+	d.Write(bytes.Repeat([]byte{b}, 512), 0, false)
+	require.NoError(t, d.Sync(context.Background()))
+}
+
 func TestOwnerFile(t *testing.T) {
 	path := newImage(t, Raw, 1<<20)
 	d := openDrive(t, path, DriveOptions{Claim: Claim{Name: "plover"}})
-	first := d.Owner()
-	require.NotEmpty(t, first.ID)
-	require.EqualValues(t, 1, first.Epoch)
+	id, epoch := d.Identity()
+	require.NotEmpty(t, id)
+	require.EqualValues(t, 1, epoch)
+	d.write(t, 1)
+	d.write(t, 2)
+	_, epoch = d.Identity()
+	require.EqualValues(t, 2, epoch, "the first write counts")
 
 	_, err := OpenDrive(path, DriveOptions{Claim: Claim{Name: "wren"}})
 	var locked *LockedError
 	require.ErrorAs(t, err, &locked)
-	require.Equal(t, Owner{ID: first.ID, Epoch: 1, Name: "plover", PID: os.Getpid()}, locked.Owner)
+	require.Equal(t, Owner{ID: id, Epoch: 2, Name: "plover", PID: os.Getpid()}, locked.Owner)
 	require.Contains(t, err.Error(), "in use by process")
 	require.Error(t, Resize(path, 2<<20, false, Options{}), "tools are refused too")
 	require.NoError(t, d.Close())
-
 	o, err := ReadOwner(path)
 	require.NoError(t, err)
-	require.Equal(t, Owner{ID: first.ID, Epoch: 1, Name: "plover"}, o)
+	require.Equal(t, Owner{ID: id, Epoch: 2, Name: "plover"}, o)
 
-	// Whoever noted epoch 1 gets it; then it has moved on.
-	d = openDrive(t, path, DriveOptions{Claim: Claim{Name: "wren", Epoch: 1}})
-	require.Equal(t, first.ID, d.Owner().ID)
-	require.EqualValues(t, 2, d.Owner().Epoch)
+	// Whoever noted epoch 2 gets it, any number of times, until somebody writes.
+	for range 2 {
+		d = openDrive(t, path, DriveOptions{Claim: Claim{Name: "wren", Epoch: 2}})
+		d.read(t, 512, 0)
+		again, _ := d.Identity()
+		require.Equal(t, id, again)
+		require.NoError(t, d.Close())
+	}
+	d = openDrive(t, path, DriveOptions{Claim: Claim{Name: "wren", Epoch: 2}})
+	d.write(t, 3)
 	require.NoError(t, d.Close())
-	_, err = OpenDrive(path, DriveOptions{Claim: Claim{Name: "plover", Epoch: 1}})
+	_, err = OpenDrive(path, DriveOptions{Claim: Claim{Name: "plover", Epoch: 2}})
 	var moved *EpochError
 	require.ErrorAs(t, err, &moved)
-	require.Contains(t, err.Error(), "by wren since: its epoch is 2, not 1")
+	require.Contains(t, err.Error(), "by wren since: its epoch is 3, not 2")
 
 	// Tools count as writers, and leave no file of their own.
 	require.NoError(t, Resize(path, 2<<20, false, Options{}))
 	o, err = ReadOwner(path)
 	require.NoError(t, err)
-	require.EqualValues(t, 3, o.Epoch)
-	_, err = OpenDrive(path, DriveOptions{ReadOnly: true, Claim: Claim{Epoch: 2}})
+	require.EqualValues(t, 4, o.Epoch)
+	_, err = OpenDrive(path, DriveOptions{ReadOnly: true, Claim: Claim{Epoch: 3}})
 	require.ErrorAs(t, err, &moved, "a reader can insist too")
-	require.NoError(t, openDrive(t, path, DriveOptions{ReadOnly: true, Claim: Claim{Epoch: 3}}).Close())
+	require.NoError(t, openDrive(t, path, DriveOptions{ReadOnly: true, Claim: Claim{Epoch: 4}}).Close())
 
 	other := newImage(t, Raw, 1<<20)
 	require.NoError(t, Resize(other, 2<<20, false, Options{}))
@@ -197,22 +211,24 @@ func TestDamagedOwnerFileIsRefused(t *testing.T) {
 func TestHandOver(t *testing.T) {
 	path := newImage(t, Qcow2, 1<<20)
 	a := openDrive(t, path, DriveOptions{Claim: Claim{Name: "a"}})
-	a.Write(bytes.Repeat([]byte{7}, 512), 0, false)
+	a.write(t, 7)
 	epoch, err := a.HandOver(context.Background(), "b")
 	require.NoError(t, err)
-	require.EqualValues(t, 2, epoch)
+	require.EqualValues(t, 3, epoch)
 
-	// Not taken: the source can have it back, and only once.
+	// Not taken: the source can have it back.
 	require.NoError(t, a.TakeBack(epoch))
 	require.NoError(t, a.TakeBack(epoch), "it has it")
-	require.EqualValues(t, 3, a.Owner().Epoch)
+	a.write(t, 8)
 	epoch, err = a.HandOver(context.Background(), "b")
 	require.NoError(t, err)
+	require.EqualValues(t, 5, epoch)
 
 	b := openDrive(t, path, DriveOptions{Claim: Claim{Name: "b", Epoch: epoch}})
-	require.Equal(t, bytes.Repeat([]byte{7}, 512), b.read(t, 512, 0))
+	require.Equal(t, bytes.Repeat([]byte{8}, 512), b.read(t, 512, 0))
 	var locked *LockedError
 	require.ErrorAs(t, a.TakeBack(epoch), &locked)
+	b.write(t, 9)
 	require.NoError(t, b.Close())
 	var moved *EpochError
 	require.ErrorAs(t, a.TakeBack(epoch), &moved)
@@ -224,7 +240,7 @@ func TestDriveFreezes(t *testing.T) {
 	for _, format := range []string{Raw, Qcow2} {
 		path := newImage(t, format, 1<<20)
 		d := openDrive(t, path, DriveOptions{Claim: Claim{Name: "plover"}})
-		id := d.Owner().ID
+		id, _ := d.Identity()
 		type layer struct{ path, format string }
 		var layers []layer
 		for i := range 3 {
@@ -232,7 +248,9 @@ func TestDriveFreezes(t *testing.T) {
 			l, f, err := d.Freeze(context.Background(), path+".top"+string(rune('0'+i)))
 			require.NoError(t, err)
 			layers = append(layers, layer{l, f})
-			require.Equal(t, id, d.Owner().ID)
+			same, epoch := d.Identity()
+			require.Equal(t, id, same)
+			require.EqualValues(t, 1, epoch, "of the new file")
 		}
 		require.Equal(t, layer{path, format}, layers[0])
 		require.Equal(t, path+".top2", d.Path())
@@ -254,7 +272,7 @@ func TestDriveFreezes(t *testing.T) {
 		require.Equal(t, want, d.read(t, 1536, 0))
 		require.NoError(t, d.Close())
 
-		again := openDrive(t, path+".top2", DriveOptions{Claim: Claim{Epoch: d.Owner().Epoch}})
+		again := openDrive(t, path+".top2", DriveOptions{Claim: Claim{Name: "plover", Epoch: 2}})
 		require.Equal(t, want, again.read(t, 1536, 0))
 		require.NoError(t, again.Close())
 		for _, l := range append(layers, layer{path + ".top2", Qcow2}) {
@@ -269,16 +287,35 @@ func TestDriveFreezes(t *testing.T) {
 
 func TestDriveOverlay(t *testing.T) {
 	base := newImage(t, Raw, 1<<20)
-	over := base + ".overlay"
-	d := openDrive(t, base, DriveOptions{Overlay: over})
-	d.Write(bytes.Repeat([]byte{5}, 512), 0, false)
+	d := openDrive(t, base, DriveOptions{Claim: Claim{Name: "plover"}})
+	id, baseEpoch := d.Identity()
 	require.NoError(t, d.Close())
-	d = openDrive(t, base, DriveOptions{Overlay: over})
+
+	over := base + ".overlay"
+	d = openDrive(t, base, DriveOptions{Overlay: over, Claim: Claim{Name: "wren"}, Base: baseEpoch})
+	d.write(t, 5)
+	same, epoch := d.Identity()
+	require.Equal(t, id, same)
+	require.Equal(t, baseEpoch, d.Base())
+	_, err := OpenDrive(base, DriveOptions{Overlay: over, Claim: Claim{Name: "dunlin"}})
+	var locked *LockedError
+	require.ErrorAs(t, err, &locked)
+	require.NoError(t, d.Close())
+
+	d = openDrive(t, base, DriveOptions{Overlay: over, Claim: Claim{Name: "wren", Epoch: epoch}, Base: baseEpoch})
 	require.Equal(t, bytes.Repeat([]byte{5}, 512), d.read(t, 512, 0))
 	require.NoError(t, d.Close())
 	b, err := os.ReadFile(base)
 	require.NoError(t, err)
 	require.Equal(t, make([]byte, 1<<20), b)
-	require.NoError(t, RemoveOverlay(over))
-	require.NoError(t, RemoveOverlay(over))
+
+	require.NoError(t, Resize(base, 2<<20, false, Options{}))
+	var moved *EpochError
+	_, err = OpenDrive(base, DriveOptions{Overlay: over, Claim: Claim{Name: "wren", Epoch: epoch}, Base: baseEpoch})
+	require.ErrorAs(t, err, &moved, "the image below has changed")
+
+	require.NoError(t, Remove(over))
+	require.NoError(t, Remove(over))
+	_, err = OpenDrive(base, DriveOptions{Overlay: over, Claim: Claim{Name: "wren", Epoch: epoch}})
+	require.ErrorIs(t, err, os.ErrNotExist, "an overlay whose content is known is not made anew")
 }

@@ -21,8 +21,9 @@ type Owner struct {
 	// ID is the disk's, made up when a machine first had it. It stays with the image
 	// as long as the owner file does.
 	ID string `json:"id,omitempty"`
-	// Epoch counts writers: whoever finds the number of its own still there knows
-	// that nobody has written since. Handing the image over counts too.
+	// Epoch rises when a writer writes for the first time: whoever finds the number
+	// that it noted still there knows that nobody has written since. Handing the
+	// image over counts too. It begins with 1.
 	Epoch uint64 `json:"epoch"`
 	Name  string `json:"owner,omitempty"` // of the machine, for people
 	PID   int    `json:"pid,omitempty"`   // of the process that has it open
@@ -30,8 +31,8 @@ type Owner struct {
 
 // Claim is what somebody wants who locks an image.
 type Claim struct {
-	// Name of the owner. Without one the lock leaves no owner file behind, unless
-	// there was one already.
+	// Name of the owner. One without a name writes for sure, and leaves no owner file
+	// behind unless there was one already.
 	Name string
 	// Epoch must be the image's so far; 0: whatever it is.
 	Epoch uint64
@@ -178,13 +179,11 @@ func (l *hostLock) enter(path string, c Claim) error {
 	if c.Epoch != 0 && c.Epoch != o.Epoch {
 		return &EpochError{Path: path, Owner: o, Want: c.Epoch}
 	}
-	o.Epoch++
 	o.PID = os.Getpid()
-	if c.Name != "" {
-		o.Name = c.Name
-		if o.ID == "" {
-			o.ID = rand.Text()
-		}
+	if c.Name == "" {
+		o.Epoch++
+	} else if o.Name = c.Name; o.ID == "" {
+		o.ID, o.Epoch = rand.Text(), o.Epoch+1
 	}
 	if err := l.Sign(o); err != nil {
 		return fmt.Errorf("lock image %s: %w", path, err)
