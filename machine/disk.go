@@ -257,8 +257,8 @@ func (m *Machine) CloseDisks() error {
 // Arrivals lets in what disks have finished since, where guest time follows the
 // wall clock. It tells whether there was anything.
 func (m *Machine) Arrivals() bool {
-	if m.cfg.Clock == ClockVirtual {
-		return false // then all is due at a time that is known beforehand
+	if m.cfg.Clock == ClockVirtual || m.dmaStalled {
+		return false // all is due at a time that is known beforehand; or not now
 	}
 	any := false
 	for i, d := range m.blks {

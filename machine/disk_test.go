@@ -225,7 +225,7 @@ func TestDisksMustBeTheMachines(t *testing.T) {
 		"disk b: no such file":                                {{ID: "a"}, {ID: "b", File: "missing"}},
 		"one with id \"Disk\"":                                {{ID: "Disk"}},
 		"two with id \"a\"":                                   {{ID: "a"}, {ID: "a"}},
-		"17 disks, at most 16":                                make([]DiskConfig, 17),
+		"17 disks, needs at most 16":                          make([]DiskConfig, 17),
 		"both read only and private":                          {{ID: "a", ReadOnly: true, Private: true}},
 	} {
 		cfg.Disks = disks
