@@ -97,13 +97,15 @@ func (l *lowerer) mem32(in *isa.Inst, o *op) bool {
 }
 
 // segment adds the base of FS and GS, the only ones in 64-bit mode. False where
-// o has no room for it.
+// o has no room for it, or where the address before needs a check of its own.
 func (l *lowerer) segment(in *isa.Inst, o *op) bool {
 	if in.Seg < isa.FS {
 		return true
 	}
 	seg := uint8(regFS + in.Seg - isa.FS)
 	switch {
+	case l.c.amd && (o.base != isa.RegZero || o.index != isa.RegZero):
+		return false // see linear
 	case o.base == isa.RegZero:
 		o.base = seg
 	case o.index == isa.RegZero:

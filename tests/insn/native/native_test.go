@@ -176,13 +176,29 @@ func compareNative(t *testing.T, m *Machine, g *Gen, md isa.Mode, few int, use f
 			if got.Trap == -2 {
 				continue // a long loop
 			}
+			if eitherFault(insts[i], want[i], got) {
+				continue
+			}
+			forgive(c, insts[i], want[i], got)
 			d := Compare(c, want[i], got)
+			if d != "" && c.Vec != nil {
+				// Why: AMD's processors lose x87's pointers where the kernel saves
+				// and restores the state between its signal frame and the case.
+				again, err := x.Run([]*Case{c})
+				require.NoError(t, err)
+				if again[0].Trap == -2 {
+					continue
+				}
+				forgive(c, insts[i], again[0], got)
+				d = Compare(c, again[0], got)
+			}
 			y.add(c, insts[i], "reference", d)
 			got2, err := m.Blocks(c, steps)
 			if err != nil {
 				y.add(c, insts[i], "blocks", err.Error())
 				continue
 			}
+			forgive(c, insts[i], got, got2)
 			y.add(c, insts[i], "blocks", Compare(c, got, got2))
 		}
 	}
