@@ -213,11 +213,11 @@ func (c *CPU) area(in *isa.Inst, size uint32, acc int) (uint64, bool) {
 	return la, c.probe(la, int(size), acc, c.mmu)
 }
 
-// legacyArea does so for an image of FXSAVE: its first byte, alignment, its last
+// legacyArea does so for an image of FXSAVE: its first bytes, alignment, its last
 // byte, which may be around the end of the address space.
 func (c *CPU) legacyArea(in *isa.Inst, acc int) (uint64, bool) {
 	ea := c.ea(in)
-	la, ok := c.linear(in.Seg, ea, 1, acc)
+	la, ok := c.linear(in.Seg, ea, 4, acc)
 	if !ok {
 		return 0, false
 	}
