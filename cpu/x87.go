@@ -178,8 +178,11 @@ func (c *CPU) placeX87(in *isa.Inst, size, part, acc int) (p placeX87, ok bool) 
 	if p.ea+uint64(size-1) <= p.wrap || size == 10 {
 		return p, true
 	}
-	for off := part; off < size; off += 2 { // around the end of the segment
-		if !c.partX87(in, &p, off, 2, acc) {
+	for off, n := part, part; off < size; off += n { // around the end of the segment
+		if i := off - len(environment{})*part; i >= 0 { // a register's significand, and its exponent
+			n = 8 - 6*(i%10>>3)
+		}
+		if !c.partX87(in, &p, off, n, acc) {
 			return p, false
 		}
 	}

@@ -151,6 +151,17 @@ func testMode(t *testing.T, md isa.Mode, few int) {
 // compareNative runs cases natively and on both engines. use may change a case,
 // or refuse it.
 func compareNative(t *testing.T, m *Machine, g *Gen, md isa.Mode, few int, use func(*Gen, *Case, *isa.Inst) bool) {
+	compareCases(t, m, few, func() (*Case, *isa.Inst) {
+		for {
+			if c, in := g.Next(md); Usable(c, in) && use(g, c, in) {
+				return c, in
+			}
+		}
+	})
+}
+
+// compareCases compares cases that next makes.
+func compareCases(t *testing.T, m *Machine, few int, next func() (*Case, *isa.Inst)) {
 	x := needExecutor(t)
 	y := &tally{map[string]int{}, map[string]int{}, map[string]int{}}
 	const batch = 2000
@@ -158,9 +169,8 @@ func compareNative(t *testing.T, m *Machine, g *Gen, md isa.Mode, few int, use f
 		var cases []*Case
 		var insts []*isa.Inst
 		for len(cases) < min(n, batch) {
-			if c, in := g.Next(md); Usable(c, in) && use(g, c, in) {
-				cases, insts = append(cases, c), append(insts, in)
-			}
+			c, in := next()
+			cases, insts = append(cases, c), append(insts, in)
 		}
 		want, err := x.Run(cases)
 		require.NoError(t, err)
