@@ -281,7 +281,7 @@ func (s *Source) Wake() time.Duration {
 	at := time.Duration(-1)
 	for _, c := range []*Conn{s.ctl, s.flt, s.qry} {
 		if c != nil {
-			at = sooner(at, min(c.said+pingEvery, c.heard+deafAfter))
+			at = sooner(at, c.keepAt())
 		}
 	}
 	if s.o.Timeout > 0 && s.ph < phFinal {
@@ -564,7 +564,7 @@ func (o *Options) fill() error {
 	}
 	for _, d := range []struct{ have, want *time.Duration }{
 		{&o.MaxDowntime, ptr(DefaultMaxDowntime)}, {&o.Observe, ptr(DefaultObserve)},
-		{&o.Recover, ptr(DefaultRecover)}, {&o.Linger, ptr(DefaultLinger)},
+		{&o.Recover, ptr(DefaultRecover)},
 	} {
 		if *d.have == 0 {
 			*d.have = *d.want
