@@ -207,7 +207,7 @@ func (r *run) play() {
 		if (over1 || src.dead) && r.b.running { // it only waits for a word that never comes
 			horizon = min(horizon, r.w.now+grace)
 		}
-		if r.b.running && !dst.polling && !dst.dead && !over2 {
+		if r.b.running && r.b.m.absent != nil && !dst.polling && !dst.dead && !over2 {
 			dst.polling = true
 			r.w.at(r.w.now+poll, func() {
 				dst.polling = false
