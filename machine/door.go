@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 
 	"github.com/fxamacker/cbor/v2"
 
@@ -21,7 +22,6 @@ const (
 	InputPower   InputKind = 2 // the power button
 	InputWall    InputKind = 3 // the guest's clock goes on from Time, at another rate if Num is given
 	InputReset   InputKind = 4 // the reset button
-	InputDisk    InputKind = 5 // a disk has finished requests: its number and how many, in 1 and 4 bytes
 )
 
 // Input is one event from outside. It takes effect when Count and guest time
@@ -62,17 +62,17 @@ func (m *Machine) apply(in Input) {
 		}
 	case InputReset:
 		m.st.Reset = true // Run begins with it, even one that executes nothing
-	case InputDisk:
-		m.arrive(in.Data)
 	}
 }
 
 // admit stamps an event with the present count, logs and applies it. While a
 // device waits for memory, whose work belongs before the present count, so does
-// the event. (What else memory refuses has not begun.)
+// the event. (What else memory refuses has not begun.) And it waits while the
+// machine is halted.
 func (m *Machine) admit(in Input) {
-	if m.dmaStalled {
-		m.st.Held = append(m.st.Held, in)
+	if m.dmaStalled || m.halted {
+		in.Count = m.st.Count
+		m.postpone(in)
 		return
 	}
 	in.Count = m.count()
@@ -82,15 +82,24 @@ func (m *Machine) admit(in Input) {
 	m.apply(in)
 }
 
-// release admits what waited.
-func (m *Machine) release() {
-	if len(m.st.Held) == 0 || m.dmaStalled {
-		return
+// postpone has an event admitted when its count comes.
+func (m *Machine) postpone(in Input) {
+	i := len(m.st.Held)
+	for i > 0 && m.st.Held[i-1].Count > in.Count {
+		i--
 	}
-	held := m.st.Held
-	m.st.Held = nil
-	for _, in := range held {
+	m.st.Held = slices.Insert(m.st.Held, i, in)
+}
+
+// release admits what waited, as far as its count has come.
+func (m *Machine) release() {
+	for len(m.st.Held) > 0 && m.st.Held[0].Count <= m.st.Count {
+		in := m.st.Held[0]
+		m.st.Held = slices.Delete(m.st.Held, 0, 1)
 		m.admit(in)
+	}
+	if len(m.st.Held) == 0 {
+		m.st.Held = nil
 	}
 }
 

@@ -8,7 +8,6 @@
 package machine
 
 import (
-	"errors"
 	"fmt"
 
 	"godwit/cpu"
@@ -23,7 +22,6 @@ import (
 	"godwit/devices/pit"
 	"godwit/devices/rtc"
 	"godwit/devices/uart"
-	"godwit/devices/virtio/blk"
 	"godwit/mem"
 )
 
@@ -85,10 +83,7 @@ type Machine struct {
 	hpet   *hpet.HPET
 	pci    *pci.Bus
 
-	dmaStalled bool // a device waits for memory or a disk; its state says what for
-	diskLate   bool // for a disk
-	disks      []Disk
-	blks       []*blk.Device
+	dmaStalled bool // a device waits for memory; its state says what for
 	rtc        *rtc.RTC
 
 	st       state
@@ -101,6 +96,15 @@ type Machine struct {
 	engine   Engine
 	apicBus  *lapic.Bus
 	noted    [MaxCPUs]notes
+
+	restored bool // Restore was called
+
+	halted  bool          // see Halt
+	lag     devices.Nanos // see Lag
+	stall   stall
+	point   uint64                         // count at which onPoint is called
+	onPoint func(count uint64) uint64      // returns the next point
+	onStall []func(r mem.Refusal, on bool) // told when Run stalls, and when it goes on
 }
 
 // Engine selects what executes instructions.
@@ -129,24 +133,21 @@ func New(cfg Config, images Images, host Host) (*Machine, error) {
 	if err != nil {
 		return nil, fmt.Errorf("guest memory: %w", err)
 	}
-	m := &Machine{cfg: cfg, images: images, mem: ram, host: host, poll: 1 << 18}
+	m := &Machine{cfg: cfg, images: images, mem: ram, host: host, poll: 1 << 18, point: ^uint64(0)}
 	m.st.PRNG = cfg.Seed
 	m.st.Clock = Segment{Num: cfg.RateNum, Den: cfg.RateDen}
 	m.st.SliceEnd = cfg.Slice
 	m.shared = cpu.NewShared(ram)
-	err = m.openDisks()
-	if err == nil {
-		err = m.wire(model)
-	}
-	if err != nil {
-		return nil, errors.Join(err, m.Close())
+	if err := m.wire(model); err != nil {
+		ram.Close()
+		return nil, err
 	}
 	m.resetDevices(devices.PowerOn)
 	return m, nil
 }
 
-// Close gives the machine's disks and memory back to the host.
-func (m *Machine) Close() error { return errors.Join(m.CloseDisks(), m.mem.Close()) }
+// Close gives the machine's memory back to the host.
+func (m *Machine) Close() error { return m.mem.Close() }
 
 // Config is what the machine was built from.
 func (m *Machine) Config() Config { return m.cfg }

@@ -3,7 +3,6 @@ package machine
 import (
 	"godwit/cpu"
 	"godwit/devices"
-	"godwit/mem"
 )
 
 // Stop says why Run returned.
@@ -28,23 +27,40 @@ func (s Stop) String() string {
 // Run executes until the count reaches until, or a reason to stop. The state at
 // count N is the one before anything due at N is delivered.
 func (m *Machine) Run(until uint64) Stop {
+	m.goOn()
+	s := m.run(until)
+	if s == Stalled {
+		m.hold()
+	}
+	return s
+}
+
+func (m *Machine) run(until uint64) Stop {
 	for {
-		if m.st.End != 0 {
+		switch {
+		case m.st.End != 0:
 			return m.st.End
-		}
-		if !m.retry() {
-			if s := m.await(); s != Reached {
-				return s
+		case m.halted:
+			return Paused
+		case !m.retry():
+			if m.excuse() {
+				continue
 			}
-			continue
+			return Stalled
 		}
 		m.release()
+		if m.st.Count >= m.point {
+			m.point = m.onPoint(m.st.Count)
+		}
 		if m.st.Reset {
 			if m.cfg.NoReboot {
 				m.st.End = Rebooted
 				continue
 			}
 			if !m.reboot() {
+				if m.excuse() {
+					continue
+				}
 				return Stalled
 			}
 		}
@@ -62,20 +78,17 @@ func (m *Machine) Run(until uint64) Stop {
 		}
 		c := m.pick()
 		if c == nil {
+			m.endExcuse()
 			if s := m.idle(); s != Reached {
 				return s
 			}
 			continue
 		}
-		if m.runCPU(c, until) {
+		if m.runCPU(c, until) && !m.excuse() {
 			return Stalled
 		}
 	}
 }
-
-// Stall says, after Run returned Stalled, what it waits for. When that may be over
-// the memory's Room receives, and Run goes on as if there had been no wait.
-func (m *Machine) Stall() mem.Refusal { return m.mem.Refused() }
 
 // pick chooses the vCPU whose turn it is; nil when all wait.
 func (m *Machine) pick() *cpu.CPU {
@@ -119,6 +132,13 @@ func (m *Machine) runCPU(c *cpu.CPU, until uint64) (stalled bool) {
 	if len(m.replay) > 0 {
 		limit = min(limit, m.replay[0].Count)
 	}
+	if len(m.st.Held) > 0 {
+		limit = min(limit, max(m.st.Held[0].Count, m.st.Count+1))
+	}
+	limit = min(limit, m.point)
+	if m.stall.excused {
+		limit = m.st.Count + 1
+	}
 	m.cur = c
 	c.Count = m.st.Count
 	if m.engine == EngineReference {
@@ -129,6 +149,9 @@ func (m *Machine) runCPU(c *cpu.CPU, until uint64) (stalled bool) {
 	m.st.Count = c.Count
 	m.cur = nil
 	m.after(c)
+	if !c.Stalled() {
+		m.endExcuse()
+	}
 	return c.Stalled()
 }
 
@@ -159,12 +182,11 @@ func (m *Machine) placeAPIC(c *cpu.CPU) {
 	}
 }
 
-// fireDue lets the events happen whose time has come, until one of them cannot be
-// finished: those behind it must not overtake it.
+// fireDue lets the events happen whose time has come.
 func (m *Machine) fireDue() bool {
 	now := m.Now()
 	fired := false
-	for len(m.st.Queue) > 0 && devices.Nanos(m.st.Queue[0].At) <= now && !m.dmaStalled {
+	for len(m.st.Queue) > 0 && devices.Nanos(m.st.Queue[0].At) <= now {
 		d := m.st.Queue[0]
 		m.st.Queue = append(m.st.Queue[:0], m.st.Queue[1:]...)
 		m.devs[d.Dev].Event(devices.EventID(d.Ev))
@@ -176,7 +198,7 @@ func (m *Machine) fireDue() bool {
 // replayDue applies the logged inputs whose count and time have come.
 func (m *Machine) replayDue() bool {
 	did := false
-	for len(m.replay) > 0 && !m.dmaStalled {
+	for len(m.replay) > 0 {
 		in := m.replay[0]
 		if in.Count > m.st.Count || (in.Kind != InputWall && in.Time > int64(m.Now())) {
 			break

@@ -1,13 +1,13 @@
 package machine
 
 import (
-	"context"
 	"errors"
 	"fmt"
 
 	"github.com/fxamacker/cbor/v2"
 
 	"godwit/cpu"
+	"godwit/devices"
 	"godwit/snapshot"
 )
 
@@ -44,31 +44,51 @@ var ErrRunning = errors.New("machine is running")
 // Sections encodes the machine except its memory: first configuration and
 // images, from which New builds it, then its state.
 func (m *Machine) Sections() ([]snapshot.Section, error) {
+	secs, err := m.configSections()
+	if err != nil {
+		return nil, err
+	}
+	state, err := m.stateSections()
+	return append(secs, state...), err
+}
+
+// configSections encodes what never changes.
+func (m *Machine) configSections() ([]snapshot.Section, error) {
+	var e encoder
+	e.add(secConfig, "", false, &m.cfg)
+	e.add(secImages, "", false, &m.images)
+	return e.secs, e.err
+}
+
+// stateSections encodes the state.
+func (m *Machine) stateSections() ([]snapshot.Section, error) {
 	if m.cur != nil {
 		return nil, ErrRunning
 	}
-	if err := m.Quiesce(context.Background()); err != nil {
-		return nil, err
-	}
-	m.noteDisks()
-	var secs []snapshot.Section
-	add := func(name, instance string, state bool, v any) error {
-		b, err := encode(v)
-		if err != nil {
-			return fmt.Errorf("section %s/%s: %w", name, instance, err)
-		}
-		secs = append(secs, snapshot.Section{Name: name, Instance: instance, Version: 1, Required: true, State: state, Data: b})
-		return nil
-	}
-	err := errors.Join(add(secConfig, "", false, &m.cfg), add(secImages, "", false, &m.images), add(secMachine, "", true, &m.st))
+	var e encoder
+	e.add(secMachine, "", true, &m.st)
 	for i, c := range m.cpus {
 		c.Canonical()
-		err = errors.Join(err, add(secCPU, fmt.Sprint(i), true, &c.Arch))
+		e.add(secCPU, fmt.Sprint(i), true, &c.Arch)
 	}
 	for _, d := range m.devs {
-		err = errors.Join(err, add(secDevice, d.ID(), true, d.State()))
+		e.add(secDevice, d.ID(), true, d.State())
 	}
-	return secs, err
+	return e.secs, e.err
+}
+
+// encoder collects sections.
+type encoder struct {
+	secs []snapshot.Section
+	err  error
+}
+
+func (e *encoder) add(name, instance string, state bool, v any) {
+	b, err := encode(v)
+	if err != nil {
+		e.err = errors.Join(e.err, fmt.Errorf("section %s/%s: %w", name, instance, err))
+	}
+	e.secs = append(e.secs, snapshot.Section{Name: name, Instance: instance, Version: 1, Required: true, State: state, Data: b})
 }
 
 // Hash is the state hash of docs/format/hash.md.
@@ -136,6 +156,10 @@ func section(secs []snapshot.Section, name, instance string, v any) error {
 // Restore decodes the machine's state; its memory was restored before. After an
 // error the machine is not to be used.
 func (m *Machine) Restore(secs []snapshot.Section) error {
+	if m.restored {
+		m.resetDevices(devices.PowerOn) // decoding begins with the state of power-on
+	}
+	m.restored = true
 	m.st = state{}
 	if err := section(secs, secMachine, "", &m.st); err != nil {
 		return err
@@ -165,9 +189,6 @@ func (m *Machine) Restore(secs []snapshot.Section) error {
 	for i, c := range m.cpus {
 		m.placeAPIC(c)
 		c.INTR(m.lapics[i].Pending())
-	}
-	for _, d := range m.blks {
-		d.Resume()
 	}
 	m.shared.Reset()
 	m.dmaStalled = true // in case a device was waiting

@@ -66,6 +66,19 @@ func (m *Memory) rebase() {
 	}
 }
 
+// Keep takes promises back: what was absent is here, whatever it holds. For a
+// machine that has not run since.
+func (m *Memory) Keep() {
+	for i, w := range m.gone {
+		for ; w != 0; w &= w - 1 {
+			page := uint32(i*64 + bits.TrailingZeros64(w))
+			m.arrive(page)
+			m.Touch(page) // its leaf is not known
+		}
+	}
+	m.rebase()
+}
+
 // Fill brings the content of an absent page. It is no write of the guest: no
 // consumer is told, epochs hold what was promised. A page that is here already
 // stays as it is. ErrLeaf: b is not what was promised, and the page stays absent.
@@ -80,15 +93,27 @@ func (m *Memory) Fill(page uint32, b []byte) error {
 	if got := leafOf(content); got != m.leaves[page] {
 		return fmt.Errorf("memory: fill page %d: %w: leaf %x, promised %x", page, ErrLeaf, got, m.leaves[page])
 	}
+	m.FillChecked(page, content)
+	return nil
+}
+
+// FillChecked is Fill for content that is known to be what was promised.
+func (m *Memory) FillChecked(page uint32, b *[PageSize]byte) {
+	if m.Here(page) {
+		return
+	}
 	cl := m.claim(page)
 	cl.Lock()
-	*m.page(page) = *content
-	m.gone[page>>6] &^= 1 << (page & 63)
+	*m.page(page) = *b
+	m.arrive(page)
 	cl.Unlock()
-	m.missing--
-	m.flags[page] &^= FlagAbsent
 	m.signalRoom()
-	return nil
+}
+
+func (m *Memory) arrive(page uint32) {
+	m.gone[page>>6] &^= 1 << (page & 63)
+	m.flags[page] &^= FlagAbsent
+	m.missing--
 }
 
 // Here tells whether the page's content is here. It is unless the page is absent.

@@ -121,6 +121,27 @@ func (m *Memory) Restore(page uint32, b []byte) error {
 	return nil
 }
 
+// RestoreHashed is Restore for content whose leaf is known: it is not hashed again.
+func (m *Memory) RestoreHashed(page uint32, b []byte, leaf [16]byte) error {
+	if err := m.Restore(page, b); err != nil {
+		return err
+	}
+	m.makeLeaves()
+	m.leaves[page] = leaf
+	word, bit := page>>6, uint64(1)<<(page&63)
+	if h := m.hasher; h.bits[word]&bit != 0 {
+		h.bits[word] &^= bit
+		h.count--
+	}
+	if m.arm(int(word), bit) != 0 {
+		m.gen++
+	}
+	if m.paranoid {
+		m.hasher.base[page] = leaf
+	}
+	return nil
+}
+
 // put writes within one page and tells everybody. False: nothing was done.
 func (m *Memory) put(off uint64, b []byte) bool {
 	page := uint32(off >> PageShift)

@@ -24,8 +24,9 @@ func (m *Memory) Gen() uint64 { return m.gen }
 
 // Refusal says why an access cannot be made now.
 type Refusal struct {
-	Why  Why
-	Page uint32 // the arena page that was to be accessed
+	Why      Why
+	Page     uint32 // the arena page that was to be accessed
+	Interval uint64 // BudgetSpent: how many harvests the consumer had made
 }
 
 // Why an access was refused.
@@ -46,7 +47,7 @@ func (w Why) String() string {
 func (m *Memory) Refused() Refusal { return m.refused }
 
 func (m *Memory) refuse(why Why, page uint32) bool {
-	m.refused = Refusal{why, page}
+	m.refused = Refusal{Why: why, Page: page}
 	return false
 }
 
@@ -64,7 +65,8 @@ func (m *Memory) Touch(page uint32) bool {
 	word, bit := page>>6, uint64(1)<<(page&63)
 	for _, c := range m.consumers {
 		if c.count >= c.budget && c.bits[word]&bit == 0 && !m.grace {
-			return m.refuse(BudgetSpent, page)
+			m.refused = Refusal{BudgetSpent, page, c.harvests}
+			return false
 		}
 	}
 	if len(m.epochs) != 0 {
@@ -99,9 +101,10 @@ type Consumer struct {
 	bits []uint64
 	base [][16]byte // paranoid mode: leaves at the last harvest
 
-	count   int // bits set
-	budget  int
-	writers *writers // nil: not noted
+	count    int // bits set
+	budget   int
+	harvests uint64
+	writers  *writers // nil: not noted
 }
 
 // noBudget allows every page to become dirty.
@@ -141,6 +144,7 @@ func (c *Consumer) Harvest(dst []uint64) []uint64 {
 		m.gen++
 	}
 	c.count = 0
+	c.harvests++
 	if c.writers != nil {
 		c.writers.clear()
 	}

@@ -176,14 +176,7 @@ func (d *Dest) die(err error) {
 		d.finish(err)
 		return
 	}
-	d.linger() // the source may ask
-}
-
-// linger answers questions for a while.
-func (d *Dest) linger() {
-	if d.o.Linger > 0 {
-		d.leaveAt = d.host.Now() + d.o.Linger
-	}
+	d.leaveAt = d.host.Now() + d.o.Linger // the source may ask
 }
 
 // Cancel asks to stop. Once the guest runs here only waiting ends.
@@ -214,7 +207,7 @@ func (d *Dest) Wake() time.Duration {
 	}
 	at := time.Duration(-1)
 	for _, c := range d.conns {
-		at = sooner(at, c.keepAt())
+		at = sooner(at, min(c.said+pingEvery, c.heard+deafAfter))
 	}
 	if d.leaveAt > 0 {
 		at = sooner(at, d.leaveAt)

@@ -115,7 +115,7 @@ var zeroLeaf = snapshot.ZeroLeaf()
 type dupCache struct {
 	slot [1024]struct {
 		number, page uint32
-		content      *[PageSize]byte
+		content      [PageSize]byte
 	}
 	number uint32
 }
@@ -125,12 +125,9 @@ func (d *dupCache) forget(number uint32) { d.number = number }
 // find returns a page sent before with this content, or remembers this one.
 func (d *dupCache) find(p uint32, page *[PageSize]byte, leaf [LeafSize]byte) (uint32, bool) {
 	s := &d.slot[le.Uint16(leaf[:])%uint16(len(d.slot))]
-	if s.number == d.number && *s.content == *page {
+	if s.number == d.number && s.content == *page {
 		return s.page, true
 	}
-	if s.content == nil {
-		s.content = new([PageSize]byte)
-	}
-	s.number, s.page, *s.content = d.number, p, *page
+	s.number, s.page, s.content = d.number, p, *page
 	return 0, false
 }

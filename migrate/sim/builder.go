@@ -21,8 +21,6 @@ type Builder struct {
 	clock  clock
 	costs  Costs
 
-	ActiveAt time.Duration
-
 	running   bool
 	reserved  bool
 	abandoned bool
@@ -91,7 +89,6 @@ func (b *Builder) Activate() error {
 	}
 	b.spend(b.costs.Activate)
 	b.running, b.at = true, b.clock.Now()
-	b.ActiveAt = b.at
 	return nil
 }
 
