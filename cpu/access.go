@@ -268,6 +268,9 @@ func (c *CPU) linear(seg uint8, off uint64, size, acc int) (uint64, bool) {
 	if c.mode == isa.Mode64 {
 		la := off
 		if seg >= isa.FS {
+			if c.amd && !c.canonical(off) { // checked before the base is added, too
+				return 0, c.gp(0)
+			}
 			la += c.Seg[seg].Base
 		}
 		if !c.canonical(la) || !c.canonical(la+uint64(size-1)) {

@@ -65,6 +65,21 @@ func compactSize(rfbm uint64) uint32 {
 	return n
 }
 
+// compactEnd is the size of what XRSTOR loads of an area in compacted form.
+func compactEnd(comp, loads uint64) uint32 {
+	end, n := uint32(extOff), uint32(extOff)
+	for i := range xparts {
+		p := &xparts[i]
+		if comp>>p.bit&1 != 0 {
+			n += p.size
+		}
+		if loads>>p.bit&1 != 0 {
+			end = n
+		}
+	}
+	return end
+}
+
 // fpuOn checks CR0.EM and CR0.TS for x87 instructions.
 func (c *CPU) fpuOn() bool {
 	return c.CR0&(cr0EM|cr0TS) == 0 || c.raise(vecNM)
@@ -176,20 +191,44 @@ func hLdmxcsr(c *CPU, in *isa.Inst) bool {
 
 func hStmxcsr(c *CPU, in *isa.Inst) bool { return c.useSSE() && c.setArg(in, 0, uint64(c.MXCSR)) }
 
-// area checks a state image for access as a whole, so that nothing after it
-// can fault.
-func (c *CPU) area(in *isa.Inst, size uint32, align uint64, acc int) (uint64, bool) {
-	la, ok := c.linear(in.Seg, c.ea(in), int(size), acc)
-	if !ok {
+// area checks an image of XSAVE for access as a whole, so that nothing after it
+// can fault: its alignment, its first line, the rest.
+func (c *CPU) area(in *isa.Inst, size uint32, acc int) (uint64, bool) {
+	const line = 64
+	ea := c.ea(in)
+	la := ea
+	if c.mode != isa.Mode64 || in.Seg >= isa.FS {
+		la += c.Seg[in.Seg].Base
+	}
+	if la%line != 0 {
+		return 0, c.gp(0)
+	}
+	la, ok := c.linear(in.Seg, ea, line, acc)
+	if !ok || !c.probe(la, line, acc, c.mmu) {
 		return 0, false
 	}
-	if la&(align-1) != 0 {
-		return 0, c.gp(0)
+	if _, ok = c.linear(in.Seg, ea, int(size), acc); !ok {
+		return 0, false
 	}
 	return la, c.probe(la, int(size), acc, c.mmu)
 }
 
-// peek and poke access a checked image. They never cross a page.
+// legacyArea does so for an image of FXSAVE: its first bytes, alignment, its last
+// byte, which may be around the end of the address space.
+func (c *CPU) legacyArea(in *isa.Inst, acc int) (uint64, bool) {
+	ea := c.ea(in)
+	la, ok := c.linear(in.Seg, ea, 4, acc)
+	if !ok {
+		return 0, false
+	}
+	if la%16 != 0 {
+		return 0, c.gp(0)
+	}
+	last, ok := c.linear(in.Seg, (ea+legacySize-1)&addrMask(in.AddrSize), 1, acc)
+	return la, ok && c.probe(la, 16, acc, c.mmu) && c.probe(last, 1, acc, c.mmu)
+}
+
+// peek and poke access a checked image.
 func (c *CPU) peek(la uint64, size int) uint64 {
 	v, _ := c.readLin(la, size, c.mmu)
 	return v
@@ -209,7 +248,7 @@ func hFxsave(c *CPU, in *isa.Inst) bool {
 	if !c.fpuOn() {
 		return false
 	}
-	la, ok := c.area(in, legacySize, 16, accWrite)
+	la, ok := c.legacyArea(in, accWrite)
 	if !ok {
 		return false
 	}
@@ -223,7 +262,7 @@ func hFxrstor(c *CPU, in *isa.Inst) bool {
 	if !c.fpuOn() {
 		return false
 	}
-	la, ok := c.area(in, legacySize, 16, accRead)
+	la, ok := c.legacyArea(in, accRead)
 	if !ok {
 		return false
 	}
@@ -268,11 +307,20 @@ func (c *CPU) loadX87(la uint64, in *isa.Inst) {
 		c.FCS, c.FDS = uint16(c.FIP>>32), uint16(c.FDP>>32)
 		c.FIP, c.FDP = c.FIP&0xffffffff, c.FDP&0xffffffff
 	}
+	c.FIP, c.FDP = c.pointer(c.FIP), c.pointer(c.FDP)
 	c.summarizeX87()
 	top := uint64(c.FSW >> 11)
 	for i := uint64(0); i < 8; i++ {
 		c.ST[(top+i)&7] = F80{Mant: c.peek(la+32+16*i, 8), SE: uint16(c.peek(la+40+16*i, 2))}
 	}
+}
+
+// pointer is an address as the pointers keep it.
+func (c *CPU) pointer(v uint64) uint64 {
+	if c.CR4&cr4LA57 != 0 {
+		return uint64(int64(v<<7) >> 7)
+	}
+	return uint64(int64(v<<16) >> 16)
 }
 
 func (c *CPU) saveMXCSR(la uint64) {
@@ -366,7 +414,7 @@ func hXsave(c *CPU, in *isa.Inst) bool {
 	if !ok {
 		return false
 	}
-	la, ok := c.area(in, xsaveSize(rfbm), 64, accWrite)
+	la, ok := c.area(in, xsaveSize(rfbm), accWrite)
 	if !ok {
 		return false
 	}
@@ -406,7 +454,7 @@ func hXsavec(c *CPU, in *isa.Inst) bool {
 	if !ok {
 		return false
 	}
-	la, ok := c.area(in, compactSize(rfbm), 64, accWrite)
+	la, ok := c.area(in, compactSize(rfbm), accWrite)
 	if !ok {
 		return false
 	}
@@ -436,7 +484,7 @@ func hXrstor(c *CPU, in *isa.Inst) bool {
 	if !ok {
 		return false
 	}
-	la, ok := c.area(in, extOff, 64, accRead)
+	la, ok := c.area(in, extOff, accRead)
 	if !ok {
 		return false
 	}
@@ -444,11 +492,11 @@ func hXrstor(c *CPU, in *isa.Inst) bool {
 	if !ok {
 		return false
 	}
-	size := xsaveSize(rfbm & bv)
+	size := xsaveSize(rfbm)
 	if comp != 0 {
-		size = compactSize(comp)
+		size = compactEnd(comp, rfbm&bv)
 	}
-	if la, ok = c.area(in, size, 64, accRead); !ok {
+	if la, ok = c.area(in, size, accRead); !ok {
 		return false
 	}
 	mxcsr := c.peek(la+24, 4)

@@ -97,13 +97,17 @@ func (l *lowerer) mem32(in *isa.Inst, o *op) bool {
 }
 
 // segment adds the base of FS and GS, the only ones in 64-bit mode. False where
-// o has no room for it.
+// o has no room for it. AMD's processors also check the address before: see
+// linear.
 func (l *lowerer) segment(in *isa.Inst, o *op) bool {
 	if in.Seg < isa.FS {
 		return true
 	}
 	seg := uint8(regFS + in.Seg - isa.FS)
 	switch {
+	case l.c.amd && (o.base != isa.RegZero || o.index != isa.RegZero):
+		l.put(in, op{code: opAddrSeg64, base: o.base, index: o.index, scale: o.scale, disp: o.disp, dst: seg})
+		o.base, o.index, o.scale, o.disp = regTmp, isa.RegZero, 0, 0
 	case o.base == isa.RegZero:
 		o.base = seg
 	case o.index == isa.RegZero:

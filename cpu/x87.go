@@ -140,18 +140,58 @@ func (c *CPU) settle() bool {
 // setCC writes the condition code bits in mask.
 func (c *CPU) setCC(mask, cc uint16) { c.FSW = c.FSW&^mask | cc }
 
-// placeX87 checks that size bytes at the memory operand can be accessed, so that
-// nothing after it can fault.
-func (c *CPU) placeX87(in *isa.Inst, size, acc int) (uint64, bool) {
-	la, ok := c.linear(in.Seg, c.ea(in), size, acc)
-	if !ok || !c.aligned(la, alignX87(size)) {
-		return 0, false
+// placeX87 is a memory operand of more than a simple access: ten bytes, or an
+// image. Its parts are accessed one by one, each with an offset that wraps as
+// addresses do.
+type placeX87 struct {
+	base, ea, wrap, lin uint64
+}
+
+// at is the linear address of an offset in the operand.
+func (p *placeX87) at(off uint64) uint64 { return (p.base + (p.ea+off)&p.wrap) & p.lin }
+
+// place checks that size bytes at the memory operand can be accessed, so that
+// nothing after it can fault. AMD's processors look at the first part, and of an
+// image at its last byte, before the others. part is the size of the first one.
+func (c *CPU) placeX87(in *isa.Inst, size, part, acc int) (p placeX87, ok bool) {
+	p = placeX87{ea: c.ea(in), wrap: addrMask(in.AddrSize), lin: ^uint64(0)}
+	if c.mode != isa.Mode64 {
+		p.base, p.lin = c.Seg[in.Seg].Base, 0xffffffff
+	} else if in.Seg >= isa.FS {
+		p.base = c.Seg[in.Seg].Base
 	}
-	if c.inBlock && la&0xfff+uint64(size) > 4096 {
+	if c.inBlock && p.at(0)&0xfff+uint64(size) > 4096 {
 		c.stepReq = true // no part may be refused after the first
-		return 0, false
+		return p, false
 	}
-	return la, c.probe(la, size, acc, c.mmu)
+	la, ok := c.linear(in.Seg, p.ea, part, acc)
+	if !ok || !c.aligned(la, alignX87(size)) || !c.probe(la, part, acc, c.mmu) {
+		return p, false
+	}
+	rest := 1
+	if size == 10 {
+		rest = 2
+	}
+	if size > part && !c.partX87(in, &p, size-rest, rest, acc) {
+		return p, false
+	}
+	if p.ea+uint64(size-1) <= p.wrap || size == 10 {
+		return p, true
+	}
+	for off, n := part, part; off < size; off += n { // around the end of the segment
+		if i := off - len(environment{})*part; i >= 0 { // a register's significand, and its exponent
+			n = 8 - 6*(i%10>>3)
+		}
+		if !c.partX87(in, &p, off, n, acc) {
+			return p, false
+		}
+	}
+	return p, true
+}
+
+func (c *CPU) partX87(in *isa.Inst, p *placeX87, off, size, acc int) bool {
+	la, ok := c.linear(in.Seg, (p.ea+uint64(off))&p.wrap, size, acc)
+	return ok && c.probe(la, size, acc, c.mmu)
 }
 
 // alignX87 is the alignment that alignment checking wants of an operand: that of
@@ -170,9 +210,9 @@ func alignX87(size int) int {
 
 // load80 reads a ten-byte operand.
 func (c *CPU) load80(in *isa.Inst) (lo uint64, hi uint16, ok bool) {
-	la, ok := c.placeX87(in, 10, accRead)
+	p, ok := c.placeX87(in, 10, 8, accRead)
 	if !ok {
 		return 0, 0, false
 	}
-	return c.peek(la, 8), uint16(c.peek(la+8, 2)), true
+	return c.peek(p.at(0), 8), uint16(c.peek(p.at(8), 2)), true
 }

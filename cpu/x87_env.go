@@ -125,16 +125,16 @@ func (c *CPU) setTagWord(w uint16) {
 }
 
 // putEnvironment writes to a place that was checked.
-func (c *CPU) putEnvironment(la uint64, field int) {
+func (c *CPU) putEnvironment(p *placeX87, field int) {
 	for i, v := range c.environment(field) {
-		c.poke(la+uint64(i*field), field, uint64(v))
+		c.poke(p.at(uint64(i*field)), field, uint64(v))
 	}
 }
 
 // getEnvironment reads from a place that was checked.
-func (c *CPU) getEnvironment(la uint64, field int) (v environment) {
+func (c *CPU) getEnvironment(p *placeX87, field int) (v environment) {
 	for i := range v {
-		v[i] = uint32(c.peek(la+uint64(i*field), field))
+		v[i] = uint32(c.peek(p.at(uint64(i*field)), field))
 	}
 	return v
 }
@@ -145,11 +145,11 @@ func hFnstenv(c *CPU, in *isa.Inst) bool {
 		return false
 	}
 	field := envField(in)
-	la, ok := c.placeX87(in, len(environment{})*field, accWrite)
+	p, ok := c.placeX87(in, len(environment{})*field, field, accWrite)
 	if !ok {
 		return false
 	}
-	c.putEnvironment(la, field)
+	c.putEnvironment(&p, field)
 	c.FCW |= fswErrors
 	c.summarizeX87()
 	return true
@@ -160,11 +160,11 @@ func hFldenv(c *CPU, in *isa.Inst) bool {
 		return false
 	}
 	field := envField(in)
-	la, ok := c.placeX87(in, len(environment{})*field, accRead)
+	p, ok := c.placeX87(in, len(environment{})*field, field, accRead)
 	if !ok {
 		return false
 	}
-	c.setEnvironment(c.getEnvironment(la, field), field)
+	c.setEnvironment(c.getEnvironment(&p, field), field)
 	return true
 }
 
@@ -175,15 +175,14 @@ func hFnsave(c *CPU, in *isa.Inst) bool {
 	}
 	field := envField(in)
 	size := len(environment{}) * field
-	la, ok := c.placeX87(in, size+regsX87, accWrite)
+	p, ok := c.placeX87(in, size+regsX87, field, accWrite)
 	if !ok {
 		return false
 	}
-	c.putEnvironment(la, field)
-	la += uint64(size)
+	c.putEnvironment(&p, field)
 	for i := range uint8(8) {
 		v := c.st(i)
-		c.pokeImage(la+10*uint64(i), 10, image{v.Mant, v.SE})
+		c.pokeImage(&p, uint64(size)+10*uint64(i), 10, image{v.Mant, v.SE})
 	}
 	c.initX87()
 	return true
@@ -195,15 +194,14 @@ func hFrstor(c *CPU, in *isa.Inst) bool {
 	}
 	field := envField(in)
 	size := len(environment{}) * field
-	la, ok := c.placeX87(in, size+regsX87, accRead)
+	p, ok := c.placeX87(in, size+regsX87, field, accRead)
 	if !ok {
 		return false
 	}
-	c.setEnvironment(c.getEnvironment(la, field), field)
-	la += uint64(size)
+	c.setEnvironment(c.getEnvironment(&p, field), field)
 	for i := range uint8(8) {
-		at := la + 10*uint64(i)
-		c.ST[c.phys(i)] = F80{Mant: c.peek(at, 8), SE: uint16(c.peek(at+8, 2))}
+		at := uint64(size) + 10*uint64(i)
+		c.ST[c.phys(i)] = F80{Mant: c.peek(p.at(at), 8), SE: uint16(c.peek(p.at(at+8), 2))}
 	}
 	return true
 }

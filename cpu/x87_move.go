@@ -149,7 +149,7 @@ func storeX87(f encoding, pops int) handler {
 			return c.fstST(in, pops)
 		}
 		size := in.ArgSize(0)
-		la, ok := c.placeX87(in, size, accWrite)
+		p, ok := c.placeX87(in, size, min(size, 8), accWrite)
 		if !ok {
 			return false
 		}
@@ -162,18 +162,18 @@ func storeX87(f encoding, pops int) handler {
 			ok = c.settle() && c.env.Unmasked()&(fp.OE|fp.UE) == 0
 		}
 		if ok {
-			c.pokeImage(la, size, m)
+			c.pokeImage(&p, 0, size, m)
 			c.popST(pops)
 		}
 		return true
 	})
 }
 
-// pokeImage writes to a place that was checked.
-func (c *CPU) pokeImage(la uint64, size int, m image) {
-	c.poke(la, min(size, 8), m.lo)
+// pokeImage writes to an offset of a place that was checked.
+func (c *CPU) pokeImage(p *placeX87, off uint64, size int, m image) {
+	c.poke(p.at(off), min(size, 8), m.lo)
 	if size > 8 {
-		c.poke(la+8, size-8, uint64(m.hi))
+		c.poke(p.at(off+8), size-8, uint64(m.hi))
 	}
 }
 

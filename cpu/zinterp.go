@@ -699,6 +699,7 @@ const (
 	opRet
 	opAddr32
 	opAddrSeg
+	opAddrSeg64
 	opPush32
 	opPushi32
 	opPushm32
@@ -1313,6 +1314,7 @@ var opProps = [numOps]uint8{
 	opRet:           propBarrier,
 	opAddr32:        propBarrier,
 	opAddrSeg:       propBarrier,
+	opAddrSeg64:     propBarrier,
 	opPush32:        propBarrier,
 	opPushi32:       propBarrier,
 	opPushm32:       propBarrier,
@@ -8167,6 +8169,12 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 					goto leave
 				}
 				c.R[regTmp] = uint64(uint32(ea + c.R[op.dst&31]))
+			case opAddrSeg64:
+				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
+				if !c.canonical(ea) {
+					goto leave
+				}
+				c.R[regTmp] = ea + c.R[op.dst&31]
 			case opPush32:
 				ea = uint64(uint32(c.R[RSP] - 4))
 				if ea > 0xfffffff0 {

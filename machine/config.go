@@ -34,6 +34,8 @@ type Config struct {
 	Debugcon  uint16 `json:"debugcon,omitempty" cbor:"15,keyasint,omitempty"`   // port of the debug console, 0: none
 	// ModuleArgs follow the name of a multiboot kernel's module.
 	ModuleArgs string `json:"module_args,omitempty" cbor:"16,keyasint,omitempty"`
+
+	Disks []DiskConfig `json:"disks,omitempty" cbor:"17,keyasint,omitempty"`
 }
 
 // Kinds of Config.DebugExit: the exit code is the value written, or what QEMU
@@ -100,6 +102,7 @@ func (c *Config) Validate() []*BadField {
 	if c.DebugExit != "" && c.DebugExit != DebugExitGodwit && c.DebugExit != DebugExitQEMU {
 		bad("debug_exit", strconv.Quote(c.DebugExit), "%s or %s", DebugExitGodwit, DebugExitQEMU)
 	}
+	errs = append(errs, validateDisks(c.Disks)...)
 	if len(c.Append) > 2047 {
 		bad("append", fmt.Sprintf("%d bytes", len(c.Append)), "at most 2047")
 	}

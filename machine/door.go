@@ -22,6 +22,7 @@ const (
 	InputPower   InputKind = 2 // the power button
 	InputWall    InputKind = 3 // the guest's clock goes on from Time, at another rate if Num is given
 	InputReset   InputKind = 4 // the reset button
+	InputDisk    InputKind = 5 // a disk has finished requests: its number and how many, in 1 and 4 bytes
 )
 
 // Input is one event from outside. It takes effect when Count and guest time
@@ -62,6 +63,8 @@ func (m *Machine) apply(in Input) {
 		}
 	case InputReset:
 		m.st.Reset = true // Run begins with it, even one that executes nothing
+	case InputDisk:
+		m.arrive(in.Data)
 	}
 }
 

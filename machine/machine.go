@@ -8,6 +8,7 @@
 package machine
 
 import (
+	"errors"
 	"fmt"
 
 	"godwit/cpu"
@@ -22,6 +23,7 @@ import (
 	"godwit/devices/pit"
 	"godwit/devices/rtc"
 	"godwit/devices/uart"
+	"godwit/devices/virtio/blk"
 	"godwit/mem"
 )
 
@@ -83,7 +85,10 @@ type Machine struct {
 	hpet   *hpet.HPET
 	pci    *pci.Bus
 
-	dmaStalled bool // a device waits for memory; its state says what for
+	dmaStalled bool // a device waits for memory or a disk; its state says what for
+	diskLate   bool // for a disk
+	disks      []Disk
+	blks       []*blk.Device
 	rtc        *rtc.RTC
 
 	st       state
@@ -138,16 +143,19 @@ func New(cfg Config, images Images, host Host) (*Machine, error) {
 	m.st.Clock = Segment{Num: cfg.RateNum, Den: cfg.RateDen}
 	m.st.SliceEnd = cfg.Slice
 	m.shared = cpu.NewShared(ram)
-	if err := m.wire(model); err != nil {
-		ram.Close()
-		return nil, err
+	err = m.openDisks()
+	if err == nil {
+		err = m.wire(model)
+	}
+	if err != nil {
+		return nil, errors.Join(err, m.Close())
 	}
 	m.resetDevices(devices.PowerOn)
 	return m, nil
 }
 
-// Close gives the machine's memory back to the host.
-func (m *Machine) Close() error { return m.mem.Close() }
+// Close gives the machine's disks and memory back to the host.
+func (m *Machine) Close() error { return errors.Join(m.CloseDisks(), m.mem.Close()) }
 
 // Config is what the machine was built from.
 func (m *Machine) Config() Config { return m.cfg }

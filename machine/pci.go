@@ -21,6 +21,8 @@ const (
 	slotRNG = 3 + iota
 	slotConsole
 	slotBalloon
+
+	slotDisk = 8 // and those that follow
 )
 
 // pciPorts is where port BARs are placed from.
@@ -67,7 +69,7 @@ func (m *Machine) dma() dma { return dma{m.mem, mem.Writer{Device: uint8(len(m.d
 func (m *Machine) wirePCI() []func() (devices.Device, error) {
 	m.pci = pci.NewBus(&m.ports, &m.mmio)
 	w := pci.Wiring{Bus: m.pci, Reset: resetControl{m}}
-	return []func() (devices.Device, error){
+	devs := []func() (devices.Device, error){
 		func() (devices.Device, error) { return pci.NewHost(w) },
 		func() (devices.Device, error) { return pci.NewISA(w), nil },
 		func() (devices.Device, error) { return pci.NewPM(w), nil },
@@ -80,6 +82,10 @@ func (m *Machine) wirePCI() []func() (devices.Device, error) {
 			return pvpanic.New(pvpanic.Wiring{ID: "pvpanic0", Host: (*power)(m)}), nil
 		},
 	}
+	for i := range m.disks {
+		devs = append(devs, func() (devices.Device, error) { return m.newDisk(i), nil })
+	}
+	return devs
 }
 
 // newHPET is made before the PIT and the RTC, whose lines go through it.
@@ -109,12 +115,13 @@ func (r resetControl) Write(off uint64, size int, v uint64) { r.handler().Write(
 // is the guest's affair.
 func (p *power) Panic(uint8) { (*Machine)(p).notePanic() }
 
-// retry lets devices go on that wait for memory; false: they still wait.
+// retry lets devices go on that wait for memory or a disk; false: they still
+// wait.
 func (m *Machine) retry() bool {
 	if !m.dmaStalled {
 		return true
 	}
-	m.dmaStalled = false
+	m.dmaStalled, m.diskLate = false, false
 	for _, d := range m.devs {
 		if r, ok := d.(retrier); ok {
 			r.Retry()

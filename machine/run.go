@@ -42,11 +42,14 @@ func (m *Machine) run(until uint64) Stop {
 			return m.st.End
 		case m.halted:
 			return Paused
-		case !m.retry():
-			if m.excuse() {
+		}
+		if !m.retry() {
+			switch s := m.await(); {
+			case s == Reached, s == Stalled && m.excuse():
 				continue
+			default:
+				return s
 			}
-			return Stalled
 		}
 		m.release()
 		if m.st.Count >= m.point {
@@ -182,11 +185,12 @@ func (m *Machine) placeAPIC(c *cpu.CPU) {
 	}
 }
 
-// fireDue lets the events happen whose time has come.
+// fireDue lets the events happen whose time has come, until one of them cannot be
+// finished: those behind it must not overtake it.
 func (m *Machine) fireDue() bool {
 	now := m.Now()
 	fired := false
-	for len(m.st.Queue) > 0 && devices.Nanos(m.st.Queue[0].At) <= now {
+	for len(m.st.Queue) > 0 && devices.Nanos(m.st.Queue[0].At) <= now && !m.dmaStalled {
 		d := m.st.Queue[0]
 		m.st.Queue = append(m.st.Queue[:0], m.st.Queue[1:]...)
 		m.devs[d.Dev].Event(devices.EventID(d.Ev))
@@ -198,7 +202,7 @@ func (m *Machine) fireDue() bool {
 // replayDue applies the logged inputs whose count and time have come.
 func (m *Machine) replayDue() bool {
 	did := false
-	for len(m.replay) > 0 {
+	for len(m.replay) > 0 && !m.dmaStalled {
 		in := m.replay[0]
 		if in.Count > m.st.Count || (in.Kind != InputWall && in.Time > int64(m.Now())) {
 			break

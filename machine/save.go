@@ -1,6 +1,7 @@
 package machine
 
 import (
+	"context"
 	"errors"
 	"fmt"
 
@@ -44,11 +45,11 @@ var ErrRunning = errors.New("machine is running")
 // Sections encodes the machine except its memory: first configuration and
 // images, from which New builds it, then its state.
 func (m *Machine) Sections() ([]snapshot.Section, error) {
-	secs, err := m.configSections()
+	state, err := m.stateSections() // first: it brings what is said of the disks up to date
 	if err != nil {
 		return nil, err
 	}
-	state, err := m.stateSections()
+	secs, err := m.configSections()
 	return append(secs, state...), err
 }
 
@@ -65,6 +66,10 @@ func (m *Machine) stateSections() ([]snapshot.Section, error) {
 	if m.cur != nil {
 		return nil, ErrRunning
 	}
+	if err := m.Quiesce(context.Background()); err != nil {
+		return nil, err
+	}
+	m.noteDisks()
 	var e encoder
 	e.add(secMachine, "", true, &m.st)
 	for i, c := range m.cpus {
@@ -189,6 +194,9 @@ func (m *Machine) Restore(secs []snapshot.Section) error {
 	for i, c := range m.cpus {
 		m.placeAPIC(c)
 		c.INTR(m.lapics[i].Pending())
+	}
+	for _, d := range m.blks {
+		d.Resume()
 	}
 	m.shared.Reset()
 	m.dmaStalled = true // in case a device was waiting

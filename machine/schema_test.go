@@ -97,7 +97,8 @@ func typeName(t reflect.Type) string {
 func TestSchema(t *testing.T) {
 	cfg := DefaultConfig()
 	cfg.Memory, cfg.DebugExit, cfg.TestDev, cfg.Debugcon = 4<<20, DebugExitGodwit, true, 0xe9
-	m, err := New(cfg, Images{}, nil)
+	cfg.Disks = []DiskConfig{{ID: "disk0"}}
+	m, err := New(cfg, Images{}, &memHost{})
 	require.NoError(t, err)
 	defer m.Close()
 	var b strings.Builder

@@ -20,6 +20,9 @@ func (s *source) Root() [32]byte               { return s.root }
 
 // Source gives the machine to migrate.Send. It must not run until that is over.
 func (m *Machine) Source() (migrate.Source, error) {
+	if err := m.SyncDisks(context.Background()); err != nil {
+		return nil, err
+	}
 	secs, err := m.Sections()
 	if err != nil {
 		return nil, err
@@ -31,6 +34,9 @@ func (m *Machine) Source() (migrate.Source, error) {
 
 // Save writes the machine to a file. It must not run until that is over.
 func (m *Machine) Save(ctx context.Context, l snapshot.Layer, path string, created int64, o snapshot.Options) (snapshot.Stats, error) {
+	if err := m.SyncDisks(ctx); err != nil {
+		return snapshot.Stats{}, err
+	}
 	secs, err := m.Sections()
 	if err != nil {
 		return snapshot.Stats{}, err

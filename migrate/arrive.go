@@ -228,7 +228,7 @@ func (d *Dest) complete() {
 	if d.hadAbsent && d.ctl != nil {
 		d.ctl.say(frEnd, &empty{})
 	}
-	d.leaveAt = d.host.Now() + d.o.Linger
+	d.linger()
 }
 
 // fill brings missing pages.

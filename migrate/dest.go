@@ -176,7 +176,14 @@ func (d *Dest) die(err error) {
 		d.finish(err)
 		return
 	}
-	d.leaveAt = d.host.Now() + d.o.Linger // the source may ask
+	d.linger() // the source may ask
+}
+
+// linger answers questions for a while.
+func (d *Dest) linger() {
+	if d.o.Linger > 0 {
+		d.leaveAt = d.host.Now() + d.o.Linger
+	}
 }
 
 // Cancel asks to stop. Once the guest runs here only waiting ends.
@@ -207,7 +214,7 @@ func (d *Dest) Wake() time.Duration {
 	}
 	at := time.Duration(-1)
 	for _, c := range d.conns {
-		at = sooner(at, min(c.said+pingEvery, c.heard+deafAfter))
+		at = sooner(at, c.keepAt())
 	}
 	if d.leaveAt > 0 {
 		at = sooner(at, d.leaveAt)

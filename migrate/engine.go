@@ -139,6 +139,14 @@ func (s *side) keep(c *Conn) (dead bool) {
 	return now-c.heard >= deafAfter
 }
 
+// keepAt is when keep is due.
+func (c *Conn) keepAt() time.Duration {
+	if c.peer && len(c.queue) == 0 {
+		return min(c.said+pingEvery, c.heard+deafAfter)
+	}
+	return c.heard + deafAfter
+}
+
 func (s *side) pullQueue(c *Conn) []byte {
 	b := c.queue
 	if len(b) == 0 {

@@ -53,7 +53,6 @@ const (
 	DefaultMaxDowntime = 300 * time.Millisecond
 	DefaultObserve     = time.Second
 	DefaultRecover     = 30 * time.Second
-	DefaultLinger      = time.Minute
 )
 
 // Options of both sides. The zero value works.
@@ -77,7 +76,7 @@ type Options struct {
 
 	// Of both.
 	Recover time.Duration // how long a lost connection is retried or waited for; 0: DefaultRecover, negative: not at all
-	Linger  time.Duration // destination: how long it answers questions once it runs, if the source does not say that it knows; 0: DefaultLinger
+	Linger  time.Duration // destination: how long it answers a source that does not say it knows the end; 0: until cancelled
 	Agent   string        // what this side calls itself, for people
 	Event   func(Event)   // called from the engine's goroutine; must not block; may be nil
 }

@@ -35,7 +35,7 @@ func (g *pager) begin(p Pass, number uint32, have map[uint32][sumSize]byte) {
 	if g.dup == nil {
 		g.dup = new(dupCache)
 	}
-	g.dup.forget(number)
+	g.dup.turn++
 }
 
 func (g *pager) buffer() []byte {
@@ -114,20 +114,22 @@ var zeroLeaf = snapshot.ZeroLeaf()
 // leaf finds a candidate; its bytes decide.
 type dupCache struct {
 	slot [1024]struct {
-		number, page uint32
-		content      [PageSize]byte
+		turn    int
+		page    uint32
+		content *[PageSize]byte
 	}
-	number uint32
+	turn int // from 1: what was remembered in earlier turns is forgotten
 }
-
-func (d *dupCache) forget(number uint32) { d.number = number }
 
 // find returns a page sent before with this content, or remembers this one.
 func (d *dupCache) find(p uint32, page *[PageSize]byte, leaf [LeafSize]byte) (uint32, bool) {
 	s := &d.slot[le.Uint16(leaf[:])%uint16(len(d.slot))]
-	if s.number == d.number && s.content == *page {
+	if s.turn == d.turn && *s.content == *page {
 		return s.page, true
 	}
-	s.number, s.page, s.content = d.number, p, *page
+	if s.content == nil {
+		s.content = new([PageSize]byte)
+	}
+	s.turn, s.page, *s.content = d.turn, p, *page
 	return 0, false
 }

@@ -39,7 +39,7 @@ type Source struct {
 	retryAt       time.Duration
 	retryWait     time.Duration
 	cutAt         time.Duration
-	talked        bool // the control connection was up once
+	talked        bool // the destination answered once
 	cancelled     bool
 
 	mode     Mode // chosen
@@ -115,7 +115,7 @@ func (s *Source) Opened(c *Conn) {
 	case RoleQuery:
 		s.qry = c
 	case RoleControl:
-		s.ctl, s.talked = c, true
+		s.ctl = c
 		c.say(frHello, &hello{Pages: s.pages})
 		if s.out.running {
 			s.ph = phMissing
@@ -173,7 +173,7 @@ func (s *Source) Lost(c *Conn, err error) {
 		s.unanswered(err)
 	case s.ctl:
 		s.ctl = nil
-		s.cut(err)
+		s.cut(c, err)
 	}
 }
 
@@ -183,12 +183,19 @@ func (s *Source) hangUp(c *Conn, err error) {
 	s.Lost(c, err)
 }
 
-// cut goes on after the loss of the control connection.
-func (s *Source) cut(err error) {
-	s.report.Cuts++
-	s.emit(Event{What: EventCut, Reason: err.Error()})
-	s.cutAt, s.retryWait = s.host.Now(), 0
+// cut goes on after the loss of the control connection. One on which nobody
+// answered is no better than none.
+func (s *Source) cut(c *Conn, err error) {
+	now := s.host.Now()
+	if c.peer {
+		s.report.Cuts++
+		s.emit(Event{What: EventCut, Reason: err.Error()})
+		s.cutAt, s.retryWait = now, 0
+	}
 	switch {
+	case !s.talked, !c.peer && !s.out.running && now >= s.cutAt+s.o.Recover:
+		s.fail(err)
+		return
 	case s.ph == phCommit:
 		s.doubt(err)
 		return
@@ -274,7 +281,7 @@ func (s *Source) Wake() time.Duration {
 	at := time.Duration(-1)
 	for _, c := range []*Conn{s.ctl, s.flt, s.qry} {
 		if c != nil {
-			at = sooner(at, min(c.said+pingEvery, c.heard+deafAfter))
+			at = sooner(at, c.keepAt())
 		}
 	}
 	if s.o.Timeout > 0 && s.ph < phFinal {
@@ -397,7 +404,7 @@ func (s *Source) greeted(c *Conn, m *Message) error {
 	case m.preface.session != s.sess:
 		return errorf(Protocol, "the destination answers for session %s, not %s", m.preface.session, s.sess)
 	}
-	c.peer = true
+	c.peer, s.talked = true, true
 	if c == s.ctl && s.pager.codec == nil {
 		s.report.Peer = m.preface.caps.Agent
 		var err error
@@ -557,7 +564,7 @@ func (o *Options) fill() error {
 	}
 	for _, d := range []struct{ have, want *time.Duration }{
 		{&o.MaxDowntime, ptr(DefaultMaxDowntime)}, {&o.Observe, ptr(DefaultObserve)},
-		{&o.Recover, ptr(DefaultRecover)}, {&o.Linger, ptr(DefaultLinger)},
+		{&o.Recover, ptr(DefaultRecover)},
 	} {
 		if *d.have == 0 {
 			*d.have = *d.want

@@ -39,7 +39,7 @@ func build(path string, o CreateOptions, fill func(Image) error) (err error) {
 	if o.Overwrite {
 		if f, err := fs.Open(path, false); err == nil {
 			f.Close()
-			if unlock, err = fs.Lock(path); err != nil {
+			if unlock, err = lock(fs, path); err != nil {
 				return err
 			}
 		}
@@ -70,7 +70,7 @@ func build(path string, o CreateOptions, fill func(Image) error) (err error) {
 func createPart(fs FS, part string) (File, error) {
 	f, err := fs.Create(part)
 	if errors.Is(err, os.ErrExist) {
-		unlock, err := fs.Lock(part)
+		unlock, err := lock(fs, part)
 		if err != nil {
 			return nil, err
 		}
@@ -85,7 +85,7 @@ func createPart(fs FS, part string) (File, error) {
 	} else if err != nil {
 		return nil, err
 	}
-	unlock, err := fs.Lock(part)
+	unlock, err := lock(fs, part)
 	if err != nil {
 		return nil, errors.Join(err, f.Close())
 	}

@@ -73,19 +73,6 @@ var (
 	ErrRange       = errors.New("access beyond the end of the image")
 )
 
-// LockedError says who has an image open for writing.
-type LockedError struct {
-	Path string
-	PID  int // 0 if not known
-}
-
-func (e *LockedError) Error() string {
-	if e.PID == 0 {
-		return fmt.Sprintf("image %s is in use by another process", e.Path)
-	}
-	return fmt.Sprintf("image %s is in use by process %d", e.Path, e.PID)
-}
-
 // Options say how to open an image.
 type Options struct {
 	Format    string // probed where empty
@@ -93,7 +80,9 @@ type Options struct {
 	NoBacking bool // refuse images that name a backing file
 	FS        FS   // the host's where nil
 	depth     int
-	checking  bool // leave the image as it is, and its backing file alone
+	checking  bool  // leave the image as it is, and its backing file alone
+	locked    bool  // by the caller
+	backing   Image // to use in place of the one that the image names
 }
 
 func (o Options) fs() FS {
@@ -123,8 +112,8 @@ func open(path string, o Options) (img image, err error) {
 	}
 	fs := o.fs()
 	unlock := func() {}
-	if !o.ReadOnly {
-		if unlock, err = fs.Lock(path); err != nil {
+	if !o.ReadOnly && !o.locked {
+		if unlock, err = lock(fs, path); err != nil {
 			return nil, err
 		}
 	}

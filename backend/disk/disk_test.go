@@ -63,7 +63,7 @@ func TestRefusals(t *testing.T) {
 	_, err = Open(path, Options{})
 	var locked *LockedError
 	require.ErrorAs(t, err, &locked)
-	require.Equal(t, os.Getpid(), locked.PID)
+	require.Equal(t, os.Getpid(), locked.Owner.PID)
 	require.NoError(t, img.Close())
 
 	img, err = Open(path, Options{ReadOnly: true})
@@ -100,7 +100,7 @@ func TestLockEndsWithItsHolder(t *testing.T) {
 	_, err = Open(path, Options{})
 	var locked *LockedError
 	require.ErrorAs(t, err, &locked)
-	require.Equal(t, c.Process.Pid, locked.PID)
+	require.Equal(t, c.Process.Pid, locked.Owner.PID)
 	require.NoError(t, c.Process.Kill())
 	require.Error(t, c.Wait())
 	img, err := Open(path, Options{})

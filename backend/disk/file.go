@@ -6,10 +6,6 @@ import (
 	"io"
 	"os"
 	"path/filepath"
-	"strconv"
-	"strings"
-
-	"godwit/internal/host"
 )
 
 // File is what an image needs of a host's file.
@@ -34,7 +30,7 @@ type FS interface {
 	Create(path string) (File, error) // must not exist
 	Rename(from, to string) error     // durable on return
 	Remove(path string) error
-	Lock(path string) (unlock func(), err error)
+	Lock(path string, c Claim) (Lock, error)
 }
 
 type hostFS struct{}
@@ -82,63 +78,6 @@ func (hostFS) Rename(from, to string) error {
 	return nil
 }
 
-// Lock takes the lock that goes with a writer: FILE.lock beside the image, with
-// the pid in it. Why not the image itself: its bytes are the guest's, and the
-// pid needs a place. The first byte is left out, because Windows lets nobody
-// read what is locked.
-func (hostFS) Lock(path string) (func(), error) {
-	real, err := filepath.EvalSymlinks(path)
-	if err != nil {
-		return nil, err
-	}
-	name := real + ".lock"
-	for {
-		f, ok, err := host.Lock(name)
-		if err != nil {
-			return nil, fmt.Errorf("lock image %s: %w", path, err)
-		}
-		if !ok {
-			return nil, &LockedError{Path: path, PID: holder(name)}
-		}
-		if !same(f, name) { // its last holder removed it in between
-			f.Close()
-			continue
-		}
-		_, err = f.WriteAt([]byte("\n"+strconv.Itoa(os.Getpid())+"\n"), 0)
-		release := func() { os.Remove(name); f.Close() }
-		if err != nil {
-			release()
-			return nil, fmt.Errorf("lock image %s: %w", path, err)
-		}
-		return release, nil
-	}
-}
-
-func same(f *os.File, name string) bool {
-	a, err := f.Stat()
-	if err != nil {
-		return false
-	}
-	b, err := os.Stat(name)
-	return err == nil && os.SameFile(a, b)
-}
-
-func holder(name string) int {
-	f, err := os.Open(name)
-	if err != nil {
-		return 0
-	}
-	defer f.Close()
-	b := make([]byte, 32)
-	n, _ := f.ReadAt(b, 1) // short, so io.EOF
-	line, _, _ := strings.Cut(string(b[:n]), "\n")
-	pid, err := strconv.Atoi(line)
-	if err != nil || pid < 0 {
-		return 0
-	}
-	return pid
-}
-
 type hostFile struct {
 	*os.File
 	lost error
@@ -177,6 +116,15 @@ func (f *lockedFile) Close() error {
 		f.unlock = nil
 	}
 	return err
+}
+
+// lock opens a file's lock for whoever closes the file.
+func lock(fs FS, path string) (unlock func(), err error) {
+	l, err := fs.Lock(path, Claim{})
+	if err != nil {
+		return nil, err
+	}
+	return l.Release, nil
 }
 
 // readZ reads all of p. What is beyond the end of the file reads as zeros.

@@ -43,27 +43,33 @@ func Overlay(base Image, dir string) (Image, error) {
 // on, and makes it first where there is none. An overlay that is there must be
 // over this very base.
 func Freeze(base, overlay string, o Options) (Image, error) {
+	if err := over(base, overlay, o); err != nil {
+		return nil, err
+	}
+	return Open(overlay, Options{Format: Qcow2, FS: o.FS, locked: o.locked})
+}
+
+// over makes an overlay file, or checks the one that is there.
+func over(base, overlay string, o Options) error {
 	if _, err := os.Stat(overlay); errors.Is(err, os.ErrNotExist) {
 		name, err := filepath.Abs(base)
 		if err != nil {
-			return nil, err
+			return err
 		}
-		if err := Create(overlay, CreateOptions{Format: Qcow2, Backing: name, BackingFormat: o.Format, FS: o.FS}); err != nil {
-			return nil, err
-		}
+		return Create(overlay, CreateOptions{Format: Qcow2, Backing: name, BackingFormat: o.Format, FS: o.FS})
 	}
 	i, err := Inspect(overlay, Options{Format: Qcow2, FS: o.FS})
 	if err != nil {
-		return nil, err
+		return err
 	}
 	name, err := backingPath(overlay, i.Backing)
 	if err != nil {
-		return nil, err
+		return err
 	}
 	if !samePath(name, base) {
-		return nil, fmt.Errorf("overlay %s is over %q, not over %q", overlay, i.Backing, base)
+		return fmt.Errorf("overlay %s is over %q, not over %q", overlay, i.Backing, base)
 	}
-	return Open(overlay, Options{Format: Qcow2, FS: o.FS})
+	return nil
 }
 
 func samePath(a, b string) bool {

@@ -51,7 +51,9 @@ func openQcow2(f File, path string, o Options) (*qcow2, error) {
 	if err := q.loadRefs(); err != nil {
 		return nil, err
 	}
-	if h.backing != "" && !o.checking {
+	if o.backing != nil {
+		q.setBacking(o.backing)
+	} else if h.backing != "" && !o.checking {
 		if err := q.openBacking(path, o); err != nil {
 			return nil, err
 		}

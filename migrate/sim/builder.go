@@ -21,6 +21,8 @@ type Builder struct {
 	clock  clock
 	costs  Costs
 
+	ActiveAt time.Duration
+
 	running   bool
 	reserved  bool
 	abandoned bool
@@ -89,6 +91,7 @@ func (b *Builder) Activate() error {
 	}
 	b.spend(b.costs.Activate)
 	b.running, b.at = true, b.clock.Now()
+	b.ActiveAt = b.at
 	return nil
 }
 

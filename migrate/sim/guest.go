@@ -11,9 +11,12 @@ import (
 
 // Guest is a machine at the source: it runs as its clock goes on.
 type Guest struct {
+	Idle  func(d time.Duration) // spends time; nil: takes none
 	m     *machine
 	clock clock
 	costs Costs
+
+	StoppedAt time.Duration
 
 	running bool
 	at      time.Duration // up to when it ran
@@ -197,7 +200,10 @@ func (g *Guest) harvest(cost time.Duration) *pass {
 		g.sent[i] |= p.dirty[i]
 	}
 	g.pass, g.pre = p, map[uint32]*[pageSize]byte{}
-	g.at += cost // it stands meanwhile
+	if g.Idle != nil {
+		g.Idle(cost)
+	}
+	g.at = g.clock.Now() // it stood meanwhile
 	g.rearm()
 	return p
 }
@@ -210,8 +216,8 @@ func (g *Guest) Stop() (migrate.Final, error) {
 		g.tracking = true
 		clear(g.sent)
 	}
+	g.running, g.StoppedAt = false, g.at
 	p := g.harvest(g.costs.Stop)
-	g.running = false
 	return final{p}, nil
 }
 

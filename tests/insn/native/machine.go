@@ -232,6 +232,7 @@ func (v *Machine) load(s *Case) error {
 		vec = &Vec{FCW: 0x37f, MXCSR: 0x1f80}
 	}
 	a.FCW, a.FSW, a.FTW, a.MXCSR, a.V = vec.FCW, vec.FSW, vec.FTW, vec.MXCSR, vec.X
+	a.FOP, a.FIP, a.FDP, a.FCS, a.FDS = vec.FOP, vec.FIP, vec.FDP, 0, 0
 	for i := range vec.ST {
 		a.ST[(int(vec.FSW>>11)+i)&7] = vec.ST[i]
 	}
@@ -321,6 +322,9 @@ func (v *Machine) result(s *Case) *Result {
 	v.diff(o)
 	if s.Vec != nil {
 		o.Vec = &Vec{FCW: a.FCW, FSW: a.FSW, FTW: a.FTW, MXCSR: a.MXCSR, X: a.V}
+		if a.FSW&0x80 != 0 { // AMD's processors save the pointers only then [APM 2 11.4.4]
+			o.Vec.FOP, o.Vec.FIP, o.Vec.FDP = a.FOP, a.FIP, a.FDP
+		}
 		for i := range o.Vec.ST {
 			o.Vec.ST[i] = a.ST[(int(a.FSW>>11)+i)&7]
 		}

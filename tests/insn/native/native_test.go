@@ -151,6 +151,17 @@ func testMode(t *testing.T, md isa.Mode, few int) {
 // compareNative runs cases natively and on both engines. use may change a case,
 // or refuse it.
 func compareNative(t *testing.T, m *Machine, g *Gen, md isa.Mode, few int, use func(*Gen, *Case, *isa.Inst) bool) {
+	compareCases(t, m, few, func() (*Case, *isa.Inst) {
+		for {
+			if c, in := g.Next(md); Usable(c, in) && use(g, c, in) {
+				return c, in
+			}
+		}
+	})
+}
+
+// compareCases compares cases that next makes.
+func compareCases(t *testing.T, m *Machine, few int, next func() (*Case, *isa.Inst)) {
 	x := needExecutor(t)
 	y := &tally{map[string]int{}, map[string]int{}, map[string]int{}}
 	const batch = 2000
@@ -158,9 +169,8 @@ func compareNative(t *testing.T, m *Machine, g *Gen, md isa.Mode, few int, use f
 		var cases []*Case
 		var insts []*isa.Inst
 		for len(cases) < min(n, batch) {
-			if c, in := g.Next(md); Usable(c, in) && use(g, c, in) {
-				cases, insts = append(cases, c), append(insts, in)
-			}
+			c, in := next()
+			cases, insts = append(cases, c), append(insts, in)
 		}
 		want, err := x.Run(cases)
 		require.NoError(t, err)
@@ -176,13 +186,29 @@ func compareNative(t *testing.T, m *Machine, g *Gen, md isa.Mode, few int, use f
 			if got.Trap == -2 {
 				continue // a long loop
 			}
+			if eitherFault(insts[i], want[i], got) {
+				continue
+			}
+			forgive(c, insts[i], want[i], got)
 			d := Compare(c, want[i], got)
+			if d != "" && c.Vec != nil {
+				// Why: AMD's processors lose x87's pointers where the kernel saves
+				// and restores the state between its signal frame and the case.
+				again, err := x.Run([]*Case{c})
+				require.NoError(t, err)
+				if again[0].Trap == -2 {
+					continue
+				}
+				forgive(c, insts[i], again[0], got)
+				d = Compare(c, again[0], got)
+			}
 			y.add(c, insts[i], "reference", d)
 			got2, err := m.Blocks(c, steps)
 			if err != nil {
 				y.add(c, insts[i], "blocks", err.Error())
 				continue
 			}
+			forgive(c, insts[i], got, got2)
 			y.add(c, insts[i], "blocks", Compare(c, got, got2))
 		}
 	}

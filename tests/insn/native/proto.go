@@ -30,7 +30,7 @@ const (
 // Bounds of a case, as in exec.c.
 const (
 	MaxCode = 32
-	MaxWin  = 8
+	MaxWin  = 16
 )
 
 // Selectors. The first four are Linux's; the others are in the LDT that exec.c
@@ -60,7 +60,9 @@ type Window struct{ Addr, Val uint64 }
 type Vec struct {
 	FCW, FSW uint16
 	FTW      uint8 // FXSAVE's abridged tags
+	FOP      uint16
 	MXCSR    uint32
+	FIP, FDP uint64
 	ST       [8]cpu.F80
 	X        [16][4]uint64 // least significant quadword first
 }
@@ -107,9 +109,9 @@ func fill(x uint64) uint64 {
 }
 
 const (
-	inputSize  = 344
+	inputSize  = 472
 	outputSize = 200
-	vecSize    = 16 + 128 + 512
+	vecSize    = 32 + 128 + 512
 	flagVec    = 1
 )
 
@@ -147,8 +149,10 @@ func (v *Vec) append(b []byte) []byte {
 	le := binary.LittleEndian
 	b = le.AppendUint16(b, v.FCW)
 	b = le.AppendUint16(b, v.FSW)
-	b = le.AppendUint32(b, uint32(v.FTW))
+	b = le.AppendUint16(b, uint16(v.FTW))
+	b = le.AppendUint16(b, v.FOP)
 	b = le.AppendUint64(b, uint64(v.MXCSR))
+	b = le.AppendUint64(le.AppendUint64(b, v.FIP), v.FDP)
 	for _, s := range v.ST {
 		b = le.AppendUint64(b, s.Mant)
 		b = le.AppendUint64(b, uint64(s.SE))
@@ -164,13 +168,14 @@ func (v *Vec) append(b []byte) []byte {
 
 func readVec(b []byte) *Vec {
 	le := binary.LittleEndian
-	v := &Vec{FCW: le.Uint16(b), FSW: le.Uint16(b[2:]), FTW: b[4], MXCSR: le.Uint32(b[8:])}
+	v := &Vec{FCW: le.Uint16(b), FSW: le.Uint16(b[2:]), FTW: b[4], FOP: le.Uint16(b[6:]), MXCSR: le.Uint32(b[8:])}
+	v.FIP, v.FDP = le.Uint64(b[16:]), le.Uint64(b[24:])
 	for i := range v.ST {
-		v.ST[i] = cpu.F80{Mant: le.Uint64(b[16+16*i:]), SE: le.Uint16(b[24+16*i:])}
+		v.ST[i] = cpu.F80{Mant: le.Uint64(b[32+16*i:]), SE: le.Uint16(b[40+16*i:])}
 	}
 	for i := range v.X {
 		for k := range v.X[i] {
-			v.X[i][k] = le.Uint64(b[144+256*(k>>1)+16*i+8*(k&1):])
+			v.X[i][k] = le.Uint64(b[160+256*(k>>1)+16*i+8*(k&1):])
 		}
 	}
 	return v

@@ -16,6 +16,11 @@ var excluded = map[isa.Op]string{
 	isa.XRSTOR: "image of the processor's size",
 }
 
+// imageOps save and restore the extended state as a whole.
+var imageOps = map[isa.Op]bool{
+	isa.FXSAVE: true, isa.FXRSTOR: true, isa.XSAVE: true, isa.XSAVEC: true, isa.XSAVEOPT: true, isa.XRSTOR: true,
+}
+
 // special sets what single operations are interested in.
 func (g *Gen) special(c *Case, in *isa.Inst, m isa.Mode) {
 	size := in.OpSize
@@ -184,54 +189,14 @@ func (g *Gen) frame(c *Case, in *isa.Inst, m isa.Mode) {
 // Usable tells whether a case can be compared: what it does depends on itself
 // alone, and is something that we claim to model.
 func Usable(c *Case, in *isa.Inst) bool {
-	m := mode(c.Sel[isa.CS])
 	if in.Row == 0 { // how many bytes an undefined instruction has depends on the processor
 		return c.codeAt() < CodeSize-32
 	}
-	if excluded[in.Op] != "" || len(c.Win) > MaxWin {
-		return false
-	}
-	if m == isa.Mode64 && in.Seg >= isa.FS && c.wraps(in) {
+	if excluded[in.Op] != "" && !approximates[in.Op] && !imageOps[in.Op] || len(c.Win) > MaxWin {
 		return false
 	}
 	if in.Op == isa.LDMXCSR { // AMD's MXCSR has a bit more, for misaligned operands
 		return len(c.Win) > 0 && c.Win[0].Val&0x20000 == 0
 	}
 	return in.Op != isa.INT || in.Imm != 0x80
-}
-
-// wraps tells of a non-canonical address to which the base of FS or GS is added.
-// AMD's processors check the address before as well as after; we only check the
-// sum [undefined.go].
-func (c *Case) wraps(in *isa.Inst) bool {
-	a := c.ea(in)
-	switch {
-	case in.R().Attrs&isa.AttrString != 0:
-		a = c.R[6]
-	case in.Op == isa.XLAT:
-		a = c.R[3]
-	}
-	return in.AddrSize == 8 && (!canonical(a-4096) || !canonical(a) || !canonical(a+4096))
-}
-
-func canonical(a uint64) bool { return uint64(int64(a<<16)>>16) == a }
-
-// ea is the effective address of the memory operand in 64-bit mode.
-func (c *Case) ea(in *isa.Inst) uint64 {
-	a := uint64(int64(in.Disp))
-	switch {
-	case in.R().Args[0] == isa.ArgMoffs || in.R().Args[1] == isa.ArgMoffs:
-		return in.Imm
-	case in.Base < 16:
-		a += c.R[in.Base]
-	case in.Base == isa.RegRIP:
-		a += c.RIP + uint64(in.Len)
-	}
-	if in.Index < 16 {
-		a += c.R[in.Index] << in.Scale
-	}
-	if in.AddrSize == 4 {
-		a &= 0xffffffff
-	}
-	return a
 }

@@ -9,10 +9,16 @@ import (
 
 // vecRows are the rows of a family of vector or x87 instructions that the model
 // and the processor underneath have.
-func vecRows(m *Machine, want, not isa.Attr) (rows []uint16) {
+func vecRows(m *Machine, want, not isa.Attr) []uint16 {
+	return rowsOf(m, func(r *isa.Row) bool {
+		return r.Attrs&want != 0 && r.Attrs&not == 0 && (excluded[r.Op] == "" || approximates[r.Op])
+	})
+}
+
+// rowsOf are the rows that the model and the processor underneath have.
+func rowsOf(m *Machine, want func(*isa.Row) bool) (rows []uint16) {
 	for i := 1; i < len(isa.Rows); i++ {
-		r := &isa.Rows[i]
-		if r.Attrs&want != 0 && r.Attrs&not == 0 && excluded[r.Op] == "" && m.has(r) && hostHas(r) {
+		if r := &isa.Rows[i]; want(r) && m.has(r) && hostHas(r) {
 			rows = append(rows, uint16(i))
 		}
 	}
@@ -81,3 +87,4 @@ func testVec(t *testing.T, md isa.Mode, want, not isa.Attr, few int) {
 func TestSSE64(t *testing.T) { testVec(t, isa.Mode64, isa.AttrSSE, isa.AttrAVX|isa.AttrMMX, 6000) }
 func TestSSE32(t *testing.T) { testVec(t, isa.Mode32, isa.AttrSSE, isa.AttrAVX|isa.AttrMMX, 6000) }
 func TestMMX64(t *testing.T) { testVec(t, isa.Mode64, isa.AttrMMX, isa.AttrAVX, 6000) }
+func TestMMX32(t *testing.T) { testVec(t, isa.Mode32, isa.AttrMMX, isa.AttrAVX, 6000) }

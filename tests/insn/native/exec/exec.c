@@ -20,7 +20,7 @@ typedef unsigned long u64;
 
 enum {
 	CODE_BASE = 0x10000000, CODE_SIZE = 0x10000,
-	MAX_CODE = 32, MAX_WIN = 8, MAX_DIFF = 4096,
+	MAX_CODE = 32, MAX_WIN = 16, MAX_DIFF = 4096,
 	FLAG_VEC = 1,
 };
 
@@ -30,7 +30,7 @@ static const struct { u64 base, size; } region[] = {
 };
 enum { REGIONS = 3, QWORDS = 0x5000 / 8 };
 
-struct vec { u16 fcw, fsw, ftw, pad; u32 mxcsr, pad2; u8 st[8][16]; u8 xmm[16][16]; u8 ymmh[16][16]; };
+struct vec { u16 fcw, fsw, ftw, fop; u32 mxcsr, pad; u64 fip, fdp; u8 st[8][16]; u8 xmm[16][16]; u8 ymmh[16][16]; };
 struct window { u64 addr, val; };
 struct input {
 	u32 id; u8 flags, len, nwin, pad;
@@ -192,6 +192,7 @@ static void load(struct ucontext *u)
 	u8 *f = u->fpstate;
 	if (in.flags & FLAG_VEC) {
 		*(u16 *)f = vin.fcw, *(u16 *)(f + 2) = vin.fsw, f[4] = vin.ftw, *(u32 *)(f + 24) = vin.mxcsr;
+		*(u16 *)(f + 6) = vin.fop, *(u64 *)(f + 8) = vin.fip, *(u64 *)(f + 16) = vin.fdp;
 		memcpy(f + 32, vin.st, sizeof vin.st);
 		memcpy(f + 160, vin.xmm, sizeof vin.xmm);
 		*(u64 *)(f + 512) = 7;
@@ -235,6 +236,7 @@ static void store(struct ucontext *u)
 		vout.mxcsr = *(u32 *)(f + 24);
 		if (bv & 1) {
 			vout.fcw = *(u16 *)f, vout.fsw = *(u16 *)(f + 2), vout.ftw = f[4];
+			vout.fop = *(u16 *)(f + 6), vout.fip = *(u64 *)(f + 8), vout.fdp = *(u64 *)(f + 16);
 			for (int i = 0; i < 8; i++)
 				memcpy(vout.st[i], f + 32 + 16 * i, 10);
 		}

@@ -1,0 +1,308 @@
+package sim
+
+import (
+	"errors"
+	"fmt"
+	"time"
+
+	"godwit/migrate"
+	"godwit/snapshot"
+)
+
+// Scenario is everything a run depends on.
+type Scenario struct {
+	Program Program
+	Link    Link
+	Costs   Costs
+	Options migrate.Options // Session is set
+	Faults  []Fault
+	Seed    uint64
+	Horizon time.Duration // virtual; 0: an hour
+	After   time.Duration // how long the guest runs on at the end
+	// Corrupt may change the bytes of one side's connections on their way.
+	Corrupt func(fromSource bool, b []byte) []byte
+	// Events hears both sides.
+	Events func(side string, e migrate.Event)
+	// Prepare may change the two machines before the start.
+	Prepare func(*Guest, *Builder)
+}
+
+// Fault is something that happens when a number of messages have been delivered.
+type Fault struct {
+	At   int // messages
+	What What
+	For  time.Duration // Cut, Crash: until the other side may notice; Outage: how long
+}
+
+// What is a kind of Fault.
+type What string
+
+// Kinds of Fault.
+const (
+	Cut          What = "cut" // every connection
+	CrashSource  What = "crash-source"
+	CrashDest    What = "crash-dest"
+	Blackout     What = "outage" // nothing gets through for a while
+	CancelSource What = "cancel-source"
+	CancelDest   What = "cancel-dest"
+)
+
+// Result is what a run came to.
+type Result struct {
+	Source, Dest       migrate.Report
+	SourceErr, DestErr error
+	SourceOver         bool
+	DestOver           bool
+	Downtime           time.Duration // last instruction at the source to first at the destination; 0: never moved
+	Waited             time.Duration // post-copy: that the guest waited for pages
+	Messages           int
+	RunsAtSource       bool
+	RunsAtDest         bool
+	Root               [migrate.DigestSize]byte // of the guest that runs
+	Count              uint64
+	Verdicts           []migrate.Verdict // in order
+}
+
+// run is a Scenario under way.
+type run struct {
+	sc  *Scenario
+	w   *world
+	g   *Guest
+	b   *Builder
+	src *migrate.Source
+	dst *migrate.Dest
+	res Result
+	err error
+
+	cancelled bool
+}
+
+// Run plays a scenario to its end. An error means that an invariant was broken:
+// two owners, none, a guest that is not what it should be, or something left over.
+func Run(sc Scenario) (*Result, error) {
+	r, err := begin(&sc)
+	if err != nil {
+		return nil, err
+	}
+	r.play()
+	r.collect()
+	if r.err == nil {
+		r.err = r.check()
+	}
+	return &r.res, r.err
+}
+
+func begin(sc *Scenario) (*run, error) {
+	if sc.Horizon == 0 {
+		sc.Horizon = time.Hour
+	}
+	if sc.Link.Bandwidth == 0 {
+		sc.Link.Bandwidth = 1e9
+	}
+	w := &world{link: sc.Link, rng: sc.Seed}
+	src, dst := &node{w: w, side: 0}, &node{w: w, side: 1}
+	w.nodes = [2]*node{src, dst}
+	r := &run{sc: sc, w: w, g: NewGuest(sc.Program, src, sc.Costs), b: NewBuilder(sc.Program, dst, sc.Costs)}
+	r.g.Idle, r.b.Idle = src.idle, dst.idle
+	if sc.Prepare != nil {
+		sc.Prepare(r.g, r.b)
+	}
+	w.onMsg = r.faults
+	return r, r.engines()
+}
+
+// engines makes both sides.
+func (r *run) engines() error {
+	o := r.sc.Options
+	for i := range o.Session {
+		o.Session[i] = byte(mix(r.sc.Seed + uint64(i)))
+	}
+	hear := func(side string) func(migrate.Event) {
+		return func(e migrate.Event) {
+			if e.What == migrate.EventVerdict {
+				r.res.Verdicts = append(r.res.Verdicts, *e.Verdict)
+			}
+			if r.sc.Events != nil {
+				r.sc.Events(side, e)
+			}
+		}
+	}
+	var err error
+	o.Event = hear("source")
+	src, dst := r.w.nodes[0], r.w.nodes[1]
+	if r.src, err = migrate.NewSource(r.g, o, src); err != nil {
+		return err
+	}
+	o.Event, o.Session = hear("destination"), snapshot.UUID{}
+	if r.dst, err = migrate.NewDest(r.b, o, dst); err != nil {
+		return err
+	}
+	src.e, dst.e = r.src, r.dst
+	r.w.at(r.w.now, func() { src.do(func() {}) })
+	return nil
+}
+
+// faults makes happen what is due at this message.
+func (r *run) faults() {
+	for i := range r.sc.Faults {
+		f := &r.sc.Faults[i]
+		if f.At != r.w.steps || f.What == "" {
+			continue
+		}
+		what := f.What
+		f.What = ""
+		switch what {
+		case Cut:
+			r.w.cut(f.For)
+		case CrashSource:
+			r.g.advance()
+			r.g.running = false
+			r.w.crash(0, f.For)
+		case CrashDest:
+			r.b.Stop()
+			r.w.crash(1, f.For)
+		case Blackout:
+			r.w.link.Outages = append(r.w.link.Outages, Outage{r.w.now, f.For})
+		case CancelSource:
+			r.cancelled = true // may end a source that is in doubt
+			r.w.nodes[0].do(func() { r.src.Cancel(errors.New("asked to")) })
+		case CancelDest:
+			r.w.nodes[1].do(func() { r.dst.Cancel(errors.New("asked to")) })
+		}
+	}
+}
+
+// grace is how long a destination that runs the guest is watched after the end of
+// the source.
+const grace = 2 * time.Second
+
+// maxSteps bounds a run.
+const maxSteps = 5_000_000
+
+// poll is how often a guest that may wait for a page is looked at.
+const poll = time.Millisecond
+
+// play goes on until both sides are done, or nothing more happens.
+func (r *run) play() {
+	src, dst := r.w.nodes[0], r.w.nodes[1]
+	closed := [2]bool{}
+	horizon := r.sc.Horizon
+	for n := 0; r.err == nil; n++ {
+		if n == maxSteps {
+			r.err = fmt.Errorf("at %v, after %d steps, it has not ended", r.w.now, n)
+		}
+		for i, n := range r.w.nodes {
+			if _, _, over := n.e.Done(); over && !closed[i] && !n.dead {
+				closed[i] = true
+				for _, p := range append([]*pipe(nil), n.conns...) {
+					n.lastWords(p)
+				}
+			}
+		}
+		_, _, over1 := src.e.Done()
+		_, _, over2 := dst.e.Done()
+		if (over1 || src.dead) && (over2 || dst.dead) {
+			return
+		}
+		if (over1 || src.dead) && r.b.running { // it only waits for a word that never comes
+			horizon = min(horizon, r.w.now+grace)
+		}
+		if r.b.running && r.b.m.absent != nil && !dst.polling && !dst.dead && !over2 {
+			dst.polling = true
+			r.w.at(r.w.now+poll, func() {
+				dst.polling = false
+				dst.do(func() {})
+			})
+		}
+		if !r.w.step(horizon) {
+			return
+		}
+		if r.g.running && r.b.running {
+			r.err = fmt.Errorf("at %v both sides run the guest", r.w.now)
+		}
+	}
+}
+
+// collect says how it went. Whoever still waits is told to stop.
+func (r *run) collect() {
+	res := &r.res
+	src, dst := r.w.nodes[0], r.w.nodes[1]
+	for range 2 {
+		if !src.dead {
+			r.src.Cancel(errors.New("the simulation ends"))
+		}
+		if !dst.dead {
+			r.dst.Cancel(errors.New("the simulation ends"))
+		}
+		for range 10000 {
+			if !r.w.step(r.w.now + time.Minute) {
+				break
+			}
+		}
+	}
+	res.Source, res.SourceErr, res.SourceOver = r.src.Done()
+	res.Dest, res.DestErr, res.DestOver = r.dst.Done()
+	res.Messages = r.w.steps
+	res.RunsAtSource, res.RunsAtDest = r.g.running, r.b.running
+	if r.b.ActiveAt > 0 {
+		res.Downtime = r.b.ActiveAt - r.g.StoppedAt
+		res.Waited = r.b.waited
+	}
+}
+
+// check compares the end with what may be.
+func (r *run) check() error {
+	res := &r.res
+	src, dst := r.w.nodes[0], r.w.nodes[1]
+	if src.dead {
+		r.g.running = false
+	}
+	var doubt *migrate.InDoubt
+	var lost *migrate.Lost
+	inDoubt := errors.As(res.SourceErr, &doubt)
+	switch {
+	case r.g.running && r.b.running:
+		return errors.New("both sides run the guest")
+	case !src.dead && !res.SourceOver:
+		return errors.New("the source has not ended")
+	case !dst.dead && !res.DestOver:
+		return errors.New("the destination has not ended")
+	case !src.dead && !dst.dead && !inDoubt && !r.g.running && !r.b.running:
+		return fmt.Errorf("nobody runs the guest: source %v, destination %v", res.SourceErr, res.DestErr)
+	case !src.dead && inDoubt && !dst.dead && !r.cancelled:
+		return fmt.Errorf("both live, and the source is in doubt: %v", res.SourceErr)
+	case !src.dead && res.SourceErr == nil && !r.b.running && !dst.dead && !r.sc.Options.CheckOnly:
+		return errors.New("the source believes that the guest runs at the destination")
+	case !src.dead && res.SourceErr != nil && !inDoubt && !errors.As(res.SourceErr, &lost) && !r.g.running:
+		return fmt.Errorf("the source gave up (%v) and does not run the guest", res.SourceErr)
+	case r.g.running && !r.g.Clean():
+		return errors.New("the guest runs on at the source with something of the migration left")
+	}
+	return r.same()
+}
+
+// same compares the guest with one that never moved.
+func (r *run) same() error {
+	switch {
+	case r.g.running:
+		r.g.advance()
+		r.res.Count, r.res.Root = r.g.m.count, r.g.m.root()
+	case r.b.running:
+		if r.b.m.absent != nil {
+			for _, a := range r.b.m.absent {
+				if a {
+					return nil // pages are lost; nothing runs on them
+				}
+			}
+		}
+		r.b.advance()
+		r.b.m.run(uint64(r.sc.After.Seconds() * r.sc.Program.Rate / float64(r.sc.Program.unit())))
+		r.res.Count, r.res.Root = r.b.m.count, r.b.m.root()
+	default:
+		return nil
+	}
+	if want := RootAt(r.sc.Program, r.res.Count); want != r.res.Root {
+		return fmt.Errorf("after %d stores the state hash is %x, of a guest that never moved %x", r.res.Count, r.res.Root, want)
+	}
+	return nil
+}

@@ -1,0 +1,64 @@
+package native
+
+import (
+	"bytes"
+	"testing"
+
+	"godwit/cpu/isa"
+)
+
+// TestRandom executes random bytes after random prefixes: most of the ways in
+// which bytes are no instruction are found only so.
+func TestRandom(t *testing.T) {
+	m := needMachine(t)
+	for md, name := range map[isa.Mode]string{isa.Mode64: "64", isa.Mode32: "32", isa.Mode16: "16"} {
+		g := NewGen(seed(t), nil)
+		t.Run(name, func(t *testing.T) {
+			compareCases(t, m, 3000, func() (*Case, *isa.Inst) {
+				for {
+					c := g.state(md)
+					c.Code = g.bytes()
+					c.Vec = g.vec()
+					var in isa.Inst
+					if isa.DecodeAMD(c.Code, md, &in) == isa.OK {
+						c.Code = c.Code[:in.Len]
+					} else {
+						in = isa.Inst{}
+						c.Code = c.Code[:15]
+					}
+					if in.Row == 0 && sse4a(c.Code) || c.RIP&0xfff > 0x1000-16 || !Usable(c, &in) || in.Row != 0 && (in.R().Attrs&isa.AttrAVX != 0 || !hostHas(in.R()) || !m.has(in.R())) {
+						continue
+					}
+					return c, &in
+				}
+			})
+		})
+	}
+}
+
+// sse4a tells of instructions that AMD's processors have and our models do not.
+func sse4a(b []byte) bool {
+	i := bytes.IndexByte(b, 0x0f)
+	return i >= 0 && i+1 < len(b) && (b[i+1] == 0x78 || b[i+1] == 0x79 || b[i+1] == 0x2b)
+}
+
+// bytes are prefixes, an opcode of some map, and more.
+func (g *Gen) bytes() []byte {
+	b := make([]byte, 0, 24)
+	prefixes := []byte{0x66, 0x67, 0xf2, 0xf3, 0xf0, 0x26, 0x2e, 0x36, 0x3e, 0x64, 0x65, 0x40, 0x48, 0x41, 0x44, 0x4f}
+	for len(b) < 5 && g.one(2) { // too long and undefined is either #GP or #UD
+		b = append(b, prefixes[g.n(len(prefixes))])
+	}
+	switch g.n(6) {
+	case 0, 1, 2:
+		b = append(b, 0x0f)
+	case 3:
+		b = append(b, 0x0f, 0x38)
+	case 4:
+		b = append(b, 0x0f, 0x3a)
+	}
+	for len(b) < 20 {
+		b = append(b, byte(g.r.Uint32()))
+	}
+	return b
+}
