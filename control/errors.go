@@ -104,7 +104,7 @@ func AsError(what string, err error) *Error {
 	if err == nil || errors.As(err, &e) {
 		return e
 	}
-	for _, f := range []func(string, error) *Error{fromSnapshot, fromMigrate, fromFirmware, fromHost} {
+	for _, f := range []func(string, error) *Error{fromDisk, fromSnapshot, fromMigrate, fromFirmware, fromHost} {
 		if e = f(what, err); e != nil {
 			return e
 		}

@@ -143,6 +143,8 @@ type Spec struct {
 	Resume string `json:"resume,omitempty"` // a snapshot file
 	Listen string `json:"listen,omitempty"` // an address to receive at
 
+	DiskFiles []DiskFile `json:"disk_files,omitempty"` // in place of those that a saved machine names
+
 	Initrd    string  `json:"initrd,omitempty"`
 	Paused    bool    `json:"paused,omitempty"`
 	Until     *uint64 `json:"until,omitempty"`      // count at which to end

@@ -175,6 +175,25 @@ func unreachable(what, to string, err error) *Error {
 // sendOver sends the machine over a connection.
 func (r *Runner) sendOver(ctx context.Context, p *op, conn io.ReadWriter, to string) (func(*Op), error) {
 	start := time.Now()
+	if err := r.handOver(ctx, to); err != nil {
+		return nil, err
+	}
+	res, err := r.sendState(ctx, p, conn, to)
+	if err != nil && !r.doubt {
+		back := r.takeBack()
+		r.doubt = back != nil // whoever has the disks may be running
+		return nil, errors.Join(err, back)
+	}
+	if err != nil {
+		return nil, err
+	}
+	res.PauseNS = time.Since(start)
+	r.end = &End{Reason: "moved", To: to, Hash: res.Root, Moved: res}
+	return func(o *Op) { o.Moved = res }, nil
+}
+
+// sendState sends the machine, whose disks were handed over.
+func (r *Runner) sendState(ctx context.Context, p *op, conn io.ReadWriter, to string) (*MoveResult, error) {
 	src, err := r.m.Source()
 	if err != nil {
 		return nil, err
@@ -194,10 +213,9 @@ func (r *Runner) sendOver(ctx context.Context, p *op, conn io.ReadWriter, to str
 	if err != nil {
 		return nil, err
 	}
-	res := &MoveResult{To: to, Count: r.m.Count(), GuestNS: int64(r.m.Now()), PauseNS: time.Since(start)}
+	res := &MoveResult{To: to, Count: r.m.Count(), GuestNS: int64(r.m.Now())}
 	res.count(&st)
-	r.end = &End{Reason: "moved", To: to, Hash: res.Root, Moved: res}
-	return func(o *Op) { o.Moved = res }, nil
+	return res, nil
 }
 
 func moved(s *migrate.Stats) (pages uint64) {

@@ -199,6 +199,9 @@ func (p *process) boot() (*machine.Machine, error) {
 		return nil, err
 	}
 	m, err := machine.New(p.spec.Machine, images, p.r)
+	if e := fromDisk("cannot start the VM", err); e != nil {
+		return nil, e
+	}
 	if err != nil {
 		return nil, Fail("usage", "the machine cannot be built", strings.ReplaceAll(err.Error(), "\n", "; "), "")
 	}

@@ -10,6 +10,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"godwit/backend/disk"
 	"godwit/devices"
 	"godwit/machine"
 )
@@ -42,6 +43,8 @@ type Runner struct {
 	live   bool // input and time come from outside, not from a log
 	wall   bool
 	end    *End
+
+	drives []*disk.Drive
 }
 
 func newRunner(spec *Spec, con *os.File, dir string) *Runner {
@@ -236,6 +239,7 @@ func (r *Runner) finish() {
 		}
 	}
 	r.publish()
+	r.closeDisks()
 	r.mu.Lock()
 	r.closed, r.busy = true, ""
 	r.status.End = r.end
@@ -328,7 +332,7 @@ func (r *Runner) Poll() bool {
 	for {
 		r.serve()
 		r.publish()
-		if r.stopped() || r.overtime() {
+		if r.troubled() || r.stopped() || r.overtime() {
 			return true
 		}
 		if crowded {
@@ -363,7 +367,7 @@ func (r *Runner) Idle(until devices.Nanos) bool {
 		crowded := r.flush()
 		r.serve()
 		r.publish()
-		if r.stopped() || r.overtime() {
+		if r.troubled() || r.stopped() || r.overtime() {
 			return true
 		}
 		if crowded {
@@ -416,13 +420,14 @@ func (r *Runner) overtime() bool {
 // port.
 const backlog = 1024
 
-// feed lets what was typed in.
+// feed lets in what was typed, and what disks have finished.
 func (r *Runner) feed() bool {
 	if !r.live {
 		return false
 	}
+	arrived := r.m.Arrived()
 	b := r.con.take(backlog - r.m.Backlog())
-	if b == nil {
+	if b == nil && !arrived {
 		return false
 	}
 	if r.wall {
@@ -430,7 +435,10 @@ func (r *Runner) feed() bool {
 			r.m.Wall(t)
 		}
 	}
-	r.m.Input(machine.InputConsole, b)
+	r.m.Arrivals()
+	if b != nil {
+		r.m.Input(machine.InputConsole, b)
+	}
 	return true
 }
 

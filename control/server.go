@@ -203,7 +203,11 @@ func (s *Server) cont(w http.ResponseWriter, q *http.Request) error {
 			return Fail("in-doubt", fmt.Sprintf("%q may be running on the other host", s.r.spec.Name),
 				"it was sent there, and no answer came", "godwit ls  there; if it does not run: godwit cont --force")
 		}
+		if err := s.r.takeBack(); err != nil {
+			return err
+		}
 		s.r.doubt, s.r.paused = false, false
+		s.r.untroubled()
 		return nil
 	})
 }

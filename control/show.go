@@ -193,6 +193,9 @@ func WriteList(w io.Writer, list []Status) {
 		if s.End != nil && s.End.Reason != "" {
 			from += "  (" + s.End.Reason + ")"
 		}
+		if s.Reason != "" {
+			from += "  (" + s.Reason + ")"
+		}
 		if s.Listen != "" {
 			from = "listens on " + s.Listen
 		}

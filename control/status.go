@@ -36,7 +36,8 @@ type Status struct {
 	Clock   string `json:"clock"`
 	Source  string `json:"source"`
 	Listen  string `json:"listen,omitempty"`
-	Note    string `json:"note,omitempty"` // the last thing the guest did that is likely a gap of ours or a bug of its own
+	Reason  string `json:"reason,omitempty"` // why it is paused, where nobody asked for that
+	Note    string `json:"note,omitempty"`   // the last thing the guest did that is likely a gap of ours or a bug of its own
 	End     *End   `json:"end,omitempty"`
 }
 

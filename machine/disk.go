@@ -254,21 +254,32 @@ func (m *Machine) CloseDisks() error {
 	return errors.Join(errs...)
 }
 
-// Arrivals lets in what disks have finished since, where guest time follows the
-// wall clock. It tells whether there was anything.
-func (m *Machine) Arrivals() bool {
+// Arrived tells whether Arrivals would let in anything.
+func (m *Machine) Arrived() bool {
 	if m.cfg.Clock == ClockVirtual || m.dmaStalled {
 		return false // all is due at a time that is known beforehand; or not now
 	}
-	any := false
+	for _, d := range m.blks {
+		if d.Ready() > 0 {
+			return true
+		}
+	}
+	return false
+}
+
+// Arrivals lets in what disks have finished since, where guest time follows the
+// wall clock. It tells whether there was anything.
+func (m *Machine) Arrivals() bool {
+	if !m.Arrived() {
+		return false
+	}
 	for i, d := range m.blks {
 		if n := d.Ready(); n > 0 {
 			data := binary.LittleEndian.AppendUint32([]byte{byte(i)}, n)
 			m.admit(Input{Kind: InputDisk, Time: int64(m.Now()), Data: data})
-			any = true
 		}
 	}
-	return any
+	return true
 }
 
 // arrive is an InputDisk: the number of a disk and how many of its requests may

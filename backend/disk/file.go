@@ -33,6 +33,9 @@ type FS interface {
 	Lock(path string, c Claim) (Lock, error)
 }
 
+// HostFS is the host's file system.
+func HostFS() FS { return hostFS{} }
+
 type hostFS struct{}
 
 func (hostFS) Open(path string, write bool) (File, error) {

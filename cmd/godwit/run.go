@@ -27,6 +27,7 @@ type runFlags struct {
 	bios, debugExit        string
 	debugcon               string
 	testDev                bool
+	disks                  []string
 }
 
 // limits are the flags of all commands that set a machine going.
@@ -39,6 +40,7 @@ type limits struct {
 	timeout        time.Duration
 	record, replay string
 	escape         string
+	files          []string // of disks
 }
 
 func (l *limits) register(c *cobra.Command) {
@@ -53,6 +55,11 @@ func (l *limits) register(c *cobra.Command) {
 	f.StringVar(&l.record, "record", "", "log every input to a file")
 	f.StringVar(&l.replay, "replay", "", "take every input from such a file")
 	f.StringVar(&l.escape, "escape", "ctrl-a", "prefix of the console's keys")
+}
+
+// registerFiles offers what only makes sense for a machine that has disks already.
+func (l *limits) registerFiles(c *cobra.Command) {
+	c.Flags().StringArrayVar(&l.files, "disk", nil, "ID=FILE[,format=raw|qcow2]: where a disk of the VM is here; repeatable")
 }
 
 // spec fills in what the flags say.
@@ -74,6 +81,13 @@ func (l *limits) spec() (*control.Spec, error) {
 			return nil, control.Fail("usage", fmt.Sprintf("count %q is no number", l.until), "", "--until '#1000000'")
 		}
 		s.Until = &n
+	}
+	for _, text := range l.files {
+		f, err := control.ParseDiskFile(text)
+		if err != nil {
+			return nil, err
+		}
+		s.DiskFiles = append(s.DiskFiles, f)
 	}
 	for _, p := range []struct{ from, to *string }{{&l.record, &s.Record}, {&l.replay, &s.Replay}} {
 		if *p.from == "" {
@@ -103,13 +117,15 @@ func (a *app) runCommand() *cobra.Command {
 
 IMAGE is tiny, the guest that is built in (and the default), a snapshot file, or a kernel file: bzImage, ELF with a PVH note,
 or multiboot, whose module is --initrd FILE[,ARGUMENTS]. DIR is a folder that godwit guest has made: its vmlinuz and
-initrd.img boot with console=ttyS0. A CPU model takes changes: --cpu max,-pcid,+spec_ctrl.
+initrd.img boot with console=ttyS0. With --kernel or --bios, arguments are disks. A CPU model takes changes: --cpu max,-pcid,+spec_ctrl.
 
 Guest time follows the wall clock where someone is there to see it: at a terminal and with -d. Otherwise, and with
 --until, --state-hash and --replay, it is virtual: a function of the count alone, so that equal runs are equal.`,
 		Example: `  godwit run tiny
   godwit guest debian DIR && godwit run DIR
   godwit run --kernel vmlinuz --initrd initrd.img --append console=ttyS0 -m 512M
+  godwit run DIR --disk data.raw --disk golden.qcow2,overlay
+  godwit run --kernel vmlinuz --initrd initrd.img root.qcow2 -- console=ttyS0 root=/dev/vda
   godwit run tiny --until '#1000000' --state-hash
   godwit run --kernel test.elf -c 2 --cpu max --testdev --debug-exit=qemu`,
 		RunE: func(c *cobra.Command, args []string) error { return a.run(c, &r, args) },
@@ -130,6 +146,7 @@ Guest time follows the wall clock where someone is there to see it: at a termina
 	f.BoolVar(&r.testDev, "testdev", false, "the device of QEMU's pc-testdev, for test kernels")
 	f.StringVar(&r.bios, "bios", "", "start at the reset vector of this ROM file instead of booting a kernel")
 	f.StringVar(&r.debugcon, "debugcon", "", "bytes written to this port appear on the console: 0xe9, 0x402")
+	f.StringArrayVar(&r.disks, "disk", nil, "FILE[,ro][,overlay][,format=raw|qcow2][,id=ID]: a disk; repeatable")
 	f.BoolVar(&r.dryRun, "dry-run", false, "print the configuration and do nothing")
 	c.ValidArgsFunction = cobra.FixedCompletions([]string{control.TinyName}, cobra.ShellCompDirectiveDefault)
 	offer(c, "clock", machine.ClockVirtual, machine.ClockWall)
@@ -163,14 +180,15 @@ func (r *runFlags) build(c *cobra.Command, args []string) (*control.Spec, error)
 		r.append = strings.TrimSpace(r.append + " " + strings.Join(args[n:], " "))
 	}
 	switch {
-	case r.bios != "" && (len(images) > 0 || r.kernel != "" || r.initrd != ""):
+	case r.bios != "" && (r.kernel != "" || r.initrd != ""):
 		return nil, control.Fail("usage", "a BIOS boots by itself", "godwit does not hand it a kernel", "godwit run --bios "+r.bios)
-	case r.bios != "":
-	case len(images) > 1 || len(images) == 1 && r.kernel != "":
+	case r.bios != "" || r.kernel != "": // what else there is are disks
+		r.disks = append(images, r.disks...)
+	case len(images) > 1:
 		return nil, control.Fail("usage", "one image at a time", "the kernel's command line comes after --", "godwit run tiny -- run=selftest")
 	case len(images) == 1:
 		s.Kernel = images[0]
-	case r.kernel == "":
+	default:
 		s.Kernel = control.TinyName
 	}
 	s.Source = s.Kernel + s.Bios
@@ -184,7 +202,10 @@ func (r *runFlags) build(c *cobra.Command, args []string) (*control.Spec, error)
 	if err := s.FindImages(); err != nil {
 		return nil, err
 	}
-	return s, r.config(&s.Machine)
+	if err := r.config(&s.Machine); err != nil {
+		return nil, err
+	}
+	return s, s.CheckDisks()
 }
 
 func (r *runFlags) config(m *machine.Config) error {
@@ -216,6 +237,13 @@ func (r *runFlags) config(m *machine.Config) error {
 	}
 	if m.Clock == machine.ClockWall && r.record == "" && r.replay == "" {
 		m.RTCEpoch = time.Now().Unix()
+	}
+	for i, text := range r.disks {
+		d, err := control.ParseDisk(text, i)
+		if err != nil {
+			return err
+		}
+		m.Disks = append(m.Disks, d)
 	}
 	if errs := m.Validate(); len(errs) > 0 {
 		return control.BadConfig(errs[0])

@@ -66,6 +66,7 @@ func (a *app) receiveCommand() *cobra.Command {
 		},
 	}
 	l.register(c)
+	l.registerFiles(c)
 	return c
 }
 

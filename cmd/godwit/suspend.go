@@ -74,6 +74,7 @@ func (a *app) resumeCommand() *cobra.Command {
 		},
 	}
 	l.register(c)
+	l.registerFiles(c)
 	return c
 }
 

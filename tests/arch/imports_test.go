@@ -59,7 +59,7 @@ var mayImport = map[string][]string{
 	"backend":          {"backend", "internal/host"},
 	"machine":          {"cpu", "mem", "devices", "firmware", "snapshot", "migrate"},
 	"guest":            {},
-	"control":          {"control", "machine", "cpu", "mem", "devices", "firmware", "snapshot", "migrate", "internal"},
+	"control":          {"control", "backend", "machine", "cpu", "mem", "devices", "firmware", "snapshot", "migrate", "internal"},
 	"internal":         {"internal"},
 	"internal/testkit": {"devices", "mem"},
 	"cmd":              {"*"},

@@ -130,6 +130,9 @@ func NewDriver(t interface{ Spaces() []bus.Window }, ram *RAM) *Driver {
 	return d
 }
 
+// Rewire has the driver go on with the device that another one was made for.
+func (d *Driver) Rewire(other *Driver) { d.ws = other.ws }
+
 // Window gives access to registers.
 func (d *Driver) Window(name string) devices.Handler { return d.ws[name] }
 
