@@ -35,8 +35,14 @@ func (r *rehearsal) Write(pa uint64, b []byte) bool {
 // machine is not to be run.
 func (m *Machine) Boot() error {
 	e, err := m.load(firmwareMemory{m.mem})
-	if err != nil || len(m.images.Bios) != 0 {
+	if err != nil {
 		return err
+	}
+	if len(m.images.Bios) != 0 {
+		for _, r := range firmware.CMOS(m.cfg.Memory, m.cfg.CPUs) {
+			m.rtc.SetRAM(r.Index, r.Value)
+		}
+		return nil
 	}
 	if err := m.asAfterFirmware(); err != nil {
 		return err

@@ -17,6 +17,7 @@ import (
 	"godwit/devices/rtc"
 	"godwit/devices/testdev"
 	"godwit/devices/uart"
+	"godwit/firmware"
 	"godwit/mem"
 )
 
@@ -68,7 +69,11 @@ func (m *Machine) wire(model *cpu.Model) error {
 	}, func() devices.Device {
 		return i8042.New(i8042.Wiring{ID: "i8042", KeyIRQ: m.line(irqKey), AuxIRQ: m.line(irqAux), Chassis: (*power)(m)})
 	})
-	items, err := fwcfg.NewCatalogue(m.cfg.Memory, uint16(m.cfg.CPUs), nil)
+	var files []fwcfg.File
+	if len(m.images.Bios) != 0 {
+		files = append(files, fwcfg.File{Name: "etc/e820", Data: firmware.BiosE820(m.cfg.Memory)})
+	}
+	items, err := fwcfg.NewCatalogue(m.cfg.Memory, uint16(m.cfg.CPUs), files)
 	if err != nil {
 		return err
 	}

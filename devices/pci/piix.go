@@ -61,10 +61,12 @@ func isaRegs() []devices.Reg {
 }
 
 // pmRegs describes the power management function [PIIX4 7.1]. Linux reserves the
-// ports that PMBA names (drivers/pci/quirks.c quirk_piix4_acpi).
+// ports that PMBA names (drivers/pci/quirks.c quirk_piix4_acpi). APMC_EN says that
+// system management is set up: a BIOS that tried would wait for an SMI.
 func pmRegs() []devices.Reg {
 	return append(Header(Ident{Vendor: 0x8086, Device: 0x7113, Revision: 3, Class: 0x068000, Command: CommandIO, Status: 0x0280}),
 		devices.Reg{Space: "cfg", Off: 0x40, Size: 4, Name: "PMBA", Acc: devices.RO, Reset: PMBase | 1, Bits: "15:6 BASE | 0 IO", Ref: "[PIIX4 7.1.10]"},
+		devices.Reg{Space: "cfg", Off: 0x5b, Size: 1, Name: "DEVACTB", Acc: devices.RO, Reset: 2, Bits: "1 APMC_EN", Ref: "[PIIX4 7.1.18]"},
 		devices.Reg{Space: "cfg", Off: 0x80, Size: 1, Name: "PMREGMISC", Acc: devices.RO, Reset: 1, Bits: "0 PMIOSE", Ref: "[PIIX4 7.1.20]"},
 		devices.Reg{Space: "cfg", Off: 0x90, Size: 4, Name: "SMBBA", Acc: devices.RO, Reset: 1, Bits: "15:4 BASE | 0 IO", Ref: "[PIIX4 7.1.21]"},
 		devices.Reg{Space: "cfg", Off: 0xd2, Size: 1, Name: "SMBHSTCFG", Acc: devices.RO, Bits: "0 ON", Ref: "[PIIX4 7.1.22]"},
