@@ -89,6 +89,17 @@ func (t *tlb) dropWrites(off uint64) {
 	}
 }
 
+// Mapped calls do with the arena offset of each page that the TLBs map: what the
+// vCPU has used lately. That is a hint and depends on the host; no guest may come to
+// know of it.
+func (c *CPU) Mapped(do func(off uint64)) {
+	for i := range c.tlb {
+		for _, slot := range c.tlb[i].used {
+			do(c.tlb[i].e[slot].add)
+		}
+	}
+}
+
 const allPages = ^uint64(0)
 
 // SetTLBSize makes each TLB n entries large (1, or a power of two up to 4096).

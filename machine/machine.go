@@ -67,6 +67,7 @@ type state struct {
 type Machine struct {
 	cfg    Config
 	images Images
+	fetch  func() (Images, error) // reads them, where they are still in a file; else nil
 	mem    *mem.Memory
 	shared *cpu.Shared
 	cpus   []*cpu.CPU
@@ -102,7 +103,8 @@ type Machine struct {
 	apicBus  *lapic.Bus
 	noted    [MaxCPUs]notes
 
-	restored bool // Restore was called
+	trouble  error // see Trouble
+	restored bool  // Restore was called
 
 	halted  bool          // see Halt
 	lag     devices.Nanos // see Lag

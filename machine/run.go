@@ -60,6 +60,9 @@ func (m *Machine) run(until uint64) Stop {
 				m.st.End = Rebooted
 				continue
 			}
+			if m.trouble = m.fetchImages(); m.trouble != nil {
+				return Paused
+			}
 			if !m.reboot() {
 				if m.excuse() {
 					continue

@@ -55,6 +55,9 @@ func (m *Machine) Sections() ([]snapshot.Section, error) {
 
 // configSections encodes what never changes.
 func (m *Machine) configSections() ([]snapshot.Section, error) {
+	if err := m.fetchImages(); err != nil {
+		return nil, err
+	}
 	var e encoder
 	e.add(secConfig, "", false, &m.cfg)
 	e.add(secImages, "", false, &m.images)
@@ -103,6 +106,9 @@ func (m *Machine) Hash() ([32]byte, error) {
 		return [32]byte{}, err
 	}
 	leaves := m.mem.Leaves()
+	if err := m.mem.Lost(); err != nil {
+		return [32]byte{}, err
+	}
 	return snapshot.Root(m.mem.Pages(), func(p uint32) [16]byte { return leaves[p] }, secs)
 }
 

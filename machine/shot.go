@@ -9,11 +9,12 @@ import (
 // Shot is a machine at one moment. It stays as it is, readable by another
 // goroutine, while the machine runs on.
 type Shot struct {
-	Count    uint64
-	Time     devices.Nanos
-	CPU      string // model
-	Sections []snapshot.Section
+	Count uint64
+	Time  devices.Nanos
+	CPU   string // model
 
+	secs    []snapshot.Section // all but the images
+	images  func() (Images, error)
 	epoch   *mem.Epoch
 	changed []uint64 // nil: all pages count as changed
 }
@@ -23,17 +24,37 @@ type Shot struct {
 // they were read, in pages: then it stalls. Only the machine's goroutine calls
 // Shoot and Close.
 func (m *Machine) Shoot(changed []uint64, pool int) (*Shot, error) {
-	secs, err := m.Sections()
+	secs, err := m.stateSections()
 	if err != nil {
 		return nil, err
 	}
-	s := &Shot{Count: m.Count(), Time: m.Now(), CPU: m.cfg.CPU, Sections: secs, changed: changed}
+	var e encoder
+	e.add(secConfig, "", false, &m.cfg)
+	if e.err != nil {
+		return nil, e.err
+	}
+	s := &Shot{Count: m.Count(), Time: m.Now(), CPU: m.cfg.CPU, secs: append(secs, e.secs...), changed: changed, images: m.fetch}
+	if im := m.images; m.fetch == nil {
+		s.images = func() (Images, error) { return im, nil }
+	}
 	if changed == nil {
 		s.epoch = m.mem.Epoch(pool)
 	} else {
 		s.epoch = m.mem.EpochOf(pool, changed)
 	}
 	return s, nil
+}
+
+// Sections are the machine's. Any goroutine may call it: large images are encoded
+// here and not while the machine stands.
+func (s *Shot) Sections() ([]snapshot.Section, error) {
+	im, err := s.images()
+	if err != nil {
+		return nil, err
+	}
+	var e encoder
+	e.add(secImages, "", false, &im)
+	return append(e.secs, s.secs...), e.err
 }
 
 // Close lets go of the shot's memory. Nobody may be reading.

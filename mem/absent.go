@@ -90,8 +90,8 @@ func (m *Memory) Fill(page uint32, b []byte) error {
 		return nil
 	}
 	content := (*[PageSize]byte)(b)
-	if got := leafOf(content); got != m.leaves[page] {
-		return fmt.Errorf("memory: fill page %d: %w: leaf %x, promised %x", page, ErrLeaf, got, m.leaves[page])
+	if got, want := leafOf(content), m.leafNow(page); got != want {
+		return fmt.Errorf("memory: fill page %d: %w: leaf %x, promised %x", page, ErrLeaf, got, want)
 	}
 	m.FillChecked(page, content)
 	return nil
@@ -107,6 +107,10 @@ func (m *Memory) FillChecked(page uint32, b *[PageSize]byte) {
 	*m.page(page) = *b
 	m.arrive(page)
 	cl.Unlock()
+	if m.isVague(page) {
+		m.vague[page>>6] &^= 1 << (page & 63)
+		m.hasher.add(page)
+	}
 	m.signalRoom()
 }
 

@@ -77,12 +77,8 @@ func (m *Memory) Touch(page uint32) bool {
 		m.written[word] |= bit
 	}
 	for _, c := range m.consumers {
-		if c.bits[word]&bit == 0 {
-			c.bits[word] |= bit
-			c.count++
-			if c.writers != nil {
-				c.writers.add(m.writer)
-			}
+		if c.add(page) && c.writers != nil {
+			c.writers.add(m.writer)
 		}
 	}
 	m.hot[word] |= bit
@@ -105,6 +101,17 @@ type Consumer struct {
 	budget   int
 	harvests uint64
 	writers  *writers // nil: not noted
+}
+
+// add marks a page, and tells whether it was not marked before.
+func (c *Consumer) add(page uint32) bool {
+	word, bit := page>>6, uint64(1)<<(page&63)
+	if c.bits[word]&bit != 0 {
+		return false
+	}
+	c.bits[word] |= bit
+	c.count++
+	return true
 }
 
 // noBudget allows every page to become dirty.

@@ -36,6 +36,7 @@ func (m *Memory) Zero(page uint32) bool {
 // until the next call; the caller does not change it.
 func (m *Memory) Leaves() [][16]byte {
 	m.makeLeaves()
+	m.askAll()
 	m.hashDirty = m.hasher.Harvest(m.hashDirty)
 	for i, w := range m.hashDirty {
 		for w &^= m.gone[i]; w != 0; w &= w - 1 {
@@ -97,7 +98,10 @@ func (m *Memory) hashAll() [][16]byte {
 
 // leafNow hashes the page, unless it is absent.
 func (m *Memory) leafNow(page uint32) [16]byte {
-	if !m.Here(page) {
+	switch {
+	case m.isVague(page):
+		return m.ask(page)
+	case !m.Here(page):
 		return m.leaves[page]
 	}
 	return leafOf(m.page(page))

@@ -87,6 +87,9 @@ type Memory struct {
 	room   chan struct{}
 
 	gone    []uint64 // absent pages; written by the machine goroutine under the page's claim
+	vague   []uint64 // of them, those whose leaf is to be asked for; may be nil
+	later   func(page uint32) ([16]byte, error)
+	lost    error // first failure of later
 	missing int
 	refused Refusal
 	grace   bool // budgets are not enforced, see SetGrace

@@ -127,3 +127,69 @@ func (f *File) Holder(p uint32) (*File, error) {
 	}
 	return f, nil
 }
+
+// MayHold has a bit for each page that may be other than zero: all of the groups
+// that are not. It is known from what Open read.
+func (f *File) MayHold() []uint64 {
+	bits := make([]uint64, (uint64(f.meta.Pages)+63)/64)
+	for i := range f.x.groups {
+		g := f.x.groups[i].group
+		first := g * GroupPages
+		for p := first; p < first+uint32(groupSize(g, f.meta.Pages)); p++ {
+			bits[p>>6] |= 1 << (p & 63)
+		}
+	}
+	return bits
+}
+
+// GroupDigest is the digest of a group of pages.
+func (f *File) GroupDigest(g uint32) [DigestSize]byte {
+	if r := f.x.group(g); r != nil {
+		return r.digest
+	}
+	return zeroGroupOf(g, f.meta.Pages)
+}
+
+// ReadNear reads and checks page p, and those that come with it for the same work.
+// do is called for p first.
+func (f *File) ReadNear(p uint32, do func(p uint32, b *[PageSize]byte)) error {
+	var b [PageSize]byte
+	if err := f.ReadPage(p, &b); err != nil {
+		return err
+	}
+	do(p, &b)
+	near, err := f.near(p)
+	if err != nil {
+		return err
+	}
+	for _, q := range near {
+		if err := f.ReadPage(q, &b); err != nil {
+			return nil // it will be named when it is needed itself
+		}
+		do(q, &b)
+	}
+	return nil
+}
+
+// near lists the other pages of p's chunk.
+func (f *File) near(p uint32) ([]uint32, error) {
+	h, err := f.Holder(p)
+	if err != nil || h == nil {
+		return nil, err
+	}
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	k, err := h.blockOf(h.x.group(p / GroupPages))
+	if err != nil {
+		return nil, err
+	}
+	e := k.find(uint16(p % GroupPages))
+	var near []uint32
+	for i := range k.pages {
+		o := &k.pages[i]
+		if q := k.group*GroupPages + uint32(o.page); o.kind == pageStored && o.chunk == e.chunk && q != p {
+			near = append(near, q)
+		}
+	}
+	return near, nil
+}

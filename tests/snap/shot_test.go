@@ -79,9 +79,14 @@ func TestLive(t *testing.T) {
 				require.NoError(t, err)
 				done := make(chan error, 1)
 				go func() {
+					secs, err := shot.Sections()
+					if err != nil {
+						done <- err
+						return
+					}
 					mo := tree.Moment{
 						Meta: snapshot.Meta{Count: shot.Count, Created: int64(i)}, GuestNS: int64(shot.Time),
-						Sections: shot.Sections, Pages: shot, Base: base, Changed: shot.Changed,
+						Sections: secs, Pages: shot, Base: base, Changed: shot.Changed,
 					}
 					n, err := tr.Take(ctx, fmt.Sprint("s", i), "", mo, snapshot.Options{Codec: snapshot.S2})
 					if err == nil && n.Root != want {
@@ -137,7 +142,9 @@ func TestFailedShot(t *testing.T) {
 		shot, err := m.Shoot(changed, 1<<20)
 		require.NoError(t, err)
 		defer shot.Close()
-		return tr.Take(c, tag, "", tree.Moment{Sections: shot.Sections, Pages: shot, Base: base, Changed: shot.Changed}, snapshot.Options{})
+		secs, err := shot.Sections()
+		require.NoError(t, err)
+		return tr.Take(c, tag, "", tree.Moment{Sections: secs, Pages: shot, Base: base, Changed: shot.Changed}, snapshot.Options{})
 	}
 	runTo(t, m, 3_000_000)
 	changes.Since()
