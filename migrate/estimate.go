@@ -8,16 +8,16 @@ import (
 // model predicts how pre-copy goes on. All sizes are bytes on the connection:
 // what a page costs there, against what the connection carries.
 type model struct {
-	pages     uint32        // of memory
-	curve     Curve         // how fast they are dirtied
-	first     float64       // pages the pass that begins now sends
-	firstCost float64       // wire bytes for each of them
-	cost      float64       // wire bytes for a page dirtied again
-	costLow   float64       // the same, at the very least
-	speed     float64       // wire bytes a second
-	floor     time.Duration // downtime without pages
-	pass      time.Duration // time a pass takes without pages
-	asked     time.Duration // downtime
+	pages     uint32                                         // of memory
+	curve     Curve                                          // how fast they are dirtied
+	first     float64                                        // pages the pass that begins now sends
+	firstCost float64                                        // wire bytes for each of them
+	cost      func(ran time.Duration, pages float64) float64 // wire bytes for a page dirtied again
+	sure      bool                                           // cost was measured
+	speed     float64                                        // wire bytes a second
+	floor     time.Duration                                  // downtime without pages
+	pass      time.Duration                                  // time a pass takes without pages
+	asked     time.Duration                                  // downtime
 }
 
 // course is how pre-copy goes under one reading of the model.
@@ -28,6 +28,7 @@ type course struct {
 	downtime  time.Duration // the least
 	pages     float64       // left then
 	rate      float64       // pages dirtied a second, in the end
+	wire      float64       // bytes of these on the connection
 }
 
 const maxCourse = 200 // passes
@@ -36,17 +37,19 @@ const maxCourse = 200 // passes
 // new is dirtied beyond what the curve shows. slow is the share of its speed that
 // the writer is held to.
 func (m *model) follow(low bool, speed, slow float64) course {
-	cost := m.cost
-	if low {
-		cost = m.costLow
-	}
 	t := m.pass + seconds(m.first*m.firstCost/speed)
 	c := course{downtime: math.MaxInt64, total: t}
 	for c.passes = 1; c.passes < maxCourse; c.passes++ {
-		d := m.dirtied(time.Duration(float64(t)*slow), low)
+		ran := time.Duration(float64(t) * slow)
+		d := m.dirtied(ran, low)
+		cost := m.cost(ran, d)
+		if low && !m.sure {
+			cost = leastPage
+		}
 		down := m.floor + seconds(d*cost/speed)
 		if down < c.downtime {
 			c.downtime, c.pages, c.rate = down, d, d/max(t.Seconds(), 1e-9)
+			c.wire = c.rate * cost
 		}
 		if down <= m.asked {
 			c.converges = true
@@ -96,7 +99,7 @@ func (m *model) verdict() *Verdict {
 		v.NeedRate = m.needRate()
 	}
 	v.Total, v.Downtime, v.Passes, v.Pages = c.total, c.downtime, c.passes, uint32(c.pages)
-	v.Dirtied, v.Wire = c.rate*PageSize, c.rate*m.cost
+	v.Dirtied, v.Wire = c.rate*PageSize, c.wire
 	return v
 }
 

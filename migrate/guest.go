@@ -97,6 +97,14 @@ type CurvePoint struct {
 	Pages uint32
 }
 
+// end is the last point.
+func (c Curve) end() (p CurvePoint) {
+	if len(c) > 0 {
+		p = c[len(c)-1]
+	}
+	return p
+}
+
 // Writer is someone who dirties pages.
 type Writer struct {
 	RIP    uint64 `json:"rip,omitempty"`

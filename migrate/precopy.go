@@ -2,6 +2,7 @@ package migrate
 
 import (
 	"fmt"
+	"math"
 	"time"
 )
 
@@ -9,19 +10,40 @@ import (
 type costs struct {
 	present uint32  // pages to send first
 	first   float64 // wire bytes for a page never sent; 0: unknown
-	again   float64 // for a page dirtied again; 0: unknown
-	state   int     // bytes of the state sections; 0: unknown
+	again   pageCost
+	state   int // bytes of the state sections; 0: unknown
 	harvest time.Duration
 	free    Curve         // the last with no budget
 	held    time.Duration // under a budget
 	verdict *Verdict
 }
 
+// pageCost is what a page dirtied again cost, in wire bytes, when it had so much
+// time to be written to.
+type pageCost struct {
+	bytes float64 // a page; 0: unknown
+	ran   time.Duration
+	pages float64 // dirtied in that time
+}
+
+// at is the cost of a page when so many were dirtied in another time. Where only
+// some lines of a page travel, their number goes with the number of stores to a
+// page: the shorter the time, the fewer.
+func (c pageCost) at(ran time.Duration, pages float64) float64 {
+	const lines, head = PageSize / lineSize, linesHead + 1
+	l := (c.bytes - head) / lineSize
+	if l <= 1 || l > 0.65*lines || c.ran <= 0 || ran <= 0 || pages < 1 {
+		return c.bytes
+	}
+	stores := -lines * math.Log(1-l/lines) * c.pages / c.ran.Seconds() * ran.Seconds() / pages
+	return head + lineSize*max(1, lines*(1-math.Exp(-stores/lines)))
+}
+
 // Guesses until something is measured.
 const (
 	guessPage  = PageSize + 8
 	guessState = 64 << 10
-	guessLoad  = 2 * time.Millisecond // restoring the state at the destination
+	guessWork  = 4 * time.Millisecond // draining and encoding here; restoring, hashing and a durable record there
 	leastPage  = lineSize + linesHead // cost of a page of which one line changed
 	frames     = 2048                 // bytes around the state
 )
@@ -48,23 +70,23 @@ func (s *Source) floor() time.Duration {
 	if state == 0 {
 		state = guessState
 	}
-	return s.cost.harvest + guessLoad + s.link.rtt*3/2 + seconds(float64(state+frames)/s.link.carries())
+	return s.cost.harvest + guessWork + s.link.rtt*3/2 + seconds(float64(state+frames)/s.link.carries())
 }
 
-// again is the cost of a page dirtied again.
-func (s *Source) again() float64 {
+// costOf is what a page costs that was dirtied with pages others in a time.
+func (s *Source) costOf(ran time.Duration, pages float64) float64 {
 	switch {
-	case s.cost.again > 0:
-		return s.cost.again
+	case s.cost.again.bytes > 0:
+		return s.cost.again.at(ran, pages)
 	case s.cost.first > 0:
 		return s.cost.first
 	}
 	return guessPage
 }
 
-// downtime predicts it for a stop now, with so many pages left.
-func (s *Source) downtime(left float64) time.Duration {
-	return s.floor() + seconds(left*s.again()/s.link.carries())
+// downtime predicts it for a stop now, with so many pages dirtied in a time.
+func (s *Source) downtime(ran time.Duration, left float64) time.Duration {
+	return s.floor() + seconds(left*s.costOf(ran, left)/s.link.carries())
 }
 
 // margin is kept between a predicted downtime and the one asked for.
@@ -81,23 +103,22 @@ func (s *Source) fits(d time.Duration) bool {
 }
 
 // room is how many pages may be left for the stop.
-func (s *Source) room() int {
+func (s *Source) room(ran time.Duration, left float64) int {
 	d := float64(s.allowed())/margin*0.95 - float64(s.floor())
-	return max(int(d/1e9*s.link.carries()/s.again()), 8)
+	return max(int(d/1e9*s.link.carries()/s.costOf(ran, left)), 8)
 }
 
 // verdict predicts how pre-copy goes on if the next pass sends so many pages.
 func (s *Source) verdict(c Curve, first float64, writers []Writer) *Verdict {
 	m := model{
-		pages: s.pages, curve: c, first: first, firstCost: s.again(), cost: s.again(), costLow: s.again(),
+		pages: s.pages, curve: c, first: first, cost: s.costOf,
 		speed: s.link.carries(), floor: s.floor(), pass: s.link.rtt + s.cost.harvest, asked: s.o.MaxDowntime,
 	}
+	m.firstCost = s.costOf(c.end().T, first)
 	if s.number == 0 && s.cost.first > 0 {
 		m.firstCost = s.cost.first
 	}
-	if s.cost.again == 0 {
-		m.costLow = leastPage
-	}
+	m.sure = s.cost.again.bytes > 0
 	v := m.verdict()
 	v.Writers = writers
 	s.cost.verdict = v
@@ -172,13 +193,10 @@ func (s *Source) passed(m *passMark) error {
 	s.count(&KindTable{})
 	if g.pages > 0 {
 		cost := float64(g.sent) / float64(g.pages)
-		switch {
-		case s.in.info.Number <= 1:
+		if s.in.info.Number <= 1 {
 			s.cost.first = cost
-		case s.cost.again == 0:
-			s.cost.again = cost
-		default:
-			s.cost.again += 0.7 * (cost - s.cost.again)
+		} else {
+			s.cost.again = pageCost{cost, s.in.info.Ran, float64(g.pages)}
 		}
 	}
 	return s.decide()
@@ -213,37 +231,34 @@ func (s *Source) decide() error {
 		return s.toPost()
 	}
 	curve := s.g.Curve()
-	left := 0.0
-	if len(curve) > 0 {
-		left = float64(curve[len(curve)-1].Pages)
-	}
+	ran, left := curve.end().T, float64(curve.end().Pages)
 	if !s.budgeted {
 		s.cost.free = curve
 	}
-	est := s.downtime(left)
+	est := s.downtime(ran, left)
 	v := s.verdict(curve, left, s.g.Writers(topWriters))
-	stalled := s.stall.sample(s.host.Now(), left*s.again())
+	stalled := s.stall.sample(s.host.Now(), left*s.costOf(ran, left))
 	switch {
 	case s.mode == ModeStop || s.fits(est) && (est <= s.o.MaxDowntime || s.budgeted || s.o.OnStall != StallCancel):
 		return s.stop()
 	case s.budgeted:
-		return s.tighten(left)
-	case v.Answer == Hopeless && s.cost.again > 0 && s.number > 1:
-		return s.turn(hopeless(v), left)
+		return s.tighten(ran, left)
+	case v.Answer == Hopeless && s.cost.again.bytes > 0 && s.number > 1:
+		return s.turn(hopeless(v), ran, left)
 	case stalled:
-		return s.turn(fmt.Sprintf("pre-copy has stalled: passes no longer shrink, a stop now would take %v", round(est)), left)
+		return s.turn(fmt.Sprintf("pre-copy has stalled: passes no longer shrink, a stop now would take %v", round(est)), ran, left)
 	}
 	return s.startPass()
 }
 
 // turn leaves plain pre-copy.
-func (s *Source) turn(why string, left float64) error {
+func (s *Source) turn(why string, ran time.Duration, left float64) error {
 	if err := s.rescue(why); err != nil {
 		return err
 	}
 	switch {
 	case s.budgeted:
-		return s.tighten(left)
+		return s.tighten(ran, left)
 	case s.mode == ModeStop:
 		return s.stop()
 	}
@@ -256,14 +271,14 @@ const shrink = 0.5
 // tighten bounds the pages that the next pass may leave: half as many as the one
 // before, but no fewer than may be left for the stop, nor so few that the guest
 // would be held up longer than allowed.
-func (s *Source) tighten(left float64) error {
+func (s *Source) tighten(ran time.Duration, left float64) error {
 	before := float64(s.budget)
 	if s.budget < 0 {
 		before = max(left, 2)
 	}
-	b := max(before*shrink, float64(s.room()))
+	b := max(before*shrink, float64(s.room(ran, left)))
 	if s.o.MaxSlowdown > 0 {
-		t := s.link.rtt + seconds(left*s.again()/s.link.carries())
+		t := s.link.rtt + seconds(left*s.costOf(ran, left)/s.link.carries())
 		m := model{pages: s.pages, curve: s.cost.free}
 		b = max(b, m.dirtied(time.Duration((1-s.o.MaxSlowdown)*float64(t)), false))
 	}

@@ -29,12 +29,12 @@ func (s *Source) stop() error {
 	s.number++
 	if s.out.on {
 		s.promiseRest()
-		s.report.Predicted = s.downtime(0)
+		s.report.Predicted = s.floor()
 	} else {
 		s.in = interval{began: f.stop, info: info, harvest: f.stopped - f.stop, budget: -1}
 		s.pager.begin(final, s.number, s.have)
 		s.ctl.say(frPassBegin, &passMark{Pass: s.number, Final: true})
-		s.report.Predicted = s.downtime(float64(info.Dirty))
+		s.report.Predicted = s.downtime(info.Ran, float64(info.Dirty))
 		if s.cost.first == 0 && s.mode == ModeStop {
 			s.report.Predicted = s.floor() + seconds(float64(info.Dirty)*guessPage/s.link.carries())
 		}
