@@ -114,3 +114,22 @@ func TestWideAddresses(t *testing.T) {
 	r.Step()
 	assert.Equal(t, isr(vecGP), r.RIP)
 }
+
+// LGDT and LIDT with 16-bit operands load 24 bits of base; SGDT and SIDT store
+// all of it at either size [SDM 2 LGDT].
+func TestNarrowTables(t *testing.T) {
+	for _, tt := range []struct {
+		code string
+		base uint64
+	}{
+		{"0f01160005 0f01060006", 0x345678}, {"66 0f01160005 0f01060006", 0x12345678},
+		{"0f011e0005 66 0f010e0006", 0x345678}, {"66 0f011e0005 0f010e0006", 0x12345678},
+	} {
+		r := newRig(t)
+		r.real()
+		r.put(0x500, "ffee 78563412")
+		r.put(rigCode, tt.code)
+		r.steps(2)
+		assert.Equal(t, tt.base<<16|0xeeff, r.get64(0x600)&0xffffffffffff, tt.code)
+	}
+}

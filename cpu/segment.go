@@ -265,6 +265,9 @@ func (c *CPU) loadTable(in *isa.Inst) (t Table, ok bool) {
 		size = 8
 	}
 	base, ok := c.load(in.Seg, (ea+2)&addrMask(in.AddrSize), size)
+	if size == 4 && in.OpSize == 2 {
+		base &= 0xffffff // as on the 80286
+	}
 	if ok && !c.canonicalBase(base) {
 		ok = c.gp(0)
 	}
