@@ -64,7 +64,7 @@ const (
 )
 
 var frameNames = [...]string{
-	frHello: "HELLO", frWelcome: "WELCOME", frConfig: "CONFIG", frSection: "SECTION", frData: "DATA", frVerdict: "VERDICT", frProbe: "PROBE", frProbed: "PROBED", frReserve: "RESERVE", frStart: "START", frHave: "HAVE", frPassBegin: "PASS_BEGIN", frPages: "PAGES", frPassEnd: "PASS_END", frPassed: "PASSED", frPromise: "PROMISE", frDevState: "DEV_STATE", frAbsent: "ABSENT", frRoot: "ROOT", frReady: "READY", frWantLeaves: "WANT_LEAVES", frLeaves: "LEAVES", frCommit: "COMMIT", frAck: "ACK", frReqPage: "REQ_PAGE", frMissing: "MISSING", frEnd: "END", frDone: "DONE", frAnswer: "ANSWER", frAbort: "ABORT", frPing: "PING",
+	frHello: "HELLO", frWelcome: "WELCOME", frConfig: "CONFIG", frSection: "SECTION", frData: "DATA", frVerdict: "VERDICT", frProbe: "PROBE", frProbed: "PROBED", frReserve: "RESERVE", frStart: "START", frHave: "HAVE", frPassBegin: "PASS_BEGIN", frPages: "PAGES", frPassEnd: "PASS_END", frPassed: "PASSED", frPromise: "PROMISE", frDevState: "DEVSTATE", frAbsent: "ABSENT", frRoot: "ROOT", frReady: "READY", frWantLeaves: "WANT_LEAVES", frLeaves: "LEAVES", frCommit: "COMMIT", frAck: "ACK", frReqPage: "REQ_PAGE", frMissing: "MISSING", frEnd: "END", frDone: "DONE", frAnswer: "ANSWER", frAbort: "ABORT", frPing: "PING",
 }
 
 func (t frameType) known() bool { return int(t) < len(frameNames) && frameNames[t] != "" }

@@ -30,15 +30,16 @@ const (
 
 // world is virtual time and what is due in it.
 type world struct {
-	now   time.Duration
-	due   dueHeap
-	seq   uint64
-	link  Link
-	rng   uint64
-	lanes [2]time.Duration // by direction, when the link is free
-	nodes [2]*node
-	steps int // messages delivered
-	onMsg func()
+	now     time.Duration
+	due     dueHeap
+	seq     uint64
+	link    Link
+	rng     uint64
+	lanes   [2]time.Duration // by direction, when the link is free
+	nodes   [2]*node
+	steps   int // messages delivered
+	onMsg   func()
+	corrupt func(fromSource bool, b []byte) []byte
 }
 
 type due struct {
@@ -123,16 +124,15 @@ type node struct {
 
 // pipe is one end of a connection.
 type pipe struct {
-	n     *node
-	c     *migrate.Conn
-	peer  *pipe
-	in    bytes.Buffer
-	r     *migrate.Reader
-	last  time.Duration // arrival of the latest piece
-	held  int           // bytes in the send buffer
-	lost  bool
-	shut  bool // closed by this side
-	words func(b []byte) []byte
+	n    *node
+	c    *migrate.Conn
+	peer *pipe
+	in   bytes.Buffer
+	r    *migrate.Reader
+	last time.Duration // arrival of the latest piece
+	held int           // bytes in the send buffer
+	lost bool
+	shut bool // closed by this side
 }
 
 var errCut = errors.New("connection reset")
@@ -193,8 +193,8 @@ func (n *node) pump(p *pipe) {
 
 func (n *node) send(p *pipe, b []byte) {
 	b = bytes.Clone(b)
-	if p.words != nil {
-		b = p.words(b)
+	if n.w.corrupt != nil {
+		b = n.w.corrupt(n.side == 0, b)
 	}
 	began := n.Now()
 	sent, arrives := n.w.transit(n.side, began, len(b))

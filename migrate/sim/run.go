@@ -99,7 +99,7 @@ func begin(sc *Scenario) (*run, error) {
 	if sc.Link.Bandwidth == 0 {
 		sc.Link.Bandwidth = 1e9
 	}
-	w := &world{link: sc.Link, rng: sc.Seed}
+	w := &world{link: sc.Link, rng: sc.Seed, corrupt: sc.Corrupt}
 	src, dst := &node{w: w, side: 0}, &node{w: w, side: 1}
 	w.nodes = [2]*node{src, dst}
 	r := &run{sc: sc, w: w, g: NewGuest(sc.Program, src, sc.Costs), b: NewBuilder(sc.Program, dst, sc.Costs)}

@@ -8,9 +8,6 @@ import (
 	"net"
 	"os"
 	"path/filepath"
-	"regexp"
-	"strconv"
-	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
@@ -102,49 +99,5 @@ func TestGoldenStreamsAreReceived(t *testing.T) {
 		src := golden(t)
 		assert.Equal(t, 1, dst.running, path)
 		assert.Equal(t, src.Root(), dst.Root(dst.state), path)
-	}
-}
-
-// contentAt is where the pages' content lies in the source's golden stream.
-const contentAt = 0x13e
-
-var (
-	dumpHead = regexp.MustCompile(`^(source|destination):$`)
-	hexLine  = regexp.MustCompile(`^([0-9a-f]{8})  ((?:[0-9a-f]{2} ?){1,16})`)
-)
-
-// TestMigrateDocument compares the page's hex dumps with the recorded streams
-// and demands that they are shown whole, but for the content of the two pages.
-func TestMigrateDocument(t *testing.T) {
-	doc, err := os.ReadFile("../../docs/format/migrate.md")
-	require.NoError(t, err)
-	streams, shown := map[string][]byte{}, map[string]int{}
-	for name, path := range map[string]string{"source": goldenSource, "destination": goldenDest} {
-		streams[name], err = os.ReadFile(path)
-		require.NoError(t, err)
-	}
-	side := ""
-	for line := range strings.Lines(string(doc)) {
-		if m := dumpHead.FindStringSubmatch(strings.TrimSpace(line)); m != nil {
-			side = m[1]
-		}
-		m := hexLine.FindStringSubmatch(line)
-		if m == nil {
-			continue
-		}
-		off, err := strconv.ParseUint(m[1], 16, 32)
-		require.NoError(t, err)
-		b, err := hex.DecodeString(strings.ReplaceAll(m[2], " ", ""))
-		require.NoError(t, err)
-		require.LessOrEqual(t, int(off)+len(b), len(streams[side]))
-		assert.Equal(t, hex.EncodeToString(streams[side][off:int(off)+len(b)]), hex.EncodeToString(b), "%s at %08x", side, off)
-		if side == "source" && shown[side] == contentAt {
-			shown[side] += 2 * snapshot.PageSize
-		}
-		require.EqualValues(t, shown[side], off, "%s: dumps follow one another", side)
-		shown[side] += len(b)
-	}
-	for name, b := range streams {
-		assert.Len(t, b, shown[name], "%s is shown whole", name)
 	}
 }
