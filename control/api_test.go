@@ -1,8 +1,12 @@
 package control
 
 import (
+	"bytes"
+	"fmt"
 	"os"
+	"reflect"
 	"regexp"
+	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
@@ -23,12 +27,22 @@ func TestDocument(t *testing.T) {
 	}
 	assert.Equal(t, served, documented)
 
-	codes := map[string]bool{}
-	for _, m := range regexp.MustCompile(`(?m)^\| ([a-z-]+) \| \d{3} \| \d+ \|`).FindAllStringSubmatch(string(b), -1) {
-		codes[m[1]] = true
+	codes := map[string]string{}
+	for _, m := range regexp.MustCompile(`(?m)^\| ([a-z-]+) \| (\d{3} \| \d+) \|`).FindAllStringSubmatch(string(b), -1) {
+		codes[m[1]] = m[2]
 	}
-	for code := range kinds {
-		assert.True(t, codes[code], "code %s is not documented", code)
+	for code, k := range kinds {
+		assert.Equal(t, fmt.Sprintf("%d | %d", k.http, k.exit), codes[code], "code %s", code)
 	}
 	assert.Len(t, codes, len(kinds))
+
+	for _, v := range []any{Status{}, End{}, Op{}, SaveResult{}, MoveResult{}, Moved{}, Error{},
+		CPUView{}, SegView{}, Value{}, MemView{}, WalkView{}, LevelView{}, MapView{}, RangeView{},
+		IRQView{}, LineView{}, DeadlineView{}, DevView{}, RegView{}, HashView{}} {
+		ty := reflect.TypeOf(v)
+		for i := range ty.NumField() {
+			name, _, _ := strings.Cut(ty.Field(i).Tag.Get("json"), ",")
+			assert.True(t, bytes.Contains(b, []byte("`"+name+"`")) || bytes.Contains(b, []byte(`"`+name+`"`)), "%s.%s is not documented", ty.Name(), name)
+		}
+	}
 }
