@@ -1,19 +1,15 @@
 package boot
 
 import (
-	"bytes"
 	"context"
 	"encoding/hex"
-	"math/rand/v2"
 	"net"
 	"os"
 	"path/filepath"
-	"slices"
 	"testing"
 
 	"github.com/stretchr/testify/require"
 
-	"godwit/devices"
 	"godwit/machine"
 	migrate "godwit/migrate/stopped"
 	"godwit/snapshot"
@@ -63,70 +59,15 @@ func tail(o *out) string {
 	return s[max(0, len(s)-3000):]
 }
 
-// asker types a line each time the guest's prompt has appeared.
-type asker struct {
-	out
-	m     *machine.Machine
-	lines []string
-	seen  int
-}
-
-func (a *asker) Idle(devices.Nanos) bool {
-	if len(a.lines) > 0 && bytes.Contains(a.Bytes()[a.seen:], []byte("# ")) {
-		a.seen = a.Len()
-		a.m.Input(machine.InputConsole, []byte(a.lines[0]+"\r"))
-		a.lines = a.lines[1:]
-	}
-	return false
-}
-
-func (a *asker) Poll() bool { a.Idle(0); return false }
-
 // TestDebianShell talks to a shell on the serial console.
 func TestDebianShell(t *testing.T) {
-	a := &asker{lines: []string{"echo $((6*7)) > /tmp/x; sha256sum /bin/busybox; cat /tmp/x", "dmesg | grep -c .", "poweroff -f"}}
-	m := newDebian(t, guest(t), "", a)
-	a.m = m
+	m, a := talk(t, 1, "echo $((6*7)) > /tmp/x; sha256sum /bin/busybox; cat /tmp/x", "dmesg | grep -c .", "poweroff -f")
 	s := m.Run(8_000_000_000)
 	require.Equal(t, machine.Off, s, "%s", tail(&a.out))
 	require.Contains(t, a.String(), "\r\n42\r\n")
 }
 
 const mark = 200_000_000
-
-// TestDebianHash compares the state in the middle of booting: the same twice,
-// and after five suspends and five sends at random counts.
-func TestDebianHash(t *testing.T) {
-	images := guest(t)
-	ctx := context.Background()
-	m := newDebian(t, images, "", &out{})
-	require.Equal(t, machine.Reached, m.Run(mark))
-	want := hash(t, m)
-
-	n := newDebian(t, images, "", &out{})
-	require.Equal(t, machine.Reached, n.Run(mark))
-	require.Equal(t, want, hash(t, n), "a second time")
-	n.Close()
-
-	rng := rand.New(rand.NewPCG(7, 8))
-	at := make([]uint64, 10)
-	for i := range at {
-		at[i] = rng.Uint64N(mark)
-	}
-	slices.Sort(at)
-	v := newDebian(t, images, "", &out{})
-	for i, count := range at {
-		require.Equal(t, machine.Reached, v.Run(count))
-		if i%2 == 0 {
-			v = suspended(t, ctx, v)
-		} else {
-			v = sent(t, ctx, v)
-		}
-	}
-	require.Equal(t, machine.Reached, v.Run(mark))
-	require.Equal(t, hex.EncodeToString(want[:]), hexHash(t, v), "after suspends and sends at %v", at)
-	v.Close()
-}
 
 func hexHash(t testing.TB, m *machine.Machine) string {
 	h := hash(t, m)
@@ -155,11 +96,8 @@ func suspended(t *testing.T, ctx context.Context, m *machine.Machine) *machine.M
 	path := filepath.Join(t.TempDir(), "vm")
 	_, err := m.Save(ctx, snapshot.Disk{}, path, 0, snapshot.Options{Codec: snapshot.S2})
 	require.NoError(t, err)
-	f, err := snapshot.Open(snapshot.Disk{}, path)
-	require.NoError(t, err)
-	defer f.Close()
-	next, err := machine.Load(ctx, f, &out{})
-	require.NoError(t, err)
+	next := load(t, path, &out{})
+	require.NoError(t, os.Remove(path))
 	require.NoError(t, m.Close())
 	return next
 }

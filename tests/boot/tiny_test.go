@@ -36,10 +36,10 @@ func hash(t testing.TB, m *machine.Machine) [32]byte {
 	return h
 }
 
-const load = "run=selftest; hog 4 0 seq 2; hog 4 0 rand 2; sleep 30; check; poweroff"
+const tinyWork = "run=selftest; hog 4 0 seq 2; hog 4 0 rand 2; sleep 30; check; poweroff"
 
 func TestTinyPowersOff(t *testing.T) {
-	m, o := newTiny(t, 64, load)
+	m, o := newTiny(t, 64, tinyWork)
 	s := m.Run(2_000_000_000)
 	t.Logf("%s #%d\n%s", s, m.Count(), o.String())
 	require.Equal(t, machine.Off, s)
@@ -48,8 +48,8 @@ func TestTinyPowersOff(t *testing.T) {
 // TestEnginesAgree runs the reference beside the block engine and compares at
 // many counts.
 func TestEnginesAgree(t *testing.T) {
-	a, _ := newTiny(t, 64, load)
-	b, _ := newTiny(t, 64, load)
+	a, _ := newTiny(t, 64, tinyWork)
+	b, _ := newTiny(t, 64, tinyWork)
 	b.SetEngine(machine.EngineReference)
 	rng := rand.New(rand.NewPCG(1, 2))
 	for n := uint64(0); ; {
