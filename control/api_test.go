@@ -36,9 +36,29 @@ func TestDocument(t *testing.T) {
 	}
 	assert.Len(t, codes, len(kinds))
 
-	for _, v := range []any{Status{}, End{}, Op{}, SaveResult{}, MoveResult{}, Moved{}, Error{},
-		CPUView{}, SegView{}, Value{}, MemView{}, WalkView{}, LevelView{}, MapView{}, RangeView{},
-		IRQView{}, LineView{}, DeadlineView{}, DevView{}, RegView{}, HashView{}} {
+	for _, v := range []any{
+		Status{},
+		End{},
+		Op{},
+		SaveResult{},
+		MoveResult{},
+		Moved{},
+		Error{},
+		CPUView{},
+		SegView{},
+		Value{},
+		MemView{},
+		WalkView{},
+		LevelView{},
+		MapView{},
+		RangeView{},
+		IRQView{},
+		LineView{},
+		DeadlineView{},
+		DevView{},
+		RegView{},
+		HashView{},
+	} {
 		ty := reflect.TypeOf(v)
 		for i := range ty.NumField() {
 			name, _, _ := strings.Cut(ty.Field(i).Tag.Get("json"), ",")
