@@ -116,9 +116,17 @@ const maxSpareEpochs = 2
 // spares is what closed epochs left: new memory costs the host a page fault for
 // each page, several times the copy. Used by the machine goroutine only.
 type spares struct {
-	img  []*[PageSize]byte
-	slot [][]int32
-	need [][]uint64
+	img    []*[PageSize]byte
+	tables []tables
+}
+
+// tables is what an epoch needs besides images.
+type tables struct {
+	slot []int32
+	need []uint64
+	img  []*[PageSize]byte // the rest without content
+	free []int32
+	kept []uint32
 }
 
 func (s *spares) image() *[PageSize]byte {
@@ -131,23 +139,25 @@ func (s *spares) image() *[PageSize]byte {
 	return img
 }
 
-func (s *spares) tables(pages uint32, words int) (slot []int32, need []uint64) {
-	n := len(s.slot)
+func (s *spares) take(pages uint32, words int) tables {
+	n := len(s.tables)
 	if n == 0 {
-		return make([]int32, pages), make([]uint64, words)
+		return tables{slot: make([]int32, pages), need: make([]uint64, words)}
 	}
-	slot, need = s.slot[n-1], s.need[n-1]
-	s.slot, s.need = s.slot[:n-1], s.need[:n-1]
-	clear(slot)
-	return slot, need
+	t := s.tables[n-1]
+	s.tables = s.tables[:n-1]
+	clear(t.slot)
+	return t
 }
 
 // keep takes over what an epoch used.
 func (s *spares) keep(e *Epoch) {
-	if len(s.slot) < maxSpareEpochs {
-		s.slot, s.need = append(s.slot, e.slot), append(s.need, e.need)
+	p := &e.pool
+	s.img = append(s.img, p.img[:min(len(p.img), maxSpare-len(s.img))]...)
+	if len(s.tables) < maxSpareEpochs {
+		clear(p.img)
+		s.tables = append(s.tables, tables{e.slot, e.need, p.img[:0], p.free[:0], p.kept[:0]})
 	}
-	s.img = append(s.img, e.pool.img[:min(len(e.pool.img), maxSpare-len(s.img))]...)
 }
 
 // Epoch opens an epoch that keeps at most so many pre-images, in pages. Every
@@ -181,7 +191,9 @@ func (m *Memory) Pass(pool int, need []uint64) *Epoch {
 
 func (m *Memory) epoch(pool int) *Epoch {
 	e := &Epoch{m: m}
-	e.slot, e.need = m.spare.tables(m.pages, len(m.hot))
+	t := m.spare.take(m.pages, len(m.hot))
+	e.slot, e.need = t.slot, t.need
+	e.pool.img, e.pool.free, e.pool.kept = t.img, t.free, t.kept
 	e.pool.max = min(max(pool, 0), int(m.pages))
 	m.epochs = append(m.epochs, e)
 	m.armAll()

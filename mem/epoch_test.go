@@ -2,8 +2,11 @@ package mem
 
 import (
 	"bytes"
+	"math/bits"
 	"math/rand/v2"
+	"runtime"
 	"sync"
+	"sync/atomic"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
@@ -174,6 +177,171 @@ func readEpoch(t *testing.T, e *Epoch, want []byte, k, n int) {
 		e.Leaf(uint32(p))
 		e.Done(uint32(p))
 	}
+}
+
+// passer is a guest whose passes readers send, as a migration does.
+type passer struct {
+	t        *testing.T
+	m        *Memory
+	r        *rand.Rand
+	now      []byte // what each page is full of
+	was      []byte // at the last pass
+	e, base  *Epoch
+	c        *Consumer
+	dirty    []uint64
+	bases    atomic.Int32
+	refusals int
+}
+
+func (p *passer) write() {
+	page, v := uint32(p.r.IntN(len(p.now))), byte(p.r.IntN(255)+1)
+	if p.m.Flags(page)&FlagClean != 0 && !p.m.Touch(page) {
+		p.refusals++
+		return
+	}
+	p.now[page] = v
+	for i, b := 0, p.m.page(page); i < PageSize; i++ {
+		b[i] = v
+	}
+}
+
+// pass begins the next pass.
+func (p *passer) pass(pool int) (then, was []byte) {
+	if p.base != nil {
+		p.base.Close()
+	}
+	if p.base = p.e; p.base != nil {
+		p.base.Freeze()
+	}
+	p.dirty = p.c.Harvest(p.dirty)
+	p.e = p.m.Pass(pool, p.dirty)
+	then, was = bytes.Clone(p.now), p.was
+	p.was = then
+	return then, was
+}
+
+// send reads every k-th of n dirty pages.
+func (p *passer) send(then, was []byte, k, n int) {
+	var b [PageSize]byte
+	for i, page := range pagesOf(p.dirty) {
+		if i%n != k {
+			continue
+		}
+		if p.base != nil && p.base.Base(page, &b) {
+			p.bases.Add(1)
+			if !bytes.Equal(b[:], fill(was[page])) {
+				p.t.Errorf("base of page %d: got %d, want all %d", page, b[0], was[page])
+			}
+		}
+		if p.e.Read(page, &b); !bytes.Equal(b[:], fill(then[page])) {
+			p.t.Errorf("page %d: got %d, want all %d", page, b[0], then[page])
+		}
+		p.e.Leaf(page)
+		p.e.Sent(page)
+	}
+}
+
+// Passes follow each other while the guest writes: what readers send is the
+// content at the harvest, and bases are what they sent before.
+func TestPassesAgainstWriter(t *testing.T) {
+	const pages, rounds, readers = 200, 40, 3
+	for _, pool := range []int{5, pages / 4, pages} {
+		m := newTest(t, pages*PageSize)
+		p := &passer{t: t, m: m, r: rand.New(rand.NewPCG(5, uint64(pool))), now: make([]byte, pages), c: m.Consumer("pass")}
+		for range rounds {
+			then, was := p.pass(pool)
+			var wg sync.WaitGroup
+			for k := range readers {
+				wg.Go(func() { p.send(then, was, k, readers) })
+			}
+			for range 100 {
+				p.write()
+			}
+			wg.Wait()
+			for range 20 {
+				p.write() // all is sent: only bases are saved, and nothing is refused
+			}
+			require.LessOrEqual(t, p.e.Held(), pool)
+		}
+		assert.Positive(t, p.bases.Load())
+		if pool == pages {
+			assert.Zero(t, p.refusals)
+		}
+		p.e.Close()
+		p.base.Close()
+		require.NoError(t, m.Close())
+	}
+}
+
+// Passes in a steady state cost one allocation: the epoch itself.
+func TestPassAllocations(t *testing.T) {
+	const pages = 512
+	m := newTest(t, pages*PageSize)
+	require.True(t, m.Write(0, make([]byte, pages*PageSize)))
+	p := &passer{t: t, m: m, r: rand.New(rand.NewPCG(1, 1)), now: make([]byte, pages), c: m.Consumer("pass")}
+	p.c.NoteWriters()
+	round := func() {
+		if p.base != nil {
+			p.base.Close()
+		}
+		if p.base = p.e; p.base != nil {
+			p.base.Freeze()
+		}
+		p.dirty = p.c.Harvest(p.dirty)
+		p.e = m.Pass(128, p.dirty)
+		for page := range uint32(200) {
+			m.Touch(page)
+		}
+		for i, w := range p.dirty {
+			for ; w != 0; w &= w - 1 {
+				p.e.Sent(uint32(i*64 + bits.TrailingZeros64(w)))
+			}
+		}
+		for page := range uint32(200) {
+			m.Touch(page)
+		}
+	}
+	for range 4 {
+		round()
+	}
+	assert.LessOrEqual(t, testing.AllocsPerRun(20, round), 1.0)
+}
+
+// Readers of an epoch wait for absent pages, whose content is the epoch's when it
+// comes.
+func TestEpochOfAbsentPages(t *testing.T) {
+	const pages = 100
+	m := newTest(t, pages*PageSize)
+	all := make([]uint64, 2)
+	for p := range uint32(pages) {
+		all[p>>6] |= 1 << (p & 63)
+	}
+	require.NoError(t, m.Absent(all, func(p uint32) [16]byte { return leafOf((*[PageSize]byte)(fill(byte(p + 1)))) }))
+	require.Equal(t, pages, m.Missing())
+	e := m.Epoch(pages)
+	var wg sync.WaitGroup
+	wg.Go(func() {
+		var b [PageSize]byte
+		for p := range uint32(pages) {
+			if e.Leaf(p) != leafOf((*[PageSize]byte)(fill(byte(p+1)))) {
+				t.Errorf("leaf of page %d", p)
+			}
+			for !e.Here(p) {
+				runtime.Gosched()
+			}
+			if e.Read(p, &b); !bytes.Equal(b[:], fill(byte(p+1))) {
+				t.Errorf("page %d is %d", p, b[0])
+			}
+			e.Done(p)
+		}
+	})
+	for p := range uint32(pages) {
+		require.NoError(t, m.Fill(p, fill(byte(p+1))))
+		require.True(t, m.Write(uint64(p)*PageSize, fill(0xee)))
+		m.Leaves()
+	}
+	wg.Wait()
+	e.Close()
 }
 
 // A stalled writer must get on whenever readers give room, even with no pool.
