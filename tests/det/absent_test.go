@@ -99,17 +99,77 @@ func sameAtStall(t *testing.T, twin, n *machine.Machine) {
 	}
 }
 
-func absent(t *testing.T, engine machine.Engine, cpus, prefetch int) {
-	boot := func() *machine.Machine {
-		cfg := config()
-		cfg.CPUs = cpus
-		m, err := machine.New(cfg, machine.Images{Kernel: tiny.Image}, &quiet{})
-		require.NoError(t, err)
-		require.NoError(t, m.Boot())
-		return m
+// TestRefusals runs guests under epochs with small pools and dirty budgets down to
+// none: they stall again and again, at every stall in the state of an undisturbed
+// machine, and end as that.
+func TestRefusals(t *testing.T) {
+	for _, engine := range []machine.Engine{machine.EngineFast, machine.EngineReference} {
+		for _, cpus := range []int{1, 4} {
+			t.Run(fmt.Sprintf("engine %d, %d vCPUs", engine, cpus), func(t *testing.T) {
+				t.Parallel()
+				refusals(t, engine, cpus)
+			})
+		}
 	}
+}
+
+func refusals(t *testing.T, engine machine.Engine, cpus int) {
+	m, twin := bootCPUs(t, cpus), bootCPUs(t, cpus)
+	m.SetEngine(engine)
+	m.Memory().SetParanoid(engine == machine.EngineFast && cpus == 1)
+	rng := rand.New(rand.NewPCG(21, uint64(cpus)))
+	c := m.Memory().Consumer("budget")
+	c.SetBudget(1)
+	e := m.Memory().Epoch(0)
+	stalls := map[mem.Why]int{}
+	for m.Count() < 6_000_000 {
+		until := m.Count() + rng.Uint64N(200_000)
+		for m.Run(until) == machine.Stalled {
+			why := m.Stall().Why
+			stalls[why]++
+			if rng.IntN(16) == 0 {
+				twin.Run(m.Count())
+				sameAtStall(t, twin, m)
+			}
+			if why == mem.PoolFull || rng.IntN(2) == 0 {
+				e.Close()
+				e = m.Memory().Epoch([]int{0, 0, 1, 2, 5}[rng.IntN(5)])
+			}
+			if why == mem.PoolFull && rng.IntN(2) == 0 {
+				e.Done(m.Stall().Page)
+			}
+			if why == mem.BudgetSpent {
+				c.Harvest(nil)
+				c.SetBudget([]int{0, 0, 1, 2, 5}[rng.IntN(5)])
+			}
+		}
+		if rng.IntN(4) == 0 {
+			c.Harvest(nil)
+			c.SetBudget(rng.IntN(6))
+		}
+	}
+	require.NoError(t, m.Memory().Check())
+	twin.Run(m.Count())
+	require.Equal(t, hash(t, twin), hash(t, m))
+	require.Greater(t, stalls[mem.PoolFull], 10)
+	require.Greater(t, stalls[mem.BudgetSpent], 50)
+	e.Close()
+	require.NoError(t, m.Close())
+	require.NoError(t, twin.Close())
+}
+
+func bootCPUs(t *testing.T, cpus int) *machine.Machine {
+	cfg := config()
+	cfg.CPUs = cpus
+	m, err := machine.New(cfg, machine.Images{Kernel: tiny.Image}, &quiet{})
+	require.NoError(t, err)
+	require.NoError(t, m.Boot())
+	return m
+}
+
+func absent(t *testing.T, engine machine.Engine, cpus, prefetch int) {
 	rng := rand.New(rand.NewPCG(uint64(cpus), uint64(prefetch)))
-	source, twin := boot(), boot()
+	source, twin := bootCPUs(t, cpus), bootCPUs(t, cpus)
 	for range 2 {
 		at := source.Count() + rng.Uint64N(3_000_000)
 		source.Run(at)
