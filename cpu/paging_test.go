@@ -30,6 +30,7 @@ func TestProtectionKeys(t *testing.T) {
 		{"user page, kernel write, wd, no wp", 0, true, false, wd, 0, true, -1},
 		{"user page does not know pkrs", 0, true, true, 0, ad | wd, true, -1},
 		{"kernel page does not know pkru", 0, false, true, ad | wd, 0, true, -1},
+		{"user page, rights refuse as well", 3, true, true, ad, 0, true, pfP | pfW | pfU | pfPK},
 		{"kernel page, read, ad", 0, false, false, 0, ad, false, pfP | pfPK},
 		{"kernel page, read, wd", 0, false, true, 0, wd, false, -1},
 		{"kernel page, write, wd, wp", 0, false, true, 0, wd, true, pfP | pfW | pfPK},

@@ -212,27 +212,25 @@ func (c *CPU) rights(w *walkState, la uint64, acc, mmu int) bool {
 			ok = !w.us || mmu == mmuKernelAC
 		}
 	}
-	if !ok {
-		return c.pf(la, acc, mmu, pfP)
+	if !c.keyAllows(w, acc, mmu) {
+		return c.pf(la, acc, mmu, pfP|pfPK) // also where the other rights refuse
 	}
+	return ok || c.pf(la, acc, mmu, pfP)
+}
+
+// keyAllows checks a page's protection key against the rights for user or for
+// supervisor pages [SDM 3A 4.6.2].
+func (c *CPU) keyAllows(w *walkState, acc, mmu int) bool {
+	var rights uint32
 	switch {
 	case acc == accExec || !c.longMode():
 	case w.us && c.CR4&cr4PKE != 0:
-		return c.keyRights(c.PKRU, w, la, acc, mmu)
+		rights = c.PKRU
 	case !w.us && c.CR4&cr4PKS != 0:
-		return c.keyRights(uint32(c.MSRs.PKRS), w, la, acc, mmu)
+		rights = uint32(c.MSRs.PKRS)
 	}
-	return true
-}
-
-// keyRights checks a page's protection key against the rights of user or of
-// supervisor pages [SDM 3A 4.6.2].
-func (c *CPU) keyRights(rights uint32, w *walkState, la uint64, acc, mmu int) bool {
 	k := rights >> (2 * w.key)
-	if k&1 != 0 || (k&2 != 0 && acc == accWrite && (mmu == mmuUser || c.CR0&cr0WP != 0)) {
-		return c.pf(la, acc, mmu, pfP|pfPK)
-	}
-	return true
+	return k&1 == 0 && (k&2 == 0 || acc != accWrite || mmu != mmuUser && c.CR0&cr0WP == 0)
 }
 
 // setAD sets accessed bits, and the leaf's dirty bit on a write. In a block it
