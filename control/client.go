@@ -20,10 +20,11 @@ const consoleProtocol = "godwit-console"
 
 // Client speaks to the process of one VM.
 type Client struct {
-	home Home
-	name string
-	sock string
-	http http.Client
+	home  Home
+	name  string
+	sock  string
+	token string // of a VM that was launched to receive one
+	http  http.Client
 }
 
 // Client is a client for the named VM.
@@ -66,6 +67,10 @@ func (c *Client) Context() context.Context { return context.Background() }
 
 // Name is the VM's name.
 func (c *Client) Name() string { return c.name }
+
+// Token is what the other side needs to send a machine; empty where everybody may.
+// Only the client that launched the receiving VM knows it.
+func (c *Client) Token() string { return c.token }
 
 func (c *Client) do(ctx context.Context, method, path string, in any, header ...string) (*http.Response, error) {
 	var rd io.Reader
@@ -244,21 +249,29 @@ func (c *Client) Begin(ctx context.Context, path string, in any, progress func(E
 
 // Follow follows an operation to its end.
 func (c *Client) Follow(ctx context.Context, id string, progress func(Event)) (Op, error) {
+	return c.follow(ctx, context.Background(), id, progress)
+}
+
+// follow is Follow that a second context, look, ends without cancelling anything.
+func (c *Client) follow(ctx, look context.Context, id string, progress func(Event)) (Op, error) {
 	stop := context.AfterFunc(ctx, func() {
 		_ = c.call(context.Background(), http.MethodDelete, "/v1/ops/"+id, nil, nil) // it may have ended meanwhile
 	})
 	defer stop()
 	last := 0
 	for {
-		o, err := c.stream(id, &last, progress)
+		o, err := c.stream(look, id, &last, progress)
 		if err != nil {
 			return o, err
+		}
+		if look.Err() != nil {
+			return o, look.Err()
 		}
 		if o.State != OpRunning {
 			if o.Error != nil {
 				return o, o.Error
 			}
-			if o.Verb != "receive" {
+			if o.Verb == "suspend" || o.Verb == "migrate" {
 				c.Gone()
 			}
 			return o, nil
@@ -267,8 +280,8 @@ func (c *Client) Follow(ctx context.Context, id string, progress func(Event)) (O
 }
 
 // stream reads events until the operation ends or the connection does.
-func (c *Client) stream(id string, last *int, progress func(Event)) (o Op, err error) {
-	p, err := c.do(context.Background(), http.MethodGet, "/v1/ops/"+id+"/events", nil, "Last-Event-ID", fmt.Sprint(*last))
+func (c *Client) stream(ctx context.Context, id string, last *int, progress func(Event)) (o Op, err error) {
+	p, err := c.do(ctx, http.MethodGet, "/v1/ops/"+id+"/events", nil, "Last-Event-ID", fmt.Sprint(*last))
 	if err != nil {
 		return o, err
 	}

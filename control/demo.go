@@ -8,35 +8,38 @@ import (
 	"strings"
 	"time"
 
+	"godwit/devices"
 	"godwit/firmware/tiny"
 	"godwit/machine"
+	"godwit/migrate"
 )
 
 // The demo's guest: tiny with its self-checking writer, which goes on until a key
 // is pressed.
 const (
 	demoMemory = 64 << 20 // bytes
-	demoHog    = 24       // MiB that it writes again and again
-	demoPasses = 2        // to hear of before, and after the move
-	demoLimit  = time.Minute
+	demoHog    = 4        // MiB that it writes again and again
+	demoPasses = 1        // to hear of before, and after the move
+	demoLimit  = 2 * time.Minute
 )
 
 // DemoResult is what a demo measured. Nothing of it is assumed.
 type DemoResult struct {
-	Moved      *MoveResult `json:"moved"`
-	PassBefore string      `json:"pass_before"` // last line of the writer in the first process
-	PassAfter  string      `json:"pass_after"`  // last in the second
-	HashSource string      `json:"hash_source"` // at the stop, computed in the first process
-	HashDest   string      `json:"hash_dest"`   // computed in the second, before it ran
-	GuestGapNS int64       `json:"guest_gap_ns"`
-	CountLater uint64      `json:"count_later"` // where the second process was stopped
-	HashLater  string      `json:"hash_later"`  // its state there
-	HashNever  string      `json:"hash_never"`  // the same of a machine that never moved
-	Check      string      `json:"check"`       // what the guest found
-	PID        int         `json:"pid"`
-	PIDDest    int         `json:"pid_dest"`
-	HostNS     int64       `json:"host_ns"` // all of it
-	OK         bool        `json:"ok"`
+	Hopeless   *migrate.Verdict `json:"hopeless"` // what is said of pre-copy alone
+	Moved      *migrate.Report  `json:"moved"`
+	PassBefore string           `json:"pass_before"` // last line of the writer in the first process
+	PassAfter  string           `json:"pass_after"`  // last in the second
+	HashSource string           `json:"hash_source"` // at the stop, computed in the first process
+	HashDest   string           `json:"hash_dest"`   // computed in the second, before it ran
+	CountLater uint64           `json:"count_later"` // where the second process was stopped
+	HashLater  string           `json:"hash_later"`  // its state there
+	HashNever  string           `json:"hash_never"`  // the same of a machine that never moved
+	Check      string           `json:"check"`       // what the guest found in the second process
+	CheckNever string           `json:"check_never"` // what the one found that never moved
+	PID        int              `json:"pid"`
+	PIDDest    int              `json:"pid_dest"`
+	HostNS     int64            `json:"host_ns"` // all of it
+	OK         bool             `json:"ok"`
 }
 
 // Show tells it to people.
@@ -52,6 +55,7 @@ type demo struct {
 	c    *Client // of the second process
 	con  *ConsoleConn
 	l    *lines // of con
+	here *lines // of the first process's console
 	res  DemoResult
 }
 
@@ -73,7 +77,7 @@ func Demo(exe string, log io.Writer) (*DemoResult, error) {
 	defer cancel() // without its owner, the second process ends
 	late := time.AfterFunc(demoLimit, func() { cancel(); d.abandon() })
 	defer late.Stop()
-	for _, step := range []func(context.Context, string) error{d.launch, d.boot, d.move, d.goOn, d.compare, d.check} {
+	for _, step := range []func(context.Context, string) error{d.launch, d.boot, d.hopeless, d.move, d.goOn, d.compare, d.check} {
 		if err := step(ctx, exe); err != nil {
 			d.stop()
 			return nil, AsError("the demo failed", err)
@@ -147,7 +151,8 @@ func (d *demo) boot(context.Context, string) error {
 	}
 	d.say("booting", "tiny with %d MiB: it writes %d MiB of pages in random order, checking each word before it overwrites it", demoMemory>>20, demoHog)
 	d.r.Start(m, false)
-	d.res.PassBefore, err = d.passes(&lines{next: rd.next}, demoPasses)
+	d.here = &lines{next: rd.next}
+	d.res.PassBefore, err = d.passes(d.here, demoPasses)
 	return err
 }
 
@@ -201,35 +206,72 @@ func (l *lines) find(start string) (string, error) {
 	}
 }
 
-// move sends the machine to the second process, in the middle of a pass.
-func (d *demo) move(ctx context.Context, _ string) error {
+// The link that the demo pretends to have, in bytes a second: one that its writer
+// outruns.
+const demoLink = 2 << 20
+
+// hopeless asks beforehand whether pre-copy alone would come to an end.
+func (d *demo) hopeless(context.Context, string) error {
+	d.say("ask", "whether pre-copy alone comes to an end over %d MiB/s, with the guest stopped for %s at most", demoLink>>20, migrate.DefaultMaxDowntime)
+	o, err := d.migrate(&MigrateRequest{Check: true}, func(e *migrate.Event) {
+		if e.What == migrate.EventVerdict {
+			d.res.Hopeless = e.Verdict
+		}
+	})
+	switch {
+	case err != nil:
+		return err
+	case o.Error != nil:
+		return o.Error
+	case d.res.Hopeless == nil || d.res.Hopeless.Answer != migrate.Hopeless:
+		return fmt.Errorf("pre-copy alone was not found hopeless: %+v", d.res.Hopeless)
+	}
+	return nil
+}
+
+// migrate has the first process migrate to the second and shows it.
+func (d *demo) migrate(q *MigrateRequest, also func(*migrate.Event)) (Op, error) {
 	st, err := d.c.Status()
 	if err != nil {
-		return err
+		return Op{}, err
 	}
+	q.To, q.Token, q.Bandwidth = st.Listen, d.c.Token(), demoLink
 	var ops ops
-	p, err := d.r.send(&ops, st.Listen)
+	p, err := d.r.migrate(&ops, q)
+	if err != nil {
+		return Op{}, err
+	}
+	rounds := NewRounds(d.log, "")
+	defer rounds.End()
+	for last := 0; ; {
+		es, more := p.since(last)
+		for _, e := range es {
+			last = e.ID
+			if e.final() {
+				return e.Op, nil
+			}
+			rounds.Event(e.Op.Event)
+			also(e.Op.Event)
+		}
+		if len(es) == 0 {
+			<-more
+		}
+	}
+}
+
+// move sends the machine to the second process, in the middle of a pass.
+func (d *demo) move(ctx context.Context, _ string) error {
+	d.say("migrate", "with the default strategy, auto")
+	o, err := d.migrate(&MigrateRequest{}, func(*migrate.Event) {})
 	if err != nil {
 		return err
 	}
-	for last := 0; ; {
-		es, more := p.since(last)
-		if len(es) > 0 {
-			e := es[len(es)-1]
-			last = e.ID
-			if e.final() {
-				break
-			}
-			continue
-		}
-		<-more
-	}
-	o := p.now()
 	if o.Error != nil {
 		return o.Error
 	}
 	<-d.r.done
-	d.res.Moved, d.res.HashSource = o.Moved, o.Moved.Root
+	NewRounds(d.log, "").Report(o.Report)
+	d.res.Moved, d.res.HashSource = o.Report, o.Report.Root
 	return d.arrived(ctx)
 }
 
@@ -240,17 +282,12 @@ func (d *demo) arrived(ctx context.Context) error {
 		return err
 	}
 	d.c = d.home.Client(o.Status.Name)
-	d.res.HashDest = o.Moved.Root
-	d.res.GuestGapNS = o.Moved.GuestNS - d.res.Moved.GuestNS
+	d.res.HashDest = o.Report.Root
 	m := d.res.Moved
-	d.say("stopped", "at #%d, %.6f s of guest time", m.Count, float64(m.GuestNS)/1e9)
-	d.say("moved", "%d bytes for %d pages: %d raw, %d zero, %d never written", m.Bytes, m.Pages, m.Kinds["raw"].Pages, m.Kinds["zero"].Pages, m.Implied)
-	d.say("", "%d of the bytes are CPU, devices and the kernel image", m.Sections)
-	d.say("pause", "%.1f ms of host time; the guest's clock went on by %d ns", float64(m.PauseNS)/1e6, d.res.GuestGapNS)
-	d.say("hash", "%s  in the first process", d.res.HashSource)
+	d.say("hash", "%s  in the first process, at #%d", d.res.HashSource, m.Count)
 	d.say("", "%s  in the second, before it ran", d.res.HashDest)
-	if d.res.HashSource != d.res.HashDest || d.res.GuestGapNS != 0 || o.Moved.Count != m.Count {
-		return fmt.Errorf("the two sides hold different machines: #%d and #%d", m.Count, o.Moved.Count)
+	if d.res.HashSource != d.res.HashDest || o.Report.Count != m.Count {
+		return fmt.Errorf("the two sides hold different machines: #%d and #%d", m.Count, o.Report.Count)
 	}
 	return nil
 }
@@ -281,9 +318,11 @@ func (d *demo) goOn(ctx context.Context, _ string) (err error) {
 	return nil
 }
 
-// compare runs a machine that never moved up to the same count.
+// compare runs a machine that never moved up to the same count, and lets that one
+// verify itself too.
 func (d *demo) compare(context.Context, string) error {
-	m, err := demoMachine(nil)
+	h := &typist{}
+	m, err := demoMachine(h)
 	if err != nil {
 		return err
 	}
@@ -291,18 +330,56 @@ func (d *demo) compare(context.Context, string) error {
 	if s := m.Run(d.res.CountLater); s != machine.Reached {
 		return fmt.Errorf("a machine that never moved stops at #%d: %s", m.Count(), s)
 	}
-	h, err := m.Hash()
+	sum, err := m.Hash()
 	if err != nil {
 		return err
 	}
-	d.res.HashNever = fmt.Sprintf("%x", h)
+	d.res.HashNever = fmt.Sprintf("%x", sum)
 	d.say("later", "%s  in the second process at #%d", d.res.HashLater, d.res.CountLater)
 	d.say("", "%s  of a machine that never moved, there", d.res.HashNever)
 	if d.res.HashLater != d.res.HashNever {
 		return fmt.Errorf("at #%d the machine that moved differs from one that did not", d.res.CountLater)
 	}
+	for _, step := range []struct{ keys, line string }{{" ", "hog: stopped"}, {"check\r", "check: "}} { // any key ends the writer
+		h.until = step.line
+		m.Input(machine.InputConsole, []byte(step.keys))
+		m.Run(m.Count() + demoCheck)
+	}
+	d.res.CheckNever = h.line()
+	if !strings.HasPrefix(d.res.CheckNever, "check: ok") {
+		return fmt.Errorf("the machine that never moved found: %q", d.res.CheckNever)
+	}
+	d.say("guest", "%s  of the one that never moved", d.res.CheckNever)
 	return nil
 }
+
+// demoCheck bounds what the guest takes to verify itself, in counts.
+const demoCheck = 2_000_000_000
+
+// typist is the host of a machine that is told to do something, which is over when
+// it has printed a line.
+type typist struct {
+	printed []byte
+	until   string // how the line begins
+}
+
+func (t *typist) Output(b byte) { t.printed = append(t.printed, b) }
+
+// line is the one that is waited for, once it is whole.
+func (t *typist) line() string {
+	i := strings.LastIndex(string(t.printed), "\n"+t.until)
+	if i < 0 {
+		return ""
+	}
+	s, _, whole := strings.Cut(string(t.printed[i+1:]), "\n")
+	return pick(whole, strings.TrimRight(s, "\r"), "")
+}
+
+// Poll ends the run once the line is there.
+func (t *typist) Poll() bool { return t.line() != "" }
+
+// Idle is like Poll: nobody types anything else.
+func (t *typist) Idle(until devices.Nanos) bool { return until == machine.Forever || t.Poll() }
 
 // check has the guest verify itself.
 func (d *demo) check(ctx context.Context, _ string) error {
@@ -323,7 +400,7 @@ func (d *demo) check(ctx context.Context, _ string) error {
 		return err
 	}
 	d.res.Check = s
-	d.say("guest", "%s", s)
+	d.say("guest", "%s  of the one that moved", s)
 	if !strings.HasPrefix(s, "check: ok") {
 		return fmt.Errorf("the guest found: %s", s)
 	}

@@ -256,15 +256,15 @@ func (r *Runner) handOver(ctx context.Context, to string) error {
 	}
 	for _, d := range r.drives {
 		if _, err := d.HandOver(ctx, "sent to "+to); err != nil {
-			return errors.Join(err, r.takeBack())
+			return errors.Join(err, r.reclaim())
 		}
 	}
 	return nil
 }
 
-// takeBack claims the disks again. It fails where the other side has them, or has
+// reclaim claims the disks again. It fails where the other side has them, or has
 // written.
-func (r *Runner) takeBack() error {
+func (r *Runner) reclaim() error {
 	for _, d := range r.drives {
 		_, epoch := d.Identity()
 		if err := d.TakeBack(epoch); err != nil {

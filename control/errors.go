@@ -18,7 +18,8 @@ import (
 
 	"godwit/firmware"
 	"godwit/machine"
-	migrate "godwit/migrate/stopped"
+	"godwit/migrate"
+	"godwit/migrate/secure"
 	"godwit/snapshot"
 )
 
@@ -86,6 +87,10 @@ var kinds = map[string]struct{ http, exit int }{
 	"resource":     {507, ExitResource},
 	"unreachable":  {502, ExitResource},
 	"cancelled":    {409, ExitCancelled},
+	"stalled":      {409, ExitCancelled},
+	"timed-out":    {409, ExitCancelled},
+	"token":        {403, ExitFailed},
+	"lost":         {500, ExitFailed},
 	"guest-died":   {500, ExitGuestDied},
 	"guest-time":   {500, ExitGuestTime},
 	"failed":       {500, ExitFailed},
@@ -104,7 +109,7 @@ func AsError(what string, err error) *Error {
 	if err == nil || errors.As(err, &e) {
 		return e
 	}
-	for _, f := range []func(string, error) *Error{fromDisk, fromSnapshot, fromMigrate, fromFirmware, fromHost} {
+	for _, f := range []func(string, error) *Error{fromDisk, fromSnapshot, fromSecure, fromMigrate, fromFirmware, fromHost} {
 		if e = f(what, err); e != nil {
 			return e
 		}
@@ -148,13 +153,27 @@ var byPeer = map[migrate.Code]string{
 	migrate.NotGodwit: "incompatible", migrate.Newer: "incompatible", migrate.Older: "incompatible",
 	migrate.Refused: "incompatible", migrate.Truncated: "truncated", migrate.Damaged: "altered",
 	migrate.Resources: "resource", migrate.Cancelled: "cancelled", migrate.Disconnected: "unreachable",
-	migrate.RootsDiffer: "altered",
+	migrate.RootsDiffer: "altered", migrate.Stalled: "stalled", migrate.TimedOut: "timed-out", migrate.Busy: "busy",
+}
+
+// migrateHints say what to type.
+var migrateHints = map[migrate.Code]string{
+	migrate.NotGodwit: "godwit receive :4444  on the other host",
+	migrate.Newer:     "a newer godwit here",
+	migrate.Older:     "a newer godwit there",
+	migrate.Stalled:   "--on-stall budget, or  --mode post",
+	migrate.TimedOut:  "a longer  --timeout, or  --mode post",
+	migrate.Busy:      "again when it is free, or another  godwit receive",
 }
 
 func fromMigrate(what string, err error) *Error {
 	var doubt *migrate.InDoubt
 	if errors.As(err, &doubt) {
-		return Fail("in-doubt", what, doubt.Error(), "godwit ls  on the other host; if it does not run there: godwit cont --force")
+		return Fail("in-doubt", what, doubt.Error(), "godwit ls  on the other host; if it does not run there: godwit migrate VM --force-take-back")
+	}
+	var lost *migrate.Lost
+	if errors.As(err, &lost) {
+		return Fail("lost", what, lost.Error(), "")
 	}
 	var m *migrate.Error
 	if !errors.As(err, &m) {
@@ -167,13 +186,41 @@ func fromMigrate(what string, err error) *Error {
 	if code == "" {
 		code = "failed"
 	}
-	hint := ""
-	if m.Code == migrate.NotGodwit {
-		hint = "godwit receive :4444  on the other host"
+	e := Fail(code, what, m.Error(), migrateHints[m.Code])
+	if m.Code == migrate.NotGodwit && strings.HasSuffix(m.Text, "TLS") {
+		e = Fail("token", what, "the other side wants a token, and encrypts", "without --insecure, or with it on both sides")
 	}
-	e := Fail(code, what, m.Error(), hint)
-	e.Field, e.Have, e.Want = m.Field, m.Have, m.Want
+	if len(m.Mismatches) > 0 {
+		x := m.Mismatches[0]
+		e.Field, e.Have, e.Want = x.Field, x.Have, x.Want
+	}
 	return e
+}
+
+// secureHints say what to type, by what keeps two sides apart.
+var secureHints = map[secure.Reason]string{
+	secure.WrongToken: "the token that  godwit receive  printed there",
+	secure.Expired:    "godwit receive  there, for a new one",
+	secure.Plain:      "--insecure on both sides, or on neither",
+	secure.Closed:     "--insecure on both sides, or on neither",
+	secure.NotTLS:     "godwit receive :4444  on the other host",
+	secure.NotGodwit:  "godwit receive :4444  on the other host",
+	secure.OldTLS:     "a newer godwit there",
+}
+
+func fromSecure(what string, err error) *Error {
+	var s *secure.Error
+	if !errors.As(err, &s) {
+		return nil
+	}
+	code := "token"
+	switch s.Reason {
+	case secure.NotTLS, secure.NotGodwit, secure.OldTLS:
+		code = "incompatible"
+	case secure.Failed, secure.Closed:
+		code = "unreachable"
+	}
+	return Fail(code, what, s.Error(), secureHints[s.Reason])
 }
 
 // bootWhat begins what a failed boot is called; the image follows.

@@ -4,11 +4,13 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"net"
 	"os"
 	"os/signal"
 	"time"
 
 	"godwit/internal/host"
+	"godwit/migrate/secure"
 )
 
 // Logs writes what a guest printed, from the file that is kept of it; follow
@@ -71,8 +73,8 @@ func ShowProgress(w io.Writer) func(Event) {
 	}
 }
 
-// Receive waits for a machine that is sent and stays with it until it ends or
-// the user detaches.
+// Receive waits for a machine and stays with it until it ends or the user
+// detaches.
 func (h Home) Receive(exe string, s *Spec, t *Terminal, o AttachOptions) (*Client, Left, error) {
 	if s.Orphan == "" {
 		s.Orphan = h.orphan(s, t)
@@ -87,22 +89,69 @@ func (h Home) Receive(exe string, s *Spec, t *Terminal, o AttachOptions) (*Clien
 		return nil, Left{}, err
 	}
 	o.Replay = scrollback
-	st, err := c.Status()
-	if err != nil {
+	if err := c.Invite(t.Err); err != nil {
 		return nil, Left{}, err
 	}
-	fmt.Fprintf(t.Err, "listening on %s.  On the other side:  godwit send VM %s\n", st.Listen, st.Listen)
-	op, err := c.Follow(ctx, "receive", func(e Event) {
-		if e.Name == "refused" {
-			fmt.Fprint(t.Err, e.Op.Error.Text())
-		}
-	})
+	st, err := c.Arrived(ctx, t.Err)
 	if err != nil {
 		return nil, Left{}, err
 	}
 	stop()
-	fmt.Fprintf(t.Err, "received %q at #%d, %d bytes\n", op.Status.Name, op.Moved.Count, op.Moved.Bytes)
-	c = h.Client(op.Status.Name)
+	c = h.Client(st.Name)
 	left, err := c.Attach(t, o)
 	return c, left, err
+}
+
+// Invite says what to type on the other side.
+func (c *Client) Invite(w io.Writer) error {
+	st, err := c.Status()
+	if err != nil {
+		return err
+	}
+	if c.token == "" {
+		fmt.Fprintf(w, "listening on %s, not encrypted.  On the other side:  godwit migrate VM %s --insecure\n", st.Listen, reachable(st.Listen))
+		return nil
+	}
+	fmt.Fprintf(w, "listening on %s.  On the other side:  godwit migrate VM %s\ntoken  %s   for one machine, within %d minutes\n",
+		st.Listen, reachable(st.Listen), c.token, int(secure.Lifetime.Minutes()))
+	return nil
+}
+
+// reachable makes an address to listen at one to connect to.
+func reachable(listen string) string {
+	host, port, err := net.SplitHostPort(listen)
+	if ip := net.ParseIP(host); err != nil || ip == nil || !ip.IsUnspecified() {
+		return listen
+	}
+	if host, err = os.Hostname(); err != nil {
+		host = "HOST"
+	}
+	return net.JoinHostPort(host, port)
+}
+
+// Arrived waits until a machine has come and runs, and tells meanwhile what
+// happens. What is missing of it may still be on its way.
+func (c *Client) Arrived(ctx context.Context, w io.Writer) (*Status, error) {
+	here, stop := context.WithCancel(ctx)
+	defer stop()
+	r := NewRounds(w, "")
+	var st *Status
+	_, err := c.follow(ctx, here, "receive", func(e Event) {
+		switch {
+		case e.Name == "refused":
+			r.End()
+			fmt.Fprint(w, e.Op.Error.Text())
+		case e.Name == "arrived":
+			st = e.Op.Status
+			stop()
+		case e.Op.Event != nil && !e.final():
+			r.Event(e.Op.Event)
+		}
+	})
+	r.End()
+	if st != nil {
+		fmt.Fprintf(w, "received %q at #%d\n", st.Name, st.Count)
+		return st, nil
+	}
+	return nil, err
 }

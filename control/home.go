@@ -44,6 +44,8 @@ const (
 	fileLog      = "vm.log"
 	fileState    = "state.gwsnap"
 	fileEnd      = "end.json"
+	fileOwner    = "owner.json"
+	fileHistory  = "migrations.jsonl" // of the home, not of a VM
 )
 
 // maxSockPath is the longest path of a Unix socket, in bytes, that every host
@@ -142,6 +144,8 @@ type Spec struct {
 	Bios   string `json:"bios,omitempty"`   // a ROM file
 	Resume string `json:"resume,omitempty"` // a snapshot file
 	Listen string `json:"listen,omitempty"` // an address to receive at
+
+	Insecure bool `json:"insecure,omitempty"` // with Listen: from anybody, not encrypted
 
 	DiskFiles []DiskFile `json:"disk_files,omitempty"` // in place of those that a saved machine names
 

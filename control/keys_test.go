@@ -74,8 +74,8 @@ func TestParseBytes(t *testing.T) {
 		require.Equal(t, tt.ok, err == nil, "%q: %v", tt.text, err)
 		assert.Equal(t, tt.want, got, tt.text)
 	}
-	assert.Equal(t, "64 MiB", sizeText(64<<20))
-	assert.Equal(t, "4097 bytes", sizeText(4097))
+	assert.Equal(t, "64 MiB", SizeText(64<<20))
+	assert.Equal(t, "4097 bytes", SizeText(4097))
 }
 
 func TestNearest(t *testing.T) {

@@ -4,165 +4,145 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"net"
-	"path/filepath"
+	"sync"
 	"time"
 
-	"github.com/fxamacker/cbor/v2"
-
-	migrate "godwit/migrate/stopped"
-	"godwit/snapshot"
+	"godwit/machine"
+	"godwit/migrate"
+	"godwit/migrate/secure"
 )
 
-// begin marks the VM as busy with a long operation; its state is shown as state.
-func (r *Runner) begin(state, doing string) error {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	switch {
-	case r.closed || r.m == nil:
-		return Fail("state", fmt.Sprintf("%q is %s", r.status.Name, r.status.State), "", "godwit ls -a")
-	case r.busy != "":
-		return Fail("busy", fmt.Sprintf("%q is being %s", r.status.Name, r.busy), "", "again in a moment")
+// MigrateRequest is the body of POST /v1/migrate. What is zero is the engine's
+// default.
+type MigrateRequest struct {
+	To            string  `json:"to"` // HOST:PORT
+	Token         string  `json:"token,omitempty"`
+	Insecure      bool    `json:"insecure,omitempty"` // instead of a token: not encrypted, nobody proves who it is
+	Mode          string  `json:"mode,omitempty"`     // auto, stop, pre, post, hybrid
+	MaxDowntimeNS int64   `json:"max_downtime_ns,omitempty"`
+	MaxSlowdown   float64 `json:"max_slowdown,omitempty"` // share of the time, 0 to 1
+	Bandwidth     uint64  `json:"bandwidth,omitempty"`    // bytes a second
+	TimeoutNS     int64   `json:"timeout_ns,omitempty"`
+	OnStall       string  `json:"on_stall,omitempty"` // budget, post, stop, cancel
+	ObserveNS     int64   `json:"observe_ns,omitempty"`
+	GuestClock    string  `json:"guest_clock,omitempty"`  // freeze, jump, slew
+	ReconnectNS   int64   `json:"reconnect_ns,omitempty"` // how long a lost connection is made again; below 0: not at all
+	Codec         string  `json:"codec,omitempty"`
+	Check         bool    `json:"check,omitempty"` // no more than the check
+}
+
+// outgoing is a migration as its source has it. It lives on when the other side
+// may run the guest and has not said so.
+type outgoing struct {
+	op   *op
+	keys *secure.Keys // nil: not encrypted
+	opts migrate.Options
+	req  MigrateRequest
+	at   time.Time
+
+	mu sync.Mutex
+	to string // guarded by mu; may change: the other side's address did
+
+	away, doubt bool   // guarded by Runner.mu; the guest runs on the other side, or may
+	epoch       uint64 // guarded by Runner.mu; that was given away, once the engine has ended in doubt
+	giveUp      func() // ends the engine's part
+	guest       migrate.Guest
+	taken       chan error // of capacity 1: answers a take-back
+}
+
+// prepare checks a request.
+func (q *MigrateRequest) prepare() (*outgoing, error) {
+	v := &outgoing{req: *q, to: q.To, at: time.Now(), taken: make(chan error, 1)}
+	v.req.Token = "" // it has no business in what is kept
+	if _, _, err := net.SplitHostPort(q.To); err != nil {
+		return nil, Fail("usage", fmt.Sprintf("cannot migrate to %q", q.To), "an address is HOST:PORT", "godwit migrate VM hostb:4444")
 	}
-	r.busy, r.status.State = doing, state
+	switch {
+	case q.Insecure && q.Token != "":
+		return nil, Fail("usage", "a token and --insecure exclude each other", "", "godwit migrate VM "+q.To)
+	case !q.Insecure:
+		t, err := secure.Parse(q.Token)
+		if err != nil {
+			return nil, BadToken(err)
+		}
+		v.keys = t.Derive()
+	}
+	if err := v.options(); err != nil {
+		return nil, err
+	}
+	if q.GuestClock == "" {
+		return v, nil
+	}
+	if _, err := machine.ParseClockPolicy(q.GuestClock); err != nil {
+		return nil, Fail("usage", err.Error(), "", "--guest-clock freeze")
+	}
+	return v, nil
+}
+
+// BadToken is the error for a token that cannot be.
+func BadToken(err error) *Error {
+	e := Fail("usage", "the token is not possible", err.Error(), "the one that  godwit receive  printed")
+	e.Field = "token"
+	return e
+}
+
+func (v *outgoing) options() (err error) {
+	q := &v.req
+	o := migrate.Options{
+		MaxDowntime: time.Duration(q.MaxDowntimeNS), MaxSlowdown: q.MaxSlowdown, Bandwidth: float64(q.Bandwidth),
+		Timeout: time.Duration(q.TimeoutNS), Observe: time.Duration(q.ObserveNS), CheckOnly: q.Check, Codec: q.Codec, Recover: time.Duration(q.ReconnectNS),
+		Agent: "godwit " + Version,
+	}
+	if o.Mode, err = migrate.ParseMode(orDefault(q.Mode, string(migrate.ModeAuto))); err != nil {
+		return Fail("usage", err.Error(), "", "--mode auto")
+	}
+	if o.OnStall, err = migrate.ParseStall(orDefault(q.OnStall, string(migrate.StallBudget))); err != nil {
+		return Fail("usage", err.Error(), "", "--on-stall budget")
+	}
+	switch {
+	case q.MaxSlowdown < 0 || q.MaxSlowdown > 1:
+		return Fail("usage", fmt.Sprintf("slowdown %g is not possible", q.MaxSlowdown), "it is a share of the time, 0 to 1", "--max-slowdown 0.5")
+	case q.MaxDowntimeNS < 0:
+		return Fail("usage", fmt.Sprintf("downtime %s is below zero", o.MaxDowntime), "", "--max-downtime 300ms")
+	case q.TimeoutNS < 0:
+		return Fail("usage", fmt.Sprintf("timeout %s is below zero", o.Timeout), "", "--timeout 10m")
+	}
+	v.opts = o
 	return nil
 }
 
-func (r *Runner) unbusy() {
-	r.mu.Lock()
-	r.busy = ""
-	r.mu.Unlock()
-	r.wake()
+func orDefault(s, d string) string {
+	if s == "" {
+		return d
+	}
+	return s
 }
 
-// long runs f on the machine goroutine as an operation, the guest standing
-// still. Where f sets no end, the VM goes on as before.
-func (r *Runner) long(p *op, what string, f func() (func(*Op), error)) {
-	err := r.enqueue(func() {
-		r.flush()
-		r.pace.stop()
-		set, err := f()
-		if err != nil {
-			r.unbusy()
-		}
-		r.publish()
-		p.finish(AsError(what, err), set)
-	})
+// dialTime bounds one attempt to connect.
+const dialTime = 10 * time.Second
+
+// dial connects to the other side and has it prove that it has the token.
+func (v *outgoing) dial(ctx context.Context) (net.Conn, error) {
+	v.mu.Lock()
+	to := v.to
+	v.mu.Unlock()
+	ctx, cancel := context.WithTimeout(ctx, dialTime)
+	defer cancel()
+	var d net.Dialer
+	c, err := d.DialContext(ctx, "tcp", to)
 	if err != nil {
-		r.unbusy()
-		p.finish(AsError(what, err), nil)
+		return nil, unreachable("cannot migrate to "+to, to, err)
 	}
-}
-
-// suspend saves the machine to a file and ends.
-func (r *Runner) suspend(o *ops, file string) (*op, error) {
-	if r.spec.Ephemeral && file == "" {
-		return nil, Fail("usage", fmt.Sprintf("%q is ephemeral", r.Status().Name), "it leaves nothing behind", "godwit suspend -o FILE")
+	if v.keys == nil {
+		return c, nil
 	}
-	if err := r.begin(StateSaving, "suspended"); err != nil {
-		return nil, err
-	}
-	if file == "" {
-		file = filepath.Join(r.home(), fileState)
-	}
-	p, ctx := o.start("suspend", "pages")
-	go r.long(p, "cannot suspend to "+file, func() (func(*Op), error) {
-		st, err := r.m.Save(ctx, snapshot.Disk{}, file, time.Now().UnixNano(), snapshot.Options{
-			Codec:    snapshot.Zstd,
-			Progress: func(done, total uint32) { p.progress(uint64(done), uint64(total)) },
-		})
-		if err != nil {
-			return nil, writing("cannot suspend to "+file, err)
-		}
-		res := &SaveResult{file, fmt.Sprintf("%x", st.Root), r.m.Count(), st.Bytes, st.Pages, st.Zero}
-		r.end = &End{Reason: "suspended", File: file, Hash: res.Root}
-		return func(o *Op) { o.Saved = res }, nil
-	})
-	return p, nil
+	return v.keys.Client(ctx, c)
 }
 
-func (r *Runner) home() string {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	return r.dir
-}
-
-// about travels with a machine but is no part of it.
-type about struct {
-	Name   string `cbor:"1,keyasint"`
-	Paused bool   `cbor:"2,keyasint"`
-	Source string `cbor:"3,keyasint"`
-	Screen []byte `cbor:"4,keyasint"` // the end of what it printed, for whoever attaches
-}
-
-// Bounds of what travels, in bytes.
-const (
-	maxScreen = 8 << 10
-	maxAbout  = 2 * maxScreen
-)
-
-const secAbout = "about"
-
-// described is a machine with what its host knows of it.
-type described struct {
-	migrate.Source
-	about snapshot.Section
-}
-
-func (d *described) Sections() []snapshot.Section {
-	return append(append([]snapshot.Section(nil), d.Source.Sections()...), d.about)
-}
-
-func (r *Runner) describe(src migrate.Source) (migrate.Source, error) {
-	b, err := cbor.Marshal(about{r.Status().Name, r.paused, r.spec.Source, r.con.tail(maxScreen)})
-	return &described{src, snapshot.Section{Name: secAbout, Version: 1, Data: b}}, err
-}
-
-// aboutOf reads what came along; it is a peer's word and only used for names.
-func aboutOf(secs []snapshot.Section) about {
-	var a about
-	if s := snapshot.Find(secs, secAbout, ""); s != nil && len(s.Data) < maxAbout {
-		_ = cbor.Unmarshal(s.Data, &a) // a machine without it is as good
-	}
-	if CheckName(a.Name) != nil {
-		a.Name = ""
-	}
-	a.Source = oneLine(a.Source[:min(len(a.Source), 200)])
-	return a
-}
-
-// send moves the machine to the godwit that listens at an address.
-func (r *Runner) send(o *ops, to string) (*op, error) {
-	if _, _, err := net.SplitHostPort(to); err != nil {
-		return nil, Fail("usage", fmt.Sprintf("cannot send to %q", to), "an address is HOST:PORT", "godwit send VM hostb:4444")
-	}
-	if err := r.begin(StateSending, "sent"); err != nil {
-		return nil, err
-	}
-	p, ctx := o.start("send", "pages")
-	what := "cannot send to " + to
-	go func() {
-		var d net.Dialer
-		dctx, cancel := context.WithTimeout(ctx, 10*time.Second)
-		conn, err := d.DialContext(dctx, "tcp", to)
-		cancel()
-		if err != nil {
-			r.unbusy()
-			p.finish(unreachable(what, to, err), nil)
-			return
-		}
-		r.long(p, what, func() (func(*Op), error) {
-			defer conn.Close()
-			return r.sendOver(ctx, p, conn, to)
-		})
-	}()
-	return p, nil
-}
-
-func unreachable(what, to string, err error) *Error {
+func unreachable(what, to string, err error) error {
 	if errors.Is(err, context.Canceled) {
-		return AsError(what, err)
+		return err
 	}
 	host, port, _ := net.SplitHostPort(to)
 	var op *net.OpError
@@ -172,68 +152,182 @@ func unreachable(what, to string, err error) *Error {
 	return Fail("unreachable", what, fmt.Sprintf("nobody listens on port %s of %s (%v)", port, host, err), "godwit receive :"+port+"  there")
 }
 
-// sendOver sends the machine over a connection.
-func (r *Runner) sendOver(ctx context.Context, p *op, conn io.ReadWriter, to string) (func(*Op), error) {
-	start := time.Now()
-	if err := r.handOver(ctx, to); err != nil {
-		return nil, err
-	}
-	res, err := r.sendState(ctx, p, conn, to)
-	if err != nil && !r.doubt {
-		back := r.takeBack()
-		r.doubt = back != nil // whoever has the disks may be running
-		return nil, errors.Join(err, back)
-	}
+// migrate begins to move the machine to the godwit that listens at an address.
+func (r *Runner) migrate(o *ops, q *MigrateRequest) (*op, error) {
+	v, err := q.prepare()
 	if err != nil {
 		return nil, err
 	}
-	res.PauseNS = time.Since(start)
-	r.end = &End{Reason: "moved", To: to, Hash: res.Root, Moved: res}
-	return func(o *Op) { o.Moved = res }, nil
+	if err := v.disks(r); err != nil {
+		return nil, err
+	}
+	if err := r.begin(StateMigrating, "migrated"); err != nil {
+		return nil, err
+	}
+	owner, err := readOwner(r.home())
+	if err != nil {
+		r.unbusy()
+		return nil, err
+	}
+	verb := "migrate"
+	if q.Check {
+		verb = "check" // after which the VM is here as before
+	}
+	p, ctx := o.start(verb, "pages")
+	v.op, v.opts.Epoch, v.giveUp = p, owner.Epoch, p.cancel
+	p.cancel = func() { r.cancelMove(v) }
+	v.opts.Fence, v.opts.Event = r.fence(v), r.watch(v)
+	v.guest = r.guest(ctx, v)
+	r.mu.Lock()
+	r.out, r.shared = v, true
+	r.status.Move = &Move{VM: r.status.Name, At: v.at, Out: true, Peer: q.To, Op: p.now().ID, State: OpRunning, Mode: v.opts.Mode}
+	r.mu.Unlock()
+	go func() {
+		rep, err := migrate.Send(ctx, v.dial, v.guest, v.opts)
+		r.sent(v, &rep, err)
+	}()
+	return p, nil
 }
 
-// sendState sends the machine, whose disks were handed over.
-func (r *Runner) sendState(ctx context.Context, p *op, conn io.ReadWriter, to string) (*MoveResult, error) {
-	src, err := r.m.Source()
-	if err != nil {
-		return nil, err
+// disks has a machine with disks move by stop-and-copy: they change hands before
+// the other side can open them.
+func (v *outgoing) disks(r *Runner) error {
+	st := r.Status()
+	if st.Disks == 0 || v.req.Check {
+		return nil
 	}
-	src, err = r.describe(src)
-	if err != nil {
-		return nil, err
+	if v.opts.Mode != migrate.ModeAuto && v.opts.Mode != migrate.ModeStop {
+		return Fail("state", fmt.Sprintf("cannot migrate %q by %s", st.Name, title(v.opts.Mode)),
+			"it has disks, which change hands while it stands still", "--mode stop")
 	}
-	st, err := migrate.Send(ctx, conn, src, migrate.Options{
-		Agent:    "godwit " + Version,
-		Progress: func(s migrate.Stats) { p.progress(moved(&s), uint64(s.Present)) },
-	})
-	var doubt *migrate.InDoubt
-	if errors.As(err, &doubt) {
-		r.doubt = true
-	}
-	if err != nil {
-		return nil, err
-	}
-	res := &MoveResult{To: to, Count: r.m.Count(), GuestNS: int64(r.m.Now())}
-	res.count(&st)
-	return res, nil
+	v.opts.Mode, v.opts.Observe = migrate.ModeStop, -1
+	return nil
 }
 
-func moved(s *migrate.Stats) (pages uint64) {
-	for _, k := range s.Kinds {
-		pages += k.Pages
+// cancelMove gives a migration up, unless the guest runs on the other side, or
+// may: its pages are here, and the question where it is.
+func (r *Runner) cancelMove(v *outgoing) {
+	r.mu.Lock()
+	late := ""
+	switch {
+	case v.doubt:
+		late = "too late to cancel: the other side may run the guest, and is being asked"
+	case v.away:
+		late = "too late to cancel: the guest runs on the other side, and its pages still come from here"
 	}
-	return pages
+	r.mu.Unlock()
+	if late == "" {
+		v.giveUp()
+		return
+	}
+	v.op.migrating(migrate.Event{T: time.Since(v.at), Stage: migrate.StageRecovery, What: migrate.EventWarning, Reason: late})
 }
 
-// count takes over what the protocol counted.
-func (res *MoveResult) count(s *migrate.Stats) {
-	res.Peer, res.Root = s.Peer, fmt.Sprintf("%x", s.Root)
-	res.Bytes, res.Pages, res.Sections, res.AckLost = s.Sent+s.Received, s.Pages, s.Devices, s.AckLost
-	res.Implied = uint64(s.Pages - s.Present)
-	res.Kinds = map[string]Moved{}
-	for k, v := range s.Kinds {
-		if v.Pages > 0 {
-			res.Kinds[migrate.Kind(k).String()] = Moved{v.Pages, v.Wire}
+// fence makes the record that the machine is the other side's, or this one's
+// again.
+func (r *Runner) fence(v *outgoing) func(uint64, bool) error {
+	return func(epoch uint64, away bool) error {
+		o := Owner{Epoch: epoch, Away: away}
+		if away {
+			o.To = v.address()
 		}
+		return o.write(r.home())
 	}
+}
+
+func (v *outgoing) address() string {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	return v.to
+}
+
+// watch passes on what the engine tells.
+func (r *Runner) watch(v *outgoing) func(migrate.Event) {
+	return func(e migrate.Event) {
+		r.mu.Lock()
+		if r.status.Move != nil {
+			m := *r.status.Move // statuses that were given out share it
+			m.Stage, m.Round = e.Stage, e.Round
+			r.status.Move = &m
+		}
+		if e.What == migrate.EventStage {
+			v.entered(r, e.Stage)
+		}
+		r.mu.Unlock()
+		v.op.migrating(e)
+	}
+}
+
+// entered notes a stage. r.mu is held.
+func (v *outgoing) entered(r *Runner, s migrate.Stage) {
+	switch s {
+	case migrate.StagePreCopy, migrate.StageRecovery:
+		r.shared = !v.away
+	case migrate.StageStop, migrate.StageCommit:
+		r.shared = false
+	case migrate.StageActivate, migrate.StagePostCopy:
+		r.shared, v.away, v.doubt = false, true, false
+		r.status.State = StateMigrating
+	case migrate.StageDoubt:
+		r.shared, v.doubt = false, true
+		r.status.State = StateInDoubt
+	}
+}
+
+// sent ends a migration at its source: as the engine ended it.
+func (r *Runner) sent(v *outgoing, rep *migrate.Report, err error) {
+	what := "cannot migrate to " + v.req.To
+	var doubt *migrate.InDoubt
+	switch {
+	case errors.As(err, &doubt): // somebody takes the guest back
+		err := r.own(v, doubt.Epoch)
+		r.record(v, rep, AsError(what, doubt))
+		v.op.finish(AsError(what, doubt), nil)
+		v.taken <- err
+	case err != nil || v.req.Check:
+		e := AsError(what, err)
+		if !v.req.Check {
+			r.record(v, rep, e)
+		}
+		r.here()
+		v.op.finish(e, func(o *Op) { o.Report = rep })
+	default:
+		r.record(v, rep, nil)
+		r.gone(v, rep)
+		v.op.finish(nil, func(o *Op) { o.Report = rep })
+	}
+}
+
+// record keeps the migration for the history.
+func (r *Runner) record(v *outgoing, rep *migrate.Report, e *Error) {
+	m := Move{VM: r.Status().Name, At: v.at, Out: true, Peer: v.address(), State: OpDone, Mode: v.opts.Mode, Error: e}
+	switch {
+	case e == nil:
+		m.Report = rep
+	case e.Code == "cancelled":
+		m.State = OpCancelled
+	case e.Code == "in-doubt":
+		m.State = StateInDoubt
+	default:
+		m.State = OpFailed
+	}
+	r.remember(&m)
+}
+
+// here says that the guest is this side's: all is as it was.
+func (r *Runner) here() {
+	r.mu.Lock()
+	r.out, r.shared, r.status.Move = nil, false, nil
+	r.mu.Unlock()
+	r.unbusy()
+}
+
+// gone ends the VM here: it runs elsewhere.
+func (r *Runner) gone(v *outgoing, rep *migrate.Report) {
+	r.mu.Lock()
+	r.status.Move = nil
+	r.mu.Unlock()
+	_ = r.enqueue(func() { // fails where it has ended
+		r.end = &End{Reason: "moved", To: v.address(), Hash: rep.Root, Report: rep}
+	})
 }

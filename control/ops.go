@@ -3,7 +3,10 @@ package control
 import (
 	"context"
 	"fmt"
+	"slices"
 	"sync"
+
+	"godwit/migrate"
 )
 
 // States of an operation.
@@ -16,22 +19,23 @@ const (
 
 // Op is a long operation.
 type Op struct {
-	ID     string      `json:"id"`
-	Verb   string      `json:"verb"`
-	State  string      `json:"state"`
-	Done   uint64      `json:"done"`
-	Total  uint64      `json:"total"`
-	Unit   string      `json:"unit,omitempty"`
-	Error  *Error      `json:"error,omitempty"`
-	Saved  *SaveResult `json:"saved,omitempty"`
-	Moved  *MoveResult `json:"moved,omitempty"`
-	Status *Status     `json:"status,omitempty"` // of the VM that a receive brought
+	ID     string          `json:"id"`
+	Verb   string          `json:"verb"`
+	State  string          `json:"state"`
+	Done   uint64          `json:"done"`
+	Total  uint64          `json:"total"`
+	Unit   string          `json:"unit,omitempty"`
+	Error  *Error          `json:"error,omitempty"`
+	Saved  *SaveResult     `json:"saved,omitempty"`
+	Event  *migrate.Event  `json:"event,omitempty"` // of a migration: the newest
+	Report *migrate.Report `json:"report,omitempty"`
+	Status *Status         `json:"status,omitempty"` // of the VM that a receive brought
 }
 
 // Event is one step of an operation.
 type Event struct {
 	ID   int    // from 1
-	Name string // progress, refused, done, failed, cancelled
+	Name string // progress; of a migration what its event tells, refused, arrived; done, failed, cancelled
 	Op   Op
 }
 
@@ -39,7 +43,7 @@ type Event struct {
 func (e *Event) final() bool { return e.Op.State != OpRunning }
 
 // maxEvents is how many events of one operation are kept for clients that
-// reconnect; of progress, only the newest ones matter.
+// reconnect. Of progress only the newest matter: it goes first.
 const maxEvents = 256
 
 // op is a running operation with its history.
@@ -116,17 +120,32 @@ func (p *op) emit(name string, f func(*Op)) {
 	f(&p.cur)
 	p.last++
 	if len(p.events) == maxEvents {
-		p.events = append(p.events[:0], p.events[1:]...)
+		old := max(slices.IndexFunc(p.events, func(e Event) bool { return e.Name == progressEvent }), 0)
+		p.events = slices.Delete(p.events, old, old+1)
 	}
 	p.events = append(p.events, Event{p.last, name, p.cur})
 	close(p.more)
 	p.more = make(chan struct{})
 }
 
+const progressEvent = "progress"
+
 // progress tells how far it is.
 func (p *op) progress(done, total uint64) {
-	p.emit("progress", func(o *Op) { o.Done, o.Total = done, total })
+	p.emit(progressEvent, func(o *Op) { o.Done, o.Total = done, total })
 }
+
+// migrating tells what happened in a migration.
+func (p *op) migrating(e migrate.Event) {
+	p.emit(e.What, func(o *Op) {
+		o.Event, o.Error = &e, nil
+		if e.What == migrate.EventProgress {
+			o.Done, o.Total = e.Done, e.Total
+		}
+	})
+}
+
+func (p *op) id() string { return p.now().ID }
 
 // finish ends the operation.
 func (p *op) finish(err *Error, f func(*Op)) {

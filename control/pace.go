@@ -24,9 +24,22 @@ type pace struct {
 	polled   time.Time // when that was
 	count    uint64    // and at which count
 	perCount float64   // host nanoseconds, smoothed
+
+	slew time.Duration // the guest's clock goes faster until this is made up for
 }
 
-func (p *pace) stop() { p.running, p.busy = false, false }
+func (p *pace) stop() {
+	if p.running {
+		p.slew -= p.slewed()
+	}
+	p.running, p.busy = false, false
+}
+
+// slewBy is how much faster a clock goes that catches up: one part in so many.
+const slewBy = 20
+
+// slewed is what a clock that goes faster has made up since it runs.
+func (p *pace) slewed() time.Duration { return min(time.Since(p.host)/slewBy, p.slew) }
 
 // rateDen is the denominator of the rates that pace asks for.
 const rateDen = 16
@@ -55,7 +68,7 @@ func (p *pace) now(guest devices.Nanos) devices.Nanos {
 	if !p.running {
 		p.running, p.host, p.guest = true, time.Now(), guest
 	}
-	return p.guest + devices.Nanos(time.Since(p.host))
+	return p.guest + devices.Nanos(time.Since(p.host)+p.slewed())
 }
 
 // ahead is how far guest time is before the host's; negative when it lags.

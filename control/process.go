@@ -4,7 +4,6 @@ import (
 	"bufio"
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -17,7 +16,6 @@ import (
 	"godwit/firmware/tiny"
 	"godwit/internal/host"
 	"godwit/machine"
-	migrate "godwit/migrate/stopped"
 	"godwit/snapshot"
 )
 
@@ -31,6 +29,7 @@ const TinyName = "tiny"
 // ready is the one line that a VM's process says to whoever started it.
 type ready struct {
 	Listen string `json:"listen,omitempty"`
+	Token  string `json:"token,omitempty"` // that the other side needs; nothing else tells it
 	Error  *Error `json:"error,omitempty"`
 }
 
@@ -93,18 +92,21 @@ func (h Home) launch(exe string, s *Spec) (*Client, error) {
 	if r.Error != nil {
 		return nil, r.Error
 	}
-	return h.Client(s.Name), nil
+	c := h.Client(s.Name)
+	c.token = r.Token
+	return c, nil
 }
 
 // process is a VM's process.
 type process struct {
-	home Home
-	name string // of the directory
-	spec Spec
-	r    *Runner
-	srv  *Server
-	lock *os.File
-	log  *os.File // inputs recorded
+	home  Home
+	name  string // of the directory
+	spec  Spec
+	r     *Runner
+	srv   *Server
+	lock  *os.File
+	log   *os.File // inputs recorded
+	token string   // of an incoming machine
 }
 
 // Serve is the life of a VM's process: it runs the VM of a directory to its end
@@ -116,7 +118,7 @@ func Serve(dir string, out io.WriteCloser) int {
 	if err == nil {
 		start, err = p.prepare()
 	}
-	r := ready{Listen: p.listening(), Error: AsError("cannot start the VM", err)}
+	r := ready{Listen: p.listening(), Token: p.token, Error: AsError("cannot start the VM", err)}
 	if err == nil {
 		go func() { _ = p.srv.http.Serve(listen) }() // ends with the process
 		start()
@@ -351,116 +353,6 @@ func (p *process) bury() int {
 		return ExitFailed
 	}
 	return st.End.Exit
-}
-
-// incoming opens the port at which a machine will arrive.
-func (p *process) incoming() (func(), error) {
-	l, err := net.Listen("tcp", p.spec.Listen)
-	if err != nil {
-		return nil, taken(p.spec.Listen, err)
-	}
-	p.r.update(func(s *Status) { s.State, s.Listen = StateIncoming, l.Addr().String() })
-	o, ctx := p.srv.ops.start("receive", "pages")
-	ctx, cancel := context.WithCancel(ctx)
-	p.srv.stop = cancel
-	context.AfterFunc(ctx, func() { l.Close() })
-	return func() { go p.receive(ctx, o, l) }, nil
-}
-
-func taken(addr string, err error) error {
-	what := "cannot listen on " + addr
-	_, port, serr := net.SplitHostPort(addr)
-	var bad *net.AddrError
-	switch {
-	case serr != nil:
-		return Fail("usage", what, "an address is [HOST]:PORT", "godwit receive :4444")
-	case errors.As(err, &bad):
-		return Fail("usage", what, bad.Err+" "+bad.Addr, "godwit receive :4444")
-	case errors.Is(err, syscall.EADDRINUSE) || strings.Contains(err.Error(), "Only one usage"):
-		e := Fail("resource", what, "port "+port+" is taken by another program", "godwit receive :0")
-		e.Field, e.Have = "port", port
-		return e
-	case errors.Is(err, os.ErrPermission):
-		return Fail("resource", what, "port "+port+" needs privileges", "godwit receive :4444")
-	}
-	return Fail("resource", what, err.Error(), "godwit receive :4444")
-}
-
-// receive takes peers one after the other until one has brought a machine.
-func (p *process) receive(ctx context.Context, o *op, l net.Listener) {
-	for {
-		conn, err := l.Accept()
-		if err != nil {
-			p.abandon(o, ctx, err)
-			return
-		}
-		p.r.update(func(s *Status) { s.State = StateIncoming })
-		if p.take(ctx, o, conn) {
-			l.Close()
-			return
-		}
-	}
-}
-
-// abandon ends a VM that never came.
-func (p *process) abandon(o *op, ctx context.Context, err error) {
-	if ctx.Err() != nil {
-		err = ctx.Err()
-	}
-	e := AsError("nothing was received", err)
-	p.r.update(func(s *Status) {
-		s.State, s.Listen, s.End = StateOff, "", &End{Reason: "nothing was received", Exit: e.Exit, Error: e}
-	})
-	o.finish(e, nil)
-	p.spec.Ephemeral = true // there was nothing
-	p.r.con.close()
-	close(p.srv.ended)
-}
-
-// take receives over one connection.
-func (p *process) take(ctx context.Context, o *op, conn net.Conn) bool {
-	defer conn.Close()
-	var what about
-	var came MoveResult
-	in := &machine.Incoming{Host: p.r, Start: func(m *machine.Machine) error {
-		if err := p.wireLog(m); err != nil {
-			return err
-		}
-		came.Count, came.GuestNS = m.Count(), int64(m.Now())
-		p.arrive(what)
-		p.begin(m, p.spec.Paused || what.Paused)
-		return nil
-	}}
-	d := &destination{in, &what}
-	st, err := migrate.Receive(ctx, conn, d, migrate.Options{
-		Agent:    "godwit " + Version,
-		Progress: func(s migrate.Stats) { o.progress(moved(&s), uint64(s.Present)) },
-	})
-	if err != nil {
-		if in.M != nil {
-			in.M.Close()
-		}
-		e := AsError("refused what came from "+conn.RemoteAddr().String(), err)
-		fmt.Fprint(os.Stderr, e.Text())
-		o.emit("refused", func(o *Op) { o.Error = e })
-		return false
-	}
-	came.count(&st)
-	status := p.r.Status()
-	o.finish(nil, func(o *Op) { o.Error, o.Moved, o.Status = nil, &came, &status })
-	o.known() // whoever waits hears of it while the machine runs
-	return true
-}
-
-// destination is an incoming machine whose host wants to know what it is called.
-type destination struct {
-	*machine.Incoming
-	about *about
-}
-
-func (d *destination) Prepare(secs []snapshot.Section) (snapshot.Sink, error) {
-	*d.about = aboutOf(secs)
-	return d.Incoming.Prepare(secs)
 }
 
 // arrive gives the VM its final name: the one asked for, else the one it had,

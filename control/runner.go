@@ -28,21 +28,23 @@ type Runner struct {
 	done    chan struct{}
 
 	mu     sync.Mutex
-	queue  []func() // guarded by mu
-	busy   string   // guarded by mu; what a long operation is doing
-	closed bool     // guarded by mu; nothing is served any more
-	status Status   // guarded by mu; as of the last poll
+	queue  []func()  // guarded by mu
+	busy   string    // guarded by mu; what a long operation is doing
+	shared bool      // guarded by mu; it lets others ask the machine meanwhile
+	out    *outgoing // guarded by mu; a migration, or one in doubt
+	closed bool      // guarded by mu; nothing is served any more
+	status Status    // guarded by mu; as of the last poll
 
 	// The rest belongs to the machine goroutine.
-	m      *machine.Machine
-	out    []byte // printed since the last flush
-	paused bool
-	doubt  bool // sent, not confirmed
-	reset  bool // the reset button was pressed
-	pace   pace
-	live   bool // input and time come from outside, not from a log
-	wall   bool
-	end    *End
+	m       *machine.Machine
+	printed []byte // since the last flush
+	paused  bool
+	halted  bool // its migration keeps it stopped
+	reset   bool // the reset button was pressed
+	pace    pace
+	live    bool // input and time come from outside, not from a log
+	wall    bool
+	end     *End
 
 	drives []*disk.Drive
 }
@@ -81,8 +83,11 @@ func (r *Runner) update(f func(*Status)) {
 // Do has f run on the machine goroutine, between two instructions.
 func (r *Runner) Do(ctx context.Context, f func() error) error {
 	r.mu.Lock()
-	if r.busy != "" {
+	if r.busy != "" && !r.shared {
 		defer r.mu.Unlock()
+		if r.out != nil && r.out.doubt {
+			return InDoubt(r.status.Name, r.out.address())
+		}
 		return Fail("busy", fmt.Sprintf("%q is being %s", r.status.Name, r.busy), "", "again in a moment")
 	}
 	r.mu.Unlock()
@@ -178,7 +183,7 @@ func (r *Runner) loop() {
 			r.reset = false
 			r.m.Input(machine.InputReset, nil)
 			r.ended(r.m.Run(r.m.Count())) // executes nothing but the reset
-		case r.paused || r.doubt:
+		case r.paused || r.halted:
 			r.pace.stop()
 			r.sleep(-1)
 		default:
@@ -275,8 +280,6 @@ func (r *Runner) publish() {
 	r.status.Count, r.status.GuestNS = r.m.Count(), int64(r.m.Now())
 	switch {
 	case r.busy != "":
-	case r.doubt:
-		r.status.State = StateInDoubt
 	case r.paused:
 		r.status.State = StatePaused
 	default:
@@ -287,9 +290,9 @@ func (r *Runner) publish() {
 
 // Output takes a byte from the guest.
 func (r *Runner) Output(b byte) {
-	if r.out = append(r.out, b); len(r.out) >= 4096 {
-		r.con.print(r.out)
-		r.out = r.out[:0]
+	if r.printed = append(r.printed, b); len(r.printed) >= 4096 {
+		r.con.print(r.printed)
+		r.printed = r.printed[:0]
 	}
 }
 
@@ -304,8 +307,8 @@ func (r *Runner) Note(line string, minor bool) {
 
 // flush hands on what was printed.
 func (r *Runner) flush() (crowded bool) {
-	crowded = r.con.print(r.out)
-	r.out = r.out[:0]
+	crowded = r.con.print(r.printed)
+	r.printed = r.printed[:0]
 	return crowded
 }
 
@@ -324,7 +327,7 @@ func (r *Runner) sleep(d time.Duration) {
 }
 
 // stop tells that Run is to return.
-func (r *Runner) stopped() bool { return r.paused || r.doubt || r.reset || r.end != nil }
+func (r *Runner) stopped() bool { return r.paused || r.halted || r.reset || r.end != nil }
 
 // Poll is called every few hundred thousand instructions.
 func (r *Runner) Poll() bool {

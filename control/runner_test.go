@@ -1,12 +1,12 @@
 package control
 
 import (
-	"context"
 	"encoding/json"
 	"fmt"
 	"io"
 	"net/http"
 	"net/http/httptest"
+	"path/filepath"
 	"strings"
 	"testing"
 
@@ -15,6 +15,7 @@ import (
 
 	"godwit/firmware/tiny"
 	"godwit/machine"
+	"godwit/migrate"
 )
 
 func newTiny(t *testing.T, cmd string) *machine.Machine {
@@ -102,7 +103,11 @@ func TestInDoubt(t *testing.T) {
 	r := newRunner(&Spec{Name: "x"}, nil, t.TempDir())
 	r.Start(newTiny(t, work), false)
 	s := newServer(r)
-	require.NoError(t, r.Do(context.Background(), func() error { r.doubt = true; return nil }))
+	v := &outgoing{to: "hostb:1", doubt: true, taken: make(chan error, 1), guest: idleGuest{}}
+	v.giveUp = func() { v.taken <- r.own(v, 7) } // as when the engine has ended
+	r.mu.Lock()
+	r.busy, r.out = "migrated", v
+	r.mu.Unlock()
 	post := func(path, body string) (int, string) {
 		w := httptest.NewRecorder()
 		s.http.Handler.ServeHTTP(w, httptest.NewRequest("POST", path, strings.NewReader(body)))
@@ -110,17 +115,39 @@ func TestInDoubt(t *testing.T) {
 	}
 	code, text := post("/v1/cont", "")
 	assert.Equal(t, 409, code)
-	assert.Contains(t, text, `"code":"in-doubt"`)
-	code, text = post("/v1/cont", `{"force": true}`)
+	assert.Contains(t, text, `"code":"in-doubt","what":"\"x\" may be running on hostb:1"`)
+	code, text = post("/v1/take-back", `{"name": "y"}`)
+	assert.Equal(t, 400, code, "who takes it back knows what")
+	assert.Contains(t, text, `"field":"name","have":"y","want":"x"`)
+	code, _ = post("/v1/take-back", `{"nome": "x"}`)
+	assert.Equal(t, 400, code)
+	dir := r.dir
+	r.dir = filepath.Join(dir, "nowhere")
+	code, _ = post("/v1/take-back", `{"name": "x"}`)
+	assert.NotEqual(t, 200, code, "without a durable record it stays stopped")
+	code, _ = post("/v1/cont", "")
+	assert.Equal(t, 409, code)
+	r.dir = dir
+	code, _ = post("/v1/take-back", `{"name": "x"}`)
+	assert.Equal(t, 200, code)
+	o, err := readOwner(r.home())
+	require.NoError(t, err)
+	assert.Equal(t, Owner{Epoch: 8}, o)
+	code, _ = post("/v1/take-back", `{"name": "x"}`)
+	assert.Equal(t, 409, code, "once")
+	code, text = post("/v1/cont", "")
 	assert.Equal(t, 200, code)
 	assert.Contains(t, text, `"state":"running"`)
-	code, _ = post("/v1/cont", `{"farce": true}`)
-	assert.Equal(t, 400, code)
 	require.NoError(t, r.enqueue(func() { r.end = &End{Reason: "stopped"} }))
 	<-r.done
 	code, _ = post("/v1/pause", "")
 	assert.Equal(t, 409, code)
 }
+
+// idleGuest is a guest that is only resumed.
+type idleGuest struct{ migrate.Guest }
+
+func (idleGuest) Resume() {}
 
 // A bug of ours is an end like others, with traces.
 func TestCrash(t *testing.T) {

@@ -41,7 +41,9 @@ var routes = []route{
 	{"POST /v1/cont", (*Server).cont},
 	{"POST /v1/stop", (*Server).stopVM},
 	{"POST /v1/suspend", (*Server).suspend},
-	{"POST /v1/send", (*Server).send},
+	{"POST /v1/migrate", (*Server).migrate},
+	{"POST /v1/recover", (*Server).recover},
+	{"POST /v1/take-back", (*Server).takeBack},
 	{"POST /v1/detach", (*Server).detach},
 	{"GET /v1/ops/{id}", (*Server).op},
 	{"GET /v1/ops/{id}/events", (*Server).events},
@@ -192,21 +194,11 @@ func (s *Server) pause(w http.ResponseWriter, q *http.Request) error {
 }
 
 func (s *Server) cont(w http.ResponseWriter, q *http.Request) error {
-	var b struct {
-		Force bool `json:"force"`
-	}
-	if err := body(q, &b); err != nil {
-		return err
-	}
 	return s.change(w, q, func() error {
-		if s.r.doubt && !b.Force {
-			return Fail("in-doubt", fmt.Sprintf("%q may be running on the other host", s.r.spec.Name),
-				"it was sent there, and no answer came", "godwit ls  there; if it does not run: godwit cont --force")
-		}
-		if err := s.r.takeBack(); err != nil {
+		if err := s.r.reclaim(); err != nil {
 			return err
 		}
-		s.r.doubt, s.r.paused = false, false
+		s.r.paused = false
 		s.r.untroubled()
 		return nil
 	})
@@ -246,15 +238,41 @@ func (s *Server) suspend(w http.ResponseWriter, q *http.Request) error {
 	return accepted(w, p, err)
 }
 
-func (s *Server) send(w http.ResponseWriter, q *http.Request) error {
+func (s *Server) migrate(w http.ResponseWriter, q *http.Request) error {
+	var b MigrateRequest
+	if err := body(q, &b); err != nil {
+		return err
+	}
+	p, err := s.r.migrate(&s.ops, &b)
+	return accepted(w, p, err)
+}
+
+// recover connects again, now and where it is told to.
+func (s *Server) recover(w http.ResponseWriter, q *http.Request) error {
 	var b struct {
 		To string `json:"to"`
 	}
 	if err := body(q, &b); err != nil {
 		return err
 	}
-	p, err := s.r.send(&s.ops, b.To)
-	return accepted(w, p, err)
+	if err := s.r.recover(b.To); err != nil {
+		return err
+	}
+	return answer(w, s.r.Status())
+}
+
+// takeBack makes this host the owner of a machine that may run on another.
+func (s *Server) takeBack(w http.ResponseWriter, q *http.Request) error {
+	var b struct {
+		Name string `json:"name"`
+	}
+	if err := body(q, &b); err != nil {
+		return err
+	}
+	if err := s.r.takeBack(q.Context(), b.Name); err != nil {
+		return err
+	}
+	return answer(w, s.r.Status())
 }
 
 func accepted(w http.ResponseWriter, p *op, err error) error {

@@ -90,12 +90,12 @@ func (v *WalkView) Show(w io.Writer) {
 		fmt.Fprintf(w, "→ physical %s, paging is off\n", v.Phys)
 		return
 	}
-	fmt.Fprintf(w, "%s→ physical %s, %s page, %s, %s, %s\n", strings.Repeat(" ", len(v.Levels)), v.Phys, sizeText(v.Size),
+	fmt.Fprintf(w, "%s→ physical %s, %s page, %s, %s, %s\n", strings.Repeat(" ", len(v.Levels)), v.Phys, SizeText(v.Size),
 		pick(v.Write, "writable", "read-only"), pick(v.User, "user", "kernel"), pick(v.NX, "no-execute", "executable"))
 }
 
-// sizeText is bytesText in full: "2 MiB".
-func sizeText(n uint64) string {
+// SizeText is bytesText in full: "2 MiB".
+func SizeText(n uint64) string {
 	t := bytesText(n)
 	if u := t[len(t)-1]; u > '9' {
 		return t[:len(t)-1] + " " + t[len(t)-1:] + "iB"
@@ -201,14 +201,4 @@ func WriteList(w io.Writer, list []Status) {
 		}
 		fmt.Fprintf(w, "%-16s %-10s %8s  %4d  %-14s %12s  %s\n", s.Name, s.State, bytesText(s.Memory), s.CPUs, fmt.Sprintf("#%d", s.Count), s.GuestTime(), from)
 	}
-}
-
-// Show tells what a send moved.
-func (m *MoveResult) Show(w io.Writer) {
-	fmt.Fprintf(w, "moved   %d pages: raw %d, zero %d, never written %d; %d bytes on the wire, %d of them state of CPU and devices\n",
-		m.Pages, m.Kinds["raw"].Pages, m.Kinds["zero"].Pages, m.Implied, m.Bytes, m.Sections)
-	if m.PauseNS > 0 {
-		fmt.Fprintf(w, "paused  %.1f ms of host time\n", float64(m.PauseNS)/1e6)
-	}
-	fmt.Fprintf(w, "at      #%d  %s\n", m.Count, m.Root)
 }

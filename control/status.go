@@ -2,9 +2,9 @@ package control
 
 import (
 	"fmt"
-	"time"
 
 	"godwit/machine"
+	"godwit/migrate"
 )
 
 // States of a VM.
@@ -14,8 +14,8 @@ const (
 	StateRunning   = "running"
 	StatePaused    = "paused"
 	StateSaving    = "saving"
-	StateSending   = "sending"
-	StateInDoubt   = "in-doubt"  // sent, not confirmed
+	StateMigrating = "migrating"
+	StateInDoubt   = "in-doubt"  // may run on another host
 	StateOff       = "off"       // ended
 	StateSuspended = "suspended" // in a file
 	StateGone      = "gone"      // on another host
@@ -35,22 +35,24 @@ type Status struct {
 	CPU     string `json:"cpu"`
 	Clock   string `json:"clock"`
 	Source  string `json:"source"`
+	Disks   int    `json:"disks,omitempty"`
 	Listen  string `json:"listen,omitempty"`
 	Reason  string `json:"reason,omitempty"` // why it is paused, where nobody asked for that
 	Note    string `json:"note,omitempty"`   // the last thing the guest did that is likely a gap of ours or a bug of its own
+	Move    *Move  `json:"move,omitempty"`   // a migration that goes on
 	End     *End   `json:"end,omitempty"`
 }
 
 // End tells why a VM is no more.
 type End struct {
-	Reason string      `json:"reason"` // "powered off", "count reached", "suspended", ...
-	Exit   int         `json:"exit"`   // the exit code that commands give it
-	Hash   string      `json:"hash,omitempty"`
-	File   string      `json:"file,omitempty"`   // suspended to
-	To     string      `json:"to,omitempty"`     // sent to
-	Bundle string      `json:"bundle,omitempty"` // of a crash
-	Error  *Error      `json:"error,omitempty"`
-	Moved  *MoveResult `json:"moved,omitempty"`
+	Reason string          `json:"reason"` // "powered off", "count reached", "suspended", ...
+	Exit   int             `json:"exit"`   // the exit code that commands give it
+	Hash   string          `json:"hash,omitempty"`
+	File   string          `json:"file,omitempty"`   // suspended to
+	To     string          `json:"to,omitempty"`     // moved to
+	Bundle string          `json:"bundle,omitempty"` // of a crash
+	Error  *Error          `json:"error,omitempty"`
+	Report *migrate.Report `json:"report,omitempty"` // of the move
 }
 
 func (s *Status) fill(spec *Spec) {
@@ -59,7 +61,7 @@ func (s *Status) fill(spec *Spec) {
 }
 
 func (s *Status) config(c machine.Config) {
-	s.Memory, s.CPUs, s.CPU, s.Clock = c.Memory, c.CPUs, c.CPU, c.Clock
+	s.Memory, s.CPUs, s.CPU, s.Clock, s.Disks = c.Memory, c.CPUs, c.CPU, c.Clock, len(c.Disks)
 }
 
 // GuestTime is guest time for people.
@@ -68,32 +70,10 @@ func (s *Status) GuestTime() string { return fmt.Sprintf("%.3f s", float64(s.Gue
 // Live tells whether there is a machine that can be asked something.
 func (s *Status) Live() bool {
 	switch s.State {
-	case StateRunning, StatePaused, StateSaving, StateSending, StateInDoubt:
+	case StateRunning, StatePaused, StateSaving, StateMigrating, StateInDoubt:
 		return true
 	}
 	return false
-}
-
-// MoveResult tells what a send moved. Pages are those of guest memory.
-type MoveResult struct {
-	To       string           `json:"to,omitempty"`
-	Peer     string           `json:"peer"`
-	Root     string           `json:"root"`
-	Count    uint64           `json:"count"`
-	Bytes    uint64           `json:"bytes"` // on the wire, both directions
-	Pages    uint32           `json:"pages"`
-	Kinds    map[string]Moved `json:"kinds"`
-	Sections uint64           `json:"section_bytes"`
-	Implied  uint64           `json:"implied"`  // pages never written, which need not travel
-	GuestNS  int64            `json:"guest_ns"` // guest time of the state that moved
-	PauseNS  time.Duration    `json:"pause_ns"` // at the source: host time from stop to the other side's start
-	AckLost  bool             `json:"ack_lost,omitempty"`
-}
-
-// Moved counts pages of one kind.
-type Moved struct {
-	Pages uint64 `json:"pages"`
-	Wire  uint64 `json:"wire"`
 }
 
 // SaveResult tells what a suspend wrote.

@@ -80,3 +80,16 @@ type Options struct {
 	Agent   string        // what this side calls itself, for people
 	Event   func(Event)   // called from the engine's goroutine; must not block; may be nil
 }
+
+// Title is the strategy's name for people.
+func (m Mode) Title() string {
+	switch m {
+	case ModeStop:
+		return "stop-and-copy"
+	case ModePre:
+		return "pre-copy"
+	case ModePost:
+		return "post-copy"
+	}
+	return string(m)
+}

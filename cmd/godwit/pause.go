@@ -20,18 +20,13 @@ func (a *app) pauseCommand() *cobra.Command {
 }
 
 func (a *app) contCommand() *cobra.Command {
-	var force bool
-	c := &cobra.Command{
+	return &cobra.Command{
 		Use: "cont [VM]", GroupID: "Run", Short: "let a paused VM go on",
-		Example:           "  godwit cont\n  godwit cont plover\n  godwit cont plover --force",
+		Example:           "  godwit cont\n  godwit cont plover\n  godwit cont plover --json",
 		Args:              cobra.MaximumNArgs(1),
 		ValidArgsFunction: a.names,
-		RunE: func(_ *cobra.Command, args []string) error {
-			return a.change(args, "/v1/cont", map[string]bool{"force": force})
-		},
+		RunE:              func(_ *cobra.Command, args []string) error { return a.change(args, "/v1/cont", nil) },
 	}
-	c.Flags().BoolVar(&force, "force", false, "even after a send of which nobody knows whether it arrived")
-	return c
 }
 
 func (a *app) stopCommand() *cobra.Command {

@@ -87,8 +87,8 @@ func (a *app) root() *cobra.Command {
 		a.runCommand(), a.attachCommand(), a.stopCommand(), a.pauseCommand(), a.contCommand(),
 		a.lsCommand(), a.logsCommand(), a.inspectCommand(),
 		a.suspendCommand(), a.resumeCommand(),
-		a.sendCommand(), a.receiveCommand(),
-		a.demoCommand(), a.guestCommand(), a.imageCommand(), a.rmCommand(), a.versionCommand(),
+		a.migrateCommand(), a.receiveCommand(), a.migrationsCommand(),
+		a.demoCommand(), a.benchCommand(), a.guestCommand(), a.imageCommand(), a.rmCommand(), a.versionCommand(),
 	)
 	return root
 }

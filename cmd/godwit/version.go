@@ -8,7 +8,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"godwit/control"
-	migrate "godwit/migrate/stopped"
+	"godwit/migrate"
 	"godwit/snapshot"
 )
 

@@ -181,7 +181,12 @@ func TestStrangers(t *testing.T) {
 		do   func(c net.Conn) error
 		want Reason
 	}{
-		{"godwit, not encrypted", func(c net.Conn) error { _, err := io.WriteString(c, "GODWITmg\x02\x00\x00\x00\x01"); return err }, Plain},
+		{"godwit, not encrypted", func(c net.Conn) error {
+			if _, err := io.WriteString(c, "GODWITmg\x02\x00\x00\x00\x01"+strings.Repeat("\x00", 1000)); err != nil {
+				return err
+			}
+			return c.(*net.TCPConn).CloseWrite()
+		}, Plain},
 		{"a browser", func(c net.Conn) error { _, err := io.WriteString(c, "GET / HTTP/1.1\r\n\r\n"); return err }, NotTLS},
 		{"one that hangs up", func(c net.Conn) error { return c.(*net.TCPConn).CloseWrite() }, Closed},
 		{"a TLS client without a certificate", func(c net.Conn) error {
@@ -215,7 +220,10 @@ func TestStrangers(t *testing.T) {
 			require.NoError(t, tt.do(c))
 			got := <-p.refused
 			require.Equal(t, tt.want, reason(t, got), "%v", got)
-			_, _ = io.Copy(io.Discard, c) // it is hung up on
+			b, _ := io.ReadAll(c) // it is hung up on
+			if tt.want == Plain {
+				require.Equal(t, []byte{0x15, 3, 3, 0, 2, 2, 10}, b, "it is told that this is TLS")
+			}
 			require.Empty(t, p.got)
 			p.arrives(t, tok)
 		})

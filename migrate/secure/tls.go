@@ -64,6 +64,20 @@ func (e *Error) Error() string {
 
 func (e *Error) Unwrap() error { return e.Err }
 
+// turnAway tells a godwit that does not encrypt that this side does, by an alert
+// (fatal, unexpected message) (RFC 8446, 6). What it said is read first, for a
+// while: to hang up with it unread could take the alert back.
+func turnAway(c net.Conn) {
+	_ = c.SetDeadline(time.Now().Add(time.Second))
+	if _, err := c.Write([]byte{0x15, 3, 3, 0, 2, 2, 10}); err != nil {
+		return
+	}
+	if t, ok := c.(*net.TCPConn); ok {
+		_ = t.CloseWrite() // it is gone else
+	}
+	_, _ = io.CopyN(io.Discard, c, 1<<20)
+}
+
 // What our own checks end a handshake with.
 var (
 	errKey   = errors.New("the peer's key is another one")
@@ -120,8 +134,12 @@ func (k *Keys) server(ctx context.Context, c net.Conn, good bool) (net.Conn, err
 	}
 	t := tls.Server(c, config(&k.dest, &k.source, proto))
 	if err := t.HandshakeContext(ctx); err != nil {
+		reason := why(err)
+		if reason == Plain {
+			turnAway(c)
+		}
 		c.Close()
-		return nil, &Error{why(err), err}
+		return nil, &Error{reason, err}
 	}
 	if !good {
 		t.Close()
