@@ -266,8 +266,7 @@ func (r *Runner) handOver(ctx context.Context, to string) error {
 // written.
 func (r *Runner) reclaim() error {
 	for _, d := range r.drives {
-		_, epoch := d.Identity()
-		if err := d.TakeBack(epoch); err != nil {
+		if err := d.TakeBack(); err != nil {
 			return err
 		}
 	}

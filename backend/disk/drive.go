@@ -21,7 +21,11 @@ type DriveOptions struct {
 	// the Epoch that it must have. An overlay must be there for its epoch to be so.
 	Claim
 	Base uint64 // the epoch that an image under an overlay must have, as in Claim
-	FS   FS     // the host's where nil
+	// Later, if not 0, is the size of a disk that is opened only by Open, as for a
+	// machine that is still to arrive: its image belongs to somebody else so far.
+	// Requests wait for that.
+	Later int64
+	FS    FS // the host's where nil
 }
 
 // Drive is an image as a machine's disk: requests begin when they are asked for and
@@ -41,7 +45,8 @@ type Drive struct {
 	epoch  uint64 // of that file
 	base   uint64 // of the image under an overlay
 	wrote  bool   // the epoch is this drive's
-	handed bool   // the last lock was given up
+	heir   string // who was given the last lock; "": it is here
+	later  *DriveOptions
 
 	jobs    []job
 	results [][]byte // of finished jobs, not collected yet
@@ -63,14 +68,44 @@ func OpenDrive(path string, o DriveOptions) (*Drive, error) {
 	}
 	d := &Drive{path: abs, ro: o.ReadOnly, fs: Options{FS: o.FS}.fs(), notify: func() {}, done: make(chan struct{})}
 	d.change.L = &d.mu
-	if err := d.open(o); err != nil {
-		for _, l := range d.locks {
-			l.Release()
-		}
+	if o.Later != 0 {
+		d.later = &o
+	} else if err := d.open(o); err != nil {
+		d.release()
 		return nil, err
 	}
 	go d.work()
 	return d, nil
+}
+
+// Open opens a drive that was made for later. Heir is as in Claim.
+func (d *Drive) Open(heir string) error {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.later == nil {
+		return nil
+	}
+	o := *d.later
+	o.Heir = heir
+	err := d.open(o)
+	if err == nil && d.img.Size() != o.Later {
+		err = errors.Join(fmt.Errorf("image %s has %d bytes, the machine's has %d", d.path, d.img.Size(), o.Later), d.img.Close())
+		d.img = nil
+	}
+	if err != nil {
+		d.release()
+		return err
+	}
+	d.later = nil
+	d.change.Broadcast()
+	return nil
+}
+
+func (d *Drive) release() {
+	for _, l := range slices.Backward(d.locks) {
+		l.Release()
+	}
+	d.locks = nil
 }
 
 func (d *Drive) open(o DriveOptions) (err error) {
@@ -135,7 +170,7 @@ func (d *Drive) lock(c Claim) error {
 		l.Release()
 		return err
 	}
-	d.locks, d.epoch, d.wrote, d.handed = append(d.locks, l), o.Epoch, c.Name == "", false
+	d.locks, d.epoch, d.wrote, d.heir = append(d.locks, l), o.Epoch, c.Name == "", ""
 	return nil
 }
 
@@ -188,7 +223,7 @@ func (d *Drive) work() {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	for {
-		for !d.closed && (len(d.jobs) == 0 || d.err != nil) {
+		for !d.closed && (len(d.jobs) == 0 || d.err != nil || d.img == nil) {
 			d.change.Wait()
 		}
 		if d.closed {
@@ -237,7 +272,12 @@ func (d *Drive) modify(f func(img Image) error) {
 }
 
 // Size is the disk's, in bytes.
-func (d *Drive) Size() int64 { return d.img.Size() }
+func (d *Drive) Size() int64 {
+	if d.later != nil {
+		return d.later.Later
+	}
+	return d.img.Size()
+}
 
 // ReadOnly tells whether the machine may only read it.
 func (d *Drive) ReadOnly() bool { return d.ro }
@@ -316,7 +356,7 @@ func (d *Drive) Drain(ctx context.Context) error {
 	defer stop()
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	for len(d.jobs) > 0 && d.err == nil && !d.closed {
+	for len(d.jobs) > 0 && d.err == nil && d.img != nil && !d.closed {
 		if err := ctx.Err(); err != nil {
 			return err
 		}
@@ -334,7 +374,7 @@ func (d *Drive) Sync(ctx context.Context) error {
 	if err := d.Err(); err != nil {
 		return fmt.Errorf("image %s: %w", d.path, err)
 	}
-	if d.ro {
+	if d.ro || d.img == nil {
 		return nil
 	}
 	if err := d.img.Flush(); err != nil {
@@ -383,7 +423,8 @@ func (d *Drive) top(path string) error {
 }
 
 // HandOver notes durably that the image is next's from now on, and lets go of it:
-// whoever claims the epoch that is returned gets it. The drive is not to be used
+// whoever claims the epoch that is returned, or as this heir, gets it. The name
+// should be one that is used once. The drive is not to be used
 // any more, unless TakeBack succeeds. Of a disk that is only read nothing is to be
 // handed over, and the epoch is the image's.
 func (d *Drive) HandOver(ctx context.Context, next string) (epoch uint64, err error) {
@@ -402,19 +443,19 @@ func (d *Drive) HandOver(ctx context.Context, next string) (epoch uint64, err er
 		return 0, fmt.Errorf("hand image %s over: %w", d.path, err)
 	}
 	l.Release()
-	d.locks, d.handed, d.epoch = d.locks[:len(d.locks)-1], true, o.Epoch
+	d.locks, d.heir, d.epoch = d.locks[:len(d.locks)-1], next, o.Epoch
 	return o.Epoch, nil
 }
 
-// TakeBack claims an image again that was handed over under an epoch. An error is
-// an EpochError or a LockedError where the other side has taken it.
-func (d *Drive) TakeBack(epoch uint64) error {
+// TakeBack claims an image again that was handed over. An error is an EpochError or
+// a LockedError where the other side has taken it.
+func (d *Drive) TakeBack() error {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	if !d.handed {
+	if d.heir == "" {
 		return nil
 	}
-	return d.lock(Claim{Name: d.name, Epoch: epoch})
+	return d.lock(Claim{Name: d.name, Heir: d.heir})
 }
 
 // Close finishes what was begun and flushes. A request that has failed is lost, and
@@ -426,11 +467,10 @@ func (d *Drive) Close() error {
 	d.mu.Unlock()
 	d.change.Broadcast()
 	<-d.done
-	err = errors.Join(err, d.img.Close())
-	for _, l := range slices.Backward(d.locks) {
-		l.Release()
+	if d.img != nil {
+		err = errors.Join(err, d.img.Close())
 	}
-	d.locks = nil
+	d.release()
 	return err
 }
 

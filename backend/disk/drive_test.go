@@ -212,26 +212,61 @@ func TestHandOver(t *testing.T) {
 	path := newImage(t, Qcow2, 1<<20)
 	a := openDrive(t, path, DriveOptions{Claim: Claim{Name: "a"}})
 	a.write(t, 7)
-	epoch, err := a.HandOver(context.Background(), "b")
+	epoch, err := a.HandOver(context.Background(), "to b")
 	require.NoError(t, err)
 	require.EqualValues(t, 3, epoch)
 
 	// Not taken: the source can have it back.
-	require.NoError(t, a.TakeBack(epoch))
-	require.NoError(t, a.TakeBack(epoch), "it has it")
+	require.NoError(t, a.TakeBack())
+	require.NoError(t, a.TakeBack(), "it has it")
 	a.write(t, 8)
-	epoch, err = a.HandOver(context.Background(), "b")
+	epoch, err = a.HandOver(context.Background(), "to b")
 	require.NoError(t, err)
 	require.EqualValues(t, 5, epoch)
 
 	b := openDrive(t, path, DriveOptions{Claim: Claim{Name: "b", Epoch: epoch}})
 	require.Equal(t, bytes.Repeat([]byte{8}, 512), b.read(t, 512, 0))
 	var locked *LockedError
-	require.ErrorAs(t, a.TakeBack(epoch), &locked)
+	require.ErrorAs(t, a.TakeBack(), &locked)
 	b.write(t, 9)
 	require.NoError(t, b.Close())
 	var moved *EpochError
-	require.ErrorAs(t, a.TakeBack(epoch), &moved)
+	require.ErrorAs(t, a.TakeBack(), &moved)
+}
+
+// TestDriveOpensLater is the side that a machine moves to while it still runs on the
+// other.
+func TestDriveOpensLater(t *testing.T) {
+	path := newImage(t, Raw, 1<<20)
+	a := openDrive(t, path, DriveOptions{Claim: Claim{Name: "a"}})
+	b := openDrive(t, path, DriveOptions{Claim: Claim{Name: "b", Epoch: 99}, Later: 1 << 20})
+	require.EqualValues(t, 1<<20, b.Size())
+	require.NoError(t, b.Sync(context.Background()))
+	b.Read(512, 0)
+	require.NoError(t, b.Drain(context.Background()), "nothing is done, nothing is waited for")
+	a.write(t, 5)
+
+	var locked *LockedError
+	require.ErrorAs(t, b.Open("session 1"), &locked)
+	_, err := a.HandOver(context.Background(), "session 2")
+	require.NoError(t, err)
+	var moved *EpochError
+	require.ErrorAs(t, b.Open("session 1"), &moved)
+	require.Contains(t, moved.Error(), "not handed over to session 1")
+	require.NoError(t, b.Open("session 2"))
+	require.NoError(t, b.Open("session 2"), "it is open")
+	require.NoError(t, b.Drain(context.Background()))
+	data, ok := b.Collect()
+	require.True(t, ok)
+	require.Equal(t, bytes.Repeat([]byte{5}, 512), data)
+	require.Error(t, a.TakeBack())
+	b.write(t, 6)
+	require.NoError(t, b.Close())
+	require.ErrorAs(t, a.TakeBack(), &moved)
+
+	c := openDrive(t, path, DriveOptions{Claim: Claim{Name: "c"}, Later: 2 << 20})
+	require.ErrorContains(t, c.Open(""), "has 1048576 bytes, the machine's has 2097152")
+	require.NoError(t, openDrive(t, path, DriveOptions{Claim: Claim{Name: "d"}}).Close(), "it has let go")
 }
 
 // TestDriveFreezes makes three layers while the drive goes on; each keeps what it

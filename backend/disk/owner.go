@@ -36,6 +36,9 @@ type Claim struct {
 	Name string
 	// Epoch must be the image's so far; 0: whatever it is.
 	Epoch uint64
+	// Heir is to whom the image must have been handed over, and nobody else since;
+	// the epoch does not count then. Empty: it need not have been.
+	Heir string
 }
 
 // Lock is a writer's hold on an image.
@@ -65,14 +68,18 @@ func (e *LockedError) Error() string {
 }
 
 // EpochError says that somebody has written an image, or was given it, since its
-// state was noted.
+// state was noted; or that it was not handed over to who claims it.
 type EpochError struct {
 	Path  string
 	Owner Owner
 	Want  uint64
+	Heir  string // as in Claim
 }
 
 func (e *EpochError) Error() string {
+	if e.Heir != "" {
+		return fmt.Sprintf("image %s was not handed over to %s: it belongs to %q", e.Path, e.Heir, e.Owner.Name)
+	}
 	by := ""
 	if e.Owner.Name != "" {
 		by = " by " + e.Owner.Name
@@ -176,8 +183,8 @@ func (l *hostLock) enter(path string, c Claim) error {
 		return err
 	}
 	l.owner, l.keep = o, o.ID != ""
-	if c.Epoch != 0 && c.Epoch != o.Epoch {
-		return &EpochError{Path: path, Owner: o, Want: c.Epoch}
+	if c.Heir != "" && c.Heir != o.Name || c.Heir == "" && c.Epoch != 0 && c.Epoch != o.Epoch {
+		return &EpochError{Path: path, Owner: o, Want: c.Epoch, Heir: c.Heir}
 	}
 	o.PID = os.Getpid()
 	if c.Name == "" {
