@@ -8,7 +8,6 @@ import (
 	"slices"
 	"time"
 
-	"godwit/devices"
 	"godwit/mem"
 	"godwit/migrate"
 	"godwit/snapshot"
@@ -341,20 +340,13 @@ func (d *Departing) stop() (*final, error) {
 	return f, nil
 }
 
-// quiesce waits for the host to finish what devices asked of it.
+// quiesce waits for the host to finish what devices asked of it, and flushes disks.
 func (d *Departing) quiesce() error {
 	ctx := d.Ctx
 	if ctx == nil {
 		ctx = context.Background()
 	}
-	for _, dev := range d.M.devs {
-		if q, ok := dev.(devices.Quiescer); ok {
-			if err := q.Quiesce(ctx); err != nil {
-				return fmt.Errorf("device %s: %w", dev.ID(), err)
-			}
-		}
-	}
-	return nil
+	return d.M.SyncDisks(ctx)
 }
 
 func (d *Departing) halt(on bool) {
