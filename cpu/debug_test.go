@@ -77,6 +77,19 @@ func TestStepsBranches(t *testing.T) {
 	}
 }
 
+// ICEBP leaves DR6 alone and lifts general detection, as every #DB does.
+func TestICEBP(t *testing.T) {
+	r := newRig(t)
+	r.long(0)
+	r.put(rigCode, "f1")
+	r.DR[6], r.DR[7] = dr6One|3, dr7One|dr7GD
+	r.Step()
+	assert.Equal(t, isr(vecDB), r.RIP)
+	assert.Equal(t, uint64(rigCode+1), r.get64(r.R[RSP]))
+	assert.Equal(t, uint64(dr6One|3), r.DR[6])
+	assert.Equal(t, uint64(dr7One), r.DR[7])
+}
+
 // What MSRs refuse: values without a meaning, in each register that knows some.
 func TestRefusedMSRs(t *testing.T) {
 	r := newRig(t)

@@ -463,10 +463,12 @@ func hInt1(c *CPU, _ *isa.Inst) bool {
 	if !c.deliver(&delivery{vec: vecDB, ext: 1, ret: c.nextRIP & c.ripMask(), flags: c.RFLAGS}) {
 		return false
 	}
+	points := c.DR[6] & dr6Points
 	if c.DBPending != 0 {
-		c.noteDebug(c.DBPending)
-		c.DBPending = 0
+		points = 0
 	}
+	c.noteDebug(c.DBPending | points)
+	c.DBPending = 0
 	return true
 }
 
