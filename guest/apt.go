@@ -19,6 +19,8 @@ import (
 type apt struct {
 	cache cache
 	suite string
+	arch  string
+	own   string // the folder of lists of our own; "" where those of the host serve
 	run   runner
 }
 
@@ -67,9 +69,84 @@ func runTool(ctx context.Context, dir, tool string, args ...string) ([]byte, err
 	return nil, fmt.Errorf("%s: %w", tool, err)
 }
 
+// newApt is the host's apt. For another architecture than Debian's usual one it
+// gets lists of its own, so that the host need not be told of it.
+func (o *Options) newApt(ctx context.Context) (*apt, error) {
+	a := &apt{cache: cache(o.Cache), suite: o.Suite, arch: o.Arch, run: runTool}
+	if o.Arch == DefaultArch {
+		return a, nil
+	}
+	own, err := filepath.Abs(filepath.Join(o.Cache, "apt-"+o.Arch))
+	if err != nil {
+		return nil, err
+	}
+	a.own = own
+	for _, dir := range []string{"lists/partial", "archives/partial"} {
+		if err := os.MkdirAll(filepath.Join(own, dir), 0o700); err != nil {
+			return nil, err
+		}
+	}
+	// An index that a mirror is just replacing is no reason to give up: what is
+	// missing then is told by name.
+	if _, err := a.apt(ctx, "", "apt-get", "-qq", "update"); ctx.Err() != nil {
+		return nil, err
+	}
+	return a, nil
+}
+
+// apt runs one of apt's programs.
+func (a *apt) apt(ctx context.Context, dir, tool string, args ...string) ([]byte, error) {
+	if a.own != "" {
+		args = append(args, "-oAPT::Architecture="+a.arch, "-oAPT::Architectures::="+a.arch, "-oDir::State="+a.own,
+			"-oDir::State::status=/dev/null", "-oDir::Cache="+a.own, "-oAPT::Sandbox::User=root")
+	}
+	return a.run(ctx, dir, tool, args...)
+}
+
+// closure lists packages and all that they depend on, recommendations left out,
+// as apt would install them on an empty system.
+func (a *apt) closure(ctx context.Context, names []string) ([]record, error) {
+	args := append([]string{"-qq", "install", "-s", "--no-install-recommends", "-oDir::State::status=/dev/null"}, names...)
+	out, err := a.apt(ctx, "", "apt-get", args...)
+	if err != nil {
+		return nil, fail(CodeNotFound, "cannot resolve "+strings.Join(names, ", "), err.Error(), "apt-get update")
+	}
+	show := []string{"-q", "show"}
+	for _, l := range strings.Split(string(out), "\n") {
+		// Inst libc6 (2.36-9 Debian:12.5/stable [amd64])
+		if f := strings.Fields(l); len(f) > 2 && f[0] == "Inst" {
+			name, _, _ := strings.Cut(f[1], ":")
+			show = append(show, name+"="+strings.TrimPrefix(f[2], "("))
+		}
+	}
+	if out, err = a.apt(ctx, "", "apt-cache", show...); err != nil {
+		return nil, fail(CodeFailed, "cannot look for "+strings.Join(names, ", "), err.Error(), "apt-get update")
+	}
+	seen := map[string]bool{}
+	var all []record
+	err = eachStanza(bytes.NewReader(out), func(s stanza) error {
+		r := s.record()
+		r.from = "apt"
+		if r.sha256 == "" || seen[r.name] || (r.arch != a.arch && r.arch != "all") {
+			return nil
+		}
+		seen[r.name] = true
+		all = append(all, r)
+		return r.usable()
+	})
+	if err == nil && len(all) != len(show)-2 {
+		err = fail(CodeFailed, "cannot resolve "+strings.Join(names, ", "),
+			fmt.Sprintf("apt names %d packages and describes %d", len(show)-2, len(all)), "apt-get update")
+	}
+	if err != nil {
+		return nil, err
+	}
+	return all, a.fetch(ctx, all)
+}
+
 // find lists the versions that a package has in the suite and its updates.
 func (a *apt) find(ctx context.Context, name string) ([]record, error) {
-	out, err := a.run(ctx, "", "apt-cache", "-q", "madison", name+":"+debArch)
+	out, err := a.apt(ctx, "", "apt-cache", "-q", "madison", name+":"+a.arch)
 	if err != nil {
 		return nil, fail(CodeFailed, "cannot look for "+name, err.Error(), "apt-get update")
 	}
@@ -79,10 +156,10 @@ func (a *apt) find(ctx context.Context, name string) ([]record, error) {
 	}
 	args := []string{"-q", "show"}
 	for v := range versions {
-		args = append(args, name+":"+debArch+"="+v)
+		args = append(args, name+":"+a.arch+"="+v)
 	}
 	sort.Strings(args[2:])
-	if out, err = a.run(ctx, "", "apt-cache", args...); err != nil {
+	if out, err = a.apt(ctx, "", "apt-cache", args...); err != nil {
 		return nil, fail(CodeFailed, "cannot look for "+name, err.Error(), "apt-get update")
 	}
 	var all []record
@@ -135,13 +212,35 @@ func (a *apt) versions(out []byte, name string) (in map[string]string, others []
 	return in, others
 }
 
+// open has apt download a package that is not cached yet.
 func (a *apt) open(ctx context.Context, r record) (string, error) {
-	return a.cache.open(r, func(to *os.File) error { return a.download(ctx, r, to) })
+	if err := a.fetch(ctx, []record{r}); err != nil {
+		return "", err
+	}
+	return a.cache.open(r, func(*os.File) error { return errors.New("apt-get downloaded nothing") })
 }
 
-// download has apt put the package into a folder of its own, under whatever name
-// it chooses, and moves it from there.
-func (a *apt) download(ctx context.Context, r record, to *os.File) error {
+// fetch has apt download packages that are not cached yet, all of them by one
+// run of it: each run reads all lists.
+func (a *apt) fetch(ctx context.Context, rs []record) error {
+	var missing []record
+	args := []string{"-qq", "-o", "APT::Sandbox::User=root", "download"}
+	for _, r := range rs {
+		if sum, err := hashFile(a.cache.path(r)); err != nil || sum != r.sha256 {
+			arch := r.arch
+			if arch == "all" {
+				arch = a.arch
+			}
+			missing = append(missing, r)
+			args = append(args, r.name+":"+arch+"="+r.version)
+		}
+	}
+	if len(missing) == 0 {
+		return nil
+	}
+	if err := os.MkdirAll(string(a.cache), 0o700); err != nil {
+		return err
+	}
 	dir, err := os.MkdirTemp(string(a.cache), "apt-*")
 	if err != nil {
 		return err
@@ -149,12 +248,21 @@ func (a *apt) download(ctx context.Context, r record, to *os.File) error {
 	defer os.RemoveAll(dir)
 	// Why the user root: as root, apt would download as a user who cannot write
 	// here, fall back to root, and warn of it.
-	_, err = a.run(ctx, dir, "apt-get", "-qq", "-o", "APT::Sandbox::User=root", "download",
-		r.name+":"+debArch+"="+r.version)
-	if err != nil {
-		return err
+	if _, err := a.apt(ctx, dir, "apt-get", args...); err != nil {
+		return wrap("cannot fetch "+missing[0].name+" "+missing[0].version, err)
 	}
-	found, err := filepath.Glob(filepath.Join(dir, "*.deb"))
+	for _, r := range missing {
+		if _, err := a.cache.open(r, func(to *os.File) error { return take(dir, r, to) }); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// take copies a package from the folder where apt has put it under a name that
+// it chose.
+func take(dir string, r record, to *os.File) error {
+	found, err := filepath.Glob(filepath.Join(dir, r.name+"_*.deb"))
 	if err != nil || len(found) != 1 {
 		return errors.New("apt-get downloaded nothing")
 	}

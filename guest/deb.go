@@ -198,10 +198,20 @@ type file struct {
 	io.Reader
 }
 
-// walkTar calls fn for the regular files of a tar archive. Nothing of an archive
-// is written to the host by name, so names need no more than to be plain; but a
-// package with others is not one that a builder of packages made.
+// walkTar calls fn for the regular files of a tar archive.
 func walkTar(r io.Reader, fn func(file) error) error {
+	return walkEntries(r, func(h *tar.Header, f file) error {
+		if h.Typeflag != tar.TypeReg {
+			return nil
+		}
+		return fn(f)
+	})
+}
+
+// walkEntries calls fn for everything in a tar archive. Nothing of an archive is
+// written to the host by name, so names need no more than to be plain; but a
+// package with others is not one that a builder of packages made.
+func walkEntries(r io.Reader, fn func(*tar.Header, file) error) error {
 	t := tar.NewReader(r)
 	for n := 0; ; n++ {
 		h, err := t.Next()
@@ -218,10 +228,7 @@ func walkTar(r io.Reader, fn func(file) error) error {
 		if err != nil {
 			return err
 		}
-		if h.Typeflag != tar.TypeReg {
-			continue
-		}
-		if err := fn(file{name, h.Size, t}); err != nil {
+		if err := fn(h, file{name, h.Size, t}); err != nil {
 			return err
 		}
 	}

@@ -17,9 +17,11 @@ package guest
 import (
 	"context"
 	_ "embed" // for the guest's init
+	"fmt"
 	"os"
 	"path/filepath"
 	"sort"
+	"strings"
 )
 
 // Files of a guest's folder.
@@ -31,6 +33,9 @@ const (
 
 // DefaultSuite is the Debian release whose guest is tested: Debian 12.
 const DefaultSuite = "bookworm"
+
+// DefaultArch is the architecture of guests.
+const DefaultArch = "amd64"
 
 // defaultInit is the guest's first program. It is a script for busybox.
 //
@@ -50,8 +55,10 @@ type Options struct {
 	TrustMirror   bool     // take the mirrors' Release files as they are
 
 	Suite   string   // "" is DefaultSuite
-	Kernel  string   // package, or a metapackage for one; "" is linux-image-cloud-amd64, or the one among Debs
+	Arch    string   // Debian's name of the architecture, amd64 or i386; "" is DefaultArch
+	Kernel  string   // package, or a metapackage for one; "" is the usual one, or the one among Debs
 	Modules []string // names; nil is DefaultModules as far as there are any, an empty list is none
+	Install []string // packages to unpack in the guest, with all that they depend on; through apt only
 	Add     []string // programs of the host to put in the guest's /bin
 	Init    string   // a file of the host to be the guest's /init, "" for the default
 }
@@ -87,28 +94,66 @@ func Debian(ctx context.Context, o Options) (*Result, error) {
 	if err != nil {
 		return nil, err
 	}
+	return o.make(ctx, src)
+}
+
+// make makes the guest of a source's packages.
+func (o *Options) make(ctx context.Context, src source) (*Result, error) {
 	in, err := o.extras()
 	if err != nil {
 		return nil, err
 	}
-	image, shell, err := resolve(ctx, src, o.Kernel)
+	image, shell, err := resolve(ctx, src, o.Kernel, o.Arch)
+	if err != nil {
+		return nil, err
+	}
+	more, err := o.installed(ctx, src)
 	if err != nil {
 		return nil, err
 	}
 	packages := []Package{publicRecord(image), publicRecord(shell)}
+	for _, r := range more {
+		packages = append(packages, publicRecord(r))
+	}
 	sort.Slice(packages, func(i, j int) bool { return packages[i].Name < packages[j].Name })
 	key := in.key(o.Modules, packages)
 	if r := unchanged(o.Dir, key); r != nil {
 		return r, nil
 	}
 	b := &build{ctx: ctx, dir: o.Dir, modules: o.Modules, tree: in.tree()}
+	for _, r := range more {
+		if err := b.install(src, r); err != nil {
+			return nil, wrap("cannot use "+r.name+" "+r.version, err)
+		}
+	}
 	if err := b.shell(src, shell); err != nil {
 		return nil, wrap("cannot use "+shell.name+" "+shell.version, err)
 	}
 	if err := b.kernel(src, image); err != nil {
 		return nil, wrap("cannot use "+image.name+" "+image.version, err)
 	}
+	if len(more) > 0 {
+		b.tree = b.tree.merged()
+	}
 	return b.finish(packages, key)
+}
+
+// installed resolves the packages that are unpacked in the guest.
+func (o *Options) installed(ctx context.Context, src source) ([]record, error) {
+	if len(o.Install) == 0 {
+		return nil, nil
+	}
+	for _, name := range o.Install {
+		if !plainWord(name) {
+			return nil, fail(CodeUsage, "package "+name+" is no name of one", "", "--package sqlite3")
+		}
+	}
+	r, ok := src.(resolver)
+	if !ok {
+		return nil, fail(CodeUsage, "cannot install "+strings.Join(o.Install, ", "), "only apt knows what they depend on",
+			"no --mirror and no --deb")
+	}
+	return r.closure(ctx, o.Install)
 }
 
 func publicRecord(r record) Package {
@@ -120,6 +165,12 @@ func (o *Options) source(ctx context.Context) (source, error) {
 	if o.Suite == "" {
 		o.Suite = DefaultSuite
 	}
+	if o.Arch == "" {
+		o.Arch = DefaultArch
+	}
+	if kernels[o.Arch] == "" {
+		return nil, fail(CodeUsage, fmt.Sprintf("architecture %.20q is none of a guest", o.Arch), "", "--arch amd64, or  --arch i386")
+	}
 	if !plainWord(o.Suite) {
 		return nil, fail(CodeUsage, "suite "+o.Suite+" is no name of one", "", "--suite "+DefaultSuite)
 	}
@@ -127,10 +178,10 @@ func (o *Options) source(ctx context.Context) (source, error) {
 		return o.localSource(ctx)
 	}
 	if o.Kernel == "" {
-		o.Kernel = defaultKernel
+		o.Kernel = kernels[o.Arch]
 	}
 	if !plainWord(o.Kernel) {
-		return nil, fail(CodeUsage, "kernel "+o.Kernel+" is no name of a package", "", "--kernel "+defaultKernel)
+		return nil, fail(CodeUsage, "kernel "+o.Kernel+" is no name of a package", "", "--kernel "+kernels[o.Arch])
 	}
 	if len(o.Mirrors) > 0 {
 		return o.mirrorSource()
@@ -142,14 +193,14 @@ func (o *Options) source(ctx context.Context) (source, error) {
 		return nil, fail(CodeUsage, "cannot get packages", "there is no apt on this host",
 			"--mirror http://MIRROR/debian --release-sha256 HASH, or  --deb FILE --deb FILE")
 	}
-	return &apt{cache: cache(o.Cache), suite: o.Suite, run: runTool}, nil
+	return o.newApt(ctx)
 }
 
 func (o *Options) localSource(ctx context.Context) (source, error) {
 	if len(o.Mirrors) > 0 {
 		return nil, fail(CodeUsage, "packages can come from a mirror or from files, not from both", "", "--deb  without  --mirror")
 	}
-	l, err := newLocal(ctx, o.Debs)
+	l, err := newLocal(ctx, o.Debs, o.Arch)
 	if err == nil && o.Kernel == "" {
 		o.Kernel, err = l.kernel()
 	}
@@ -174,7 +225,7 @@ func (o *Options) mirrorSource() (source, error) {
 		if !o.TrustMirror {
 			hash = o.ReleaseSHA256[i]
 		}
-		m, err := newMirror(cache(o.Cache), url, o.Suite, hash)
+		m, err := newMirror(cache(o.Cache), url, o.Suite, o.Arch, hash)
 		if err != nil {
 			return nil, err
 		}

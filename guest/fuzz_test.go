@@ -124,6 +124,6 @@ func FuzzControl(f *testing.F) {
 			compareVersions(r.version, r.depends)
 			return nil
 		})
-		_, _, _ = releaseEntry(b, "bookworm", indexFile)
+		_, _, _ = releaseEntry(b, "bookworm", indexFile(DefaultArch))
 	})
 }

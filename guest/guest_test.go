@@ -276,7 +276,7 @@ func TestBombsAreNotUnpacked(t *testing.T) {
 	for _, b := range [][]byte{deb, huge} {
 		name := filepath.Join(t.TempDir(), "x.deb")
 		write(t, name, b)
-		_, err := localRecord(t.Context(), name)
+		_, err := localRecord(t.Context(), name, DefaultArch)
 		require.Equal(t, CodeAltered, code(err), "%v", err)
 	}
 }

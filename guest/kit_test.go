@@ -232,16 +232,16 @@ func (a *archive) publish(t testing.TB, root, suite string, debs map[string][]by
 		a.files[root+"/"+file] = b
 		name := filepath.Join(t.TempDir(), "x.deb")
 		write(t, name, b)
-		r, err := localRecord(t.Context(), name)
+		r, err := localRecord(t.Context(), name, DefaultArch)
 		require.NoError(t, err)
 		index += fmt.Sprintf("Package: %s\nVersion: %s\nArchitecture: amd64\nFilename: %s\nSize: %d\nSHA256: %s\n\n",
 			r.name, r.version, file, len(b), r.sha256)
 	}
 	packedIndex := packed(t, ".xz", []byte(index))
 	base := root + "/dists/" + suite + "/"
-	a.files[base+indexFile] = packedIndex
+	a.files[base+indexFile(DefaultArch)] = packedIndex
 	rel := fmt.Sprintf("Origin: Debian\nSuite: oldstable\nCodename: %s\nSHA256:\n %s 7 contrib/x\n %s %d %s\n", suite,
-		strings.Repeat("0", 64), hashBytes(packedIndex), len(packedIndex), indexFile)
+		strings.Repeat("0", 64), hashBytes(packedIndex), len(packedIndex), indexFile(DefaultArch))
 	a.files[base+"Release"] = []byte(rel)
 	return hashBytes([]byte(rel))
 }

@@ -30,13 +30,14 @@ type mirror struct {
 	cache   cache
 	url     string // of the folder that has dists/
 	suite   string
+	arch    string
 	release string // sha256 of dists/SUITE/Release; "" where the user trusts the mirror
 	client  *http.Client
 	records []record
 	ready   bool
 }
 
-func newMirror(c cache, url, suite, release string) (*mirror, error) {
+func newMirror(c cache, url, suite, arch, release string) (*mirror, error) {
 	url = strings.TrimRight(url, "/")
 	if !strings.HasPrefix(url, "http://") && !strings.HasPrefix(url, "https://") {
 		return nil, fail(CodeUsage, fmt.Sprintf("mirror %q is no http or https address", url), "",
@@ -51,7 +52,7 @@ func newMirror(c cache, url, suite, release string) (*mirror, error) {
 	}
 	t := http.DefaultTransport.(*http.Transport).Clone()
 	t.ResponseHeaderTimeout = time.Minute
-	return &mirror{cache: c, url: url, suite: suite, release: strings.ToLower(release), client: &http.Client{Transport: t}}, nil
+	return &mirror{cache: c, url: url, suite: suite, arch: arch, release: strings.ToLower(release), client: &http.Client{Transport: t}}, nil
 }
 
 // get streams a file of the archive.
@@ -93,7 +94,7 @@ func damagedIndex(format string, args ...any) *Error {
 	return fail(CodeAltered, "mirror is damaged", fmt.Sprintf(format, args...), "another  --mirror")
 }
 
-const indexFile = "main/binary-" + debArch + "/Packages.xz"
+func indexFile(arch string) string { return "main/binary-" + arch + "/Packages.xz" }
 
 // load reads the index down from the Release file. It keeps what can become a
 // guest.
@@ -106,6 +107,7 @@ func (m *mirror) load(ctx context.Context) error {
 	if sum := hashBytes(release); m.release != "" && sum != m.release {
 		return differs(m.url+"/"+base+"Release", sum, m.release)
 	}
+	indexFile := indexFile(m.arch)
 	sum, size, err := releaseEntry(release, m.suite, indexFile)
 	if err != nil {
 		return err

@@ -195,32 +195,56 @@ func readModule(f file) ([]byte, error) {
 	return out, nil
 }
 
+// elfSections is where an ELF file of a class keeps its section headers, and
+// where those keep a section's place [ELF 1.2, ELF-64 1.5].
+type elfSections struct {
+	header, section       int // sizes
+	word                  int // of an address
+	at, size, count, strs int // in the file's header
+	off, length           int // in a section's
+}
+
+// elfClasses are the layouts of 32-bit and 64-bit files.
+var elfClasses = map[byte]elfSections{
+	1: {52, 40, 4, 32, 46, 48, 50, 16, 20},
+	2: {64, 64, 8, 40, 58, 60, 62, 24, 32},
+}
+
 // modinfo lists the KEY=VALUE strings of a module's section .modinfo. A module
-// is a 64-bit little-endian ELF file [ELF 1.2].
+// is a little-endian ELF file.
 func modinfo(b []byte) ([]string, error) {
-	const header, section = 64, 64
-	if len(b) < header || string(b[:4]) != "\x7fELF" || b[4] != 2 || b[5] != 1 {
-		return nil, fmt.Errorf("it is no 64-bit ELF file")
+	if len(b) < 52 || string(b[:4]) != "\x7fELF" || b[5] != 1 {
+		return nil, fmt.Errorf("it is no little-endian ELF file")
+	}
+	l, ok := elfClasses[b[4]]
+	if !ok || len(b) < l.header {
+		return nil, fmt.Errorf("it is no ELF file of 32 or 64 bits")
 	}
 	le := binary.LittleEndian
-	at, size, n, strs := le.Uint64(b[40:]), le.Uint16(b[58:]), le.Uint16(b[60:]), le.Uint16(b[62:])
-	if size != section || strs >= n {
+	word := func(b []byte) uint64 {
+		if l.word == 4 {
+			return uint64(le.Uint32(b))
+		}
+		return le.Uint64(b)
+	}
+	n, strs := int(le.Uint16(b[l.count:])), int(le.Uint16(b[l.strs:]))
+	if int(le.Uint16(b[l.size:])) != l.section || strs >= n {
 		return nil, fmt.Errorf("it has no section headers")
 	}
-	table, ok := slice(b, at, uint64(n)*section)
+	table, ok := slice(b, word(b[l.at:]), uint64(n*l.section))
 	if !ok {
 		return nil, fmt.Errorf("its section headers lie outside of it")
 	}
 	contents := func(i int) ([]byte, bool) {
-		h := table[i*section:]
-		return slice(b, le.Uint64(h[24:]), le.Uint64(h[32:]))
+		h := table[i*l.section:]
+		return slice(b, word(h[l.off:]), word(h[l.length:]))
 	}
-	nameTab, ok := contents(int(strs))
+	nameTab, ok := contents(strs)
 	if !ok {
 		return nil, fmt.Errorf("its section names lie outside of it")
 	}
-	for i := range int(n) {
-		off := uint64(le.Uint32(table[i*section:]))
+	for i := range n {
+		off := uint64(le.Uint32(table[i*l.section:]))
 		if name, ok := slice(nameTab, off, 9); !ok || string(name) != ".modinfo\x00" {
 			continue
 		}

@@ -23,32 +23,39 @@ const (
 	imagePrefix   = "linux-image-"
 	defaultKernel = imagePrefix + "cloud-amd64"
 	shellPackage  = "busybox-static"
-	debArch       = "amd64"
 )
 
+// kernels are the default kernels of the architectures that godwit runs.
+var kernels = map[string]string{DefaultArch: defaultKernel, "i386": imagePrefix + "686-pae"}
+
+// resolver is a source that knows what depends on what.
+type resolver interface {
+	closure(ctx context.Context, names []string) ([]record, error)
+}
+
 // resolve finds the kernel's package and the shell's.
-func resolve(ctx context.Context, src source, kernel string) (image, shell record, err error) {
-	if image, err = newest(ctx, src, kernel, ""); err != nil {
+func resolve(ctx context.Context, src source, kernel, arch string) (image, shell record, err error) {
+	if image, err = newest(ctx, src, kernel, "", arch); err != nil {
 		return
 	}
 	if name, version := image.image(); name != "" { // a metapackage
-		if image, err = newest(ctx, src, name, version); err != nil {
+		if image, err = newest(ctx, src, name, version, arch); err != nil {
 			return
 		}
 	}
-	shell, err = newest(ctx, src, shellPackage, "")
+	shell, err = newest(ctx, src, shellPackage, "", arch)
 	return
 }
 
 // newest is the package of the highest version, or of the given one.
-func newest(ctx context.Context, src source, name, version string) (record, error) {
+func newest(ctx context.Context, src source, name, version, arch string) (record, error) {
 	all, err := src.find(ctx, name)
 	if err != nil {
 		return record{}, err
 	}
 	var best record
 	for _, r := range all {
-		if r.name != name || (r.arch != debArch && r.arch != "all") || (version != "" && r.version != version) {
+		if r.name != name || (r.arch != arch && r.arch != "all") || (version != "" && r.version != version) {
 			continue
 		}
 		if best.name == "" || compareVersions(r.version, best.version) > 0 {
@@ -126,13 +133,16 @@ func hashBytes(b []byte) string {
 
 // local is packages that the user has as files. Nobody vouches for them but the
 // user; their hashes are printed.
-type local struct{ all []record }
+type local struct {
+	all  []record
+	arch string
+}
 
 // newLocal reads what the files say they are.
-func newLocal(ctx context.Context, files []string) (*local, error) {
-	l := &local{}
+func newLocal(ctx context.Context, files []string, arch string) (*local, error) {
+	l := &local{arch: arch}
 	for _, name := range files {
-		r, err := localRecord(ctx, name)
+		r, err := localRecord(ctx, name, arch)
 		if err != nil {
 			return nil, err
 		}
@@ -141,7 +151,7 @@ func newLocal(ctx context.Context, files []string) (*local, error) {
 	return l, nil
 }
 
-func localRecord(ctx context.Context, name string) (record, error) {
+func localRecord(ctx context.Context, name, arch string) (record, error) {
 	d, err := openDeb(name)
 	if err != nil {
 		return record{}, err
@@ -152,10 +162,10 @@ func localRecord(ctx context.Context, name string) (record, error) {
 		return record{}, wrap("cannot read "+name, err)
 	}
 	r := s.record()
-	if r.arch != debArch && r.arch != "all" {
-		e := fail(CodeIncompatible, "cannot use "+name, fmt.Sprintf("it is for %.20q, the guest is %s", r.arch, debArch),
-			"the package for "+debArch)
-		e.Field, e.Have, e.Want = "architecture", r.arch, debArch
+	if r.arch != arch && r.arch != "all" {
+		e := fail(CodeIncompatible, "cannot use "+name, fmt.Sprintf("it is for %.20q, the guest is %s", r.arch, arch),
+			"the package for "+arch)
+		e.Field, e.Have, e.Want = "architecture", r.arch, arch
 		return record{}, e
 	}
 	if r.sha256, err = hashFile(name); err != nil {
@@ -193,7 +203,7 @@ func (l *local) find(_ context.Context, name string) ([]record, error) {
 	}
 	if out == nil {
 		return nil, fail(CodeUsage, "package "+name+" is missing", "both a kernel and "+shellPackage+" are needed",
-			"--deb "+name+"_VERSION_amd64.deb")
+			"--deb "+name+"_VERSION_"+l.arch+".deb")
 	}
 	return out, nil
 }

@@ -1,11 +1,13 @@
 package guest
 
 import (
+	"archive/tar"
 	"bytes"
 	"context"
 	"errors"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -59,7 +61,7 @@ func TestMirrorOfSecurityUpdates(t *testing.T) {
 }
 
 func TestMirrorThatLies(t *testing.T) {
-	index, rel := "/debian/dists/bookworm/"+indexFile, "/debian/dists/bookworm/Release"
+	index, rel := "/debian/dists/bookworm/"+indexFile(DefaultArch), "/debian/dists/bookworm/Release"
 	edit := func(a *archive, file, old, to string) {
 		b := a.files[file]
 		if !bytes.Contains(b, []byte(old)) {
@@ -119,16 +121,16 @@ func TestIndexThatLies(t *testing.T) {
 		name := filepath.Join(t.TempDir(), "x.deb")
 		write(t, name, deb)
 		a.publish(t, "/debian", "bookworm", map[string][]byte{"pool/shell.deb": deb}, "")
-		z, err := newXZ(bytes.NewReader(a.files["/debian/dists/bookworm/"+indexFile]))
+		z, err := newXZ(bytes.NewReader(a.files["/debian/dists/bookworm/"+indexFile(DefaultArch)]))
 		require.NoError(t, err)
 		var text bytes.Buffer
 		_, err = text.ReadFrom(z)
 		require.NoError(t, err)
 		require.Contains(t, text.String(), tt.old)
 		a.publish(t, "/debian", "bookworm", nil, strings.Replace(text.String(), tt.old, tt.to, 1))
-		m, err := newMirror(cache(t.TempDir()), a.URL+"/debian", "bookworm", "")
+		m, err := newMirror(cache(t.TempDir()), a.URL+"/debian", "bookworm", DefaultArch, "")
 		require.NoError(t, err)
-		r, err := newest(t.Context(), m, shellPackage, "")
+		r, err := newest(t.Context(), m, shellPackage, "", DefaultArch)
 		if err == nil {
 			_, err = m.open(t.Context(), r)
 		}
@@ -151,6 +153,98 @@ linux-image-6.1.0-9-cloud-amd64 | 6.1.9-1 | http://mirror.example/debian-securit
 busybox-static | 1:1.35.0-4 | http://mirror.example/debian bookworm/main amd64 Packages
 `
 
+const simulation = `Reading package lists...
+Inst lib (2:1.0-1 Debian:12.5/stable [amd64])
+Conf lib (2:1.0-1 Debian:12.5/stable [amd64])
+Inst prog:amd64 (1.5 Debian:12.5/stable [amd64]) []
+Conf prog:amd64 (1.5 Debian:12.5/stable [amd64])
+`
+
+// libEntries and progEntries are packages that depend on each other.
+func libEntries() []entry {
+	return []entry{
+		{name: "./", kind: tar.TypeDir},
+		{name: "./lib/x86_64-linux-gnu/libl.so.1", data: "old path"},
+		{name: "./usr/lib/x86_64-linux-gnu/libm.so", data: "new path"},
+		{name: "./usr/share/doc/lib/README", data: "text"},
+		{name: "./usr/share/man/man1/l.1", kind: tar.TypeLink, link: "./nonesuch"},
+	}
+}
+
+func progEntries() []entry {
+	return []entry{
+		{name: "./usr/bin/prog", data: "\x7fELF prog"},
+		{name: "./usr/bin/alias", kind: tar.TypeSymlink, link: "prog"},
+		{name: "./usr/bin/same", kind: tar.TypeLink, link: "./usr/bin/prog"},
+		{name: "./dev/null", kind: tar.TypeChar},
+		{name: "./var/lib/prog/", kind: tar.TypeDir},
+	}
+}
+
+const installed = `1 120777 1 bin -> usr/bin
+2 040755 2 dev
+3 040755 2 etc
+4 100644 1 etc/modules 41
+5 100755 1 init INIT
+6 120777 1 lib -> usr/lib
+7 040755 2 proc
+8 040755 2 sys
+9 040755 2 usr
+10 040755 2 usr/bin
+11 120777 1 usr/bin/alias -> prog
+12 100755 1 usr/bin/busybox 12
+13 100644 1 usr/bin/prog 9
+14 100644 1 usr/bin/same 9
+15 120777 1 usr/bin/sh -> busybox
+16 040755 2 usr/lib
+`
+
+func TestInstall(t *testing.T) {
+	p := packages(t, "6.1.9-1")
+	f := &fakeApt{t: t, debs: map[string][]byte{
+		imageName: p["pool/image.deb"], shellPackage: p["pool/shell.deb"], defaultKernel: nil,
+		"lib":  debOf(t, ".xz", control("lib", "2:1.0-1", ""), libEntries()),
+		"prog": debOf(t, ".gz", control("prog", "1.5", ""), progEntries()),
+	}}
+	a := &apt{cache: cache(t.TempDir()), suite: "bookworm", arch: DefaultArch, run: f.run}
+	o := Options{Dir: t.TempDir(), Suite: "bookworm", Arch: DefaultArch, Kernel: defaultKernel, Install: []string{"prog"}}
+	r, err := o.make(t.Context(), a)
+	require.NoError(t, err)
+	require.Len(t, r.Packages, 4)
+	initrd, err := os.ReadFile(r.Initrd.Path)
+	require.NoError(t, err)
+	l := listing(t, initrd)
+	require.Equal(t, strings.Replace(installed, "INIT", strconv.Itoa(len(defaultInit)), 1), l[:strings.Index(l, "17 ")])
+	for _, want := range []string{" usr/lib/x86_64-linux-gnu/libl.so.1 8\n", " usr/lib/x86_64-linux-gnu/libm.so 8\n", " 040644 2 var/lib/prog 0\n",
+		" usr/lib/modules/6.1.0-9-cloud-amd64/modules.dep 318\n"} {
+		require.Contains(t, l, want)
+	}
+	require.NotContains(t, l, "share")
+
+	o.Install = []string{"prog", "-oDir=/"}
+	_, err = o.make(t.Context(), a)
+	require.Equal(t, CodeUsage, code(err), "%v", err)
+	_, err = Debian(t.Context(), Options{Dir: t.TempDir(), Debs: debs(t, ""), Install: []string{"prog"}})
+	require.Equal(t, CodeUsage, code(err), "%v", err)
+	_, err = Debian(t.Context(), Options{Dir: t.TempDir(), Debs: debs(t, ""), Arch: "arm64"})
+	require.Equal(t, CodeUsage, code(err), "%v", err)
+}
+
+// TestOwnLists: what is not of the host's architecture is looked up beside the
+// host's lists.
+func TestOwnLists(t *testing.T) {
+	var calls [][]string
+	a := &apt{arch: "i386", own: "/own", run: func(_ context.Context, _, tool string, args ...string) ([]byte, error) {
+		calls = append(calls, append([]string{tool}, args...))
+		return nil, nil
+	}}
+	_, err := a.find(t.Context(), "busybox-static")
+	require.Equal(t, CodeNotFound, code(err))
+	require.Contains(t, calls[0], "busybox-static:i386")
+	require.Contains(t, calls[0], "-oDir::State=/own")
+	require.Contains(t, calls[0], "-oAPT::Architecture=i386")
+}
+
 func (f *fakeApt) run(ctx context.Context, dir, tool string, args ...string) ([]byte, error) {
 	if f.fails != nil {
 		return nil, f.fails
@@ -167,7 +261,10 @@ func (f *fakeApt) run(ctx context.Context, dir, tool string, args ...string) ([]
 	case "apt-cache show":
 		var out []byte
 		for _, a := range args[2:] {
-			name, version, _ := strings.Cut(a, ":amd64=")
+			name, version, ok := strings.Cut(a, ":amd64=")
+			if !ok {
+				name, version, _ = strings.Cut(a, "=")
+			}
 			s := "Package: " + name + "\nStatus: install ok installed\nVersion: " + version + "\nArchitecture: amd64\n\n" +
 				"Package: " + name + "\nVersion: " + version + "\nArchitecture: amd64\n"
 			if name == defaultKernel {
@@ -177,9 +274,14 @@ func (f *fakeApt) run(ctx context.Context, dir, tool string, args ...string) ([]
 		}
 		return out, nil
 	case "apt-get -o":
-		name, version, _ := strings.Cut(args[len(args)-1], ":amd64=")
-		write(f.t, filepath.Join(dir, name+"_"+strings.ReplaceAll(version, ":", "%3a")+"_amd64.deb"), f.debs[name])
+		for _, a := range args[4:] {
+			if name, version, ok := strings.Cut(a, ":amd64="); ok {
+				write(f.t, filepath.Join(dir, name+"_"+strings.ReplaceAll(version, ":", "%3a")+"_amd64.deb"), f.debs[name])
+			}
+		}
 		return nil, nil
+	case "apt-get install":
+		return []byte(simulation), nil
 	}
 	return nil, errors.New("unexpected " + tool + " " + strings.Join(args, " "))
 }
@@ -187,8 +289,8 @@ func (f *fakeApt) run(ctx context.Context, dir, tool string, args ...string) ([]
 func TestApt(t *testing.T) {
 	p := packages(t, "6.1.9-1")
 	f := &fakeApt{t: t, debs: map[string][]byte{imageName: p["pool/image.deb"], shellPackage: p["pool/shell.deb"]}}
-	a := &apt{cache: cache(filepath.Join(t.TempDir(), "new")), suite: "bookworm", run: f.run}
-	image, shell, err := resolve(t.Context(), a, defaultKernel)
+	a := &apt{cache: cache(filepath.Join(t.TempDir(), "new")), suite: "bookworm", arch: DefaultArch, run: f.run}
+	image, shell, err := resolve(t.Context(), a, defaultKernel, DefaultArch)
 	require.NoError(t, err)
 	require.Equal(t, "6.1.9-1", image.version)
 	require.Equal(t, "apt, bookworm-security", image.from)

@@ -29,9 +29,12 @@ func (a *app) guestDebianCommand() *cobra.Command {
 Packages come through apt where there is one, which checks the archive's signatures. Elsewhere they come from a mirror, down from a
 Release file whose sha256 you give (or waive with --trust-mirror), or from files. Downloads are kept in $GODWIT_HOME/cache/guests.
 
+With --package, the guest's root holds the files of more packages: documentation is left out, and their scripts are not run.
+
 The guest's /init loads the modules, runs godwit.run=CMD of the kernel's command line, prints GUEST-OK marks, and powers off;
 without a command it starts a shell. godwit.then=poweroff|shell|reboot|halt|panic says what comes after.`,
 		Example: "  godwit guest debian DIR\n  godwit guest debian DIR --add ./prog --module virtio_blk,vsock\n" +
+			"  godwit guest debian DIR --package gcc,python3-minimal\n  godwit guest debian DIR --arch i386 --kernel linux-image-686\n" +
 			"  godwit guest debian DIR --mirror http://MIRROR/debian --release-sha256 HASH\n" +
 			"  godwit guest debian DIR --deb linux-image.deb --deb busybox-static.deb",
 		RunE: func(c *cobra.Command, args []string) error {
@@ -47,9 +50,11 @@ without a command it starts a shell. godwit.then=poweroff|shell|reboot|halt|pani
 	}
 	f := c.Flags()
 	f.StringVar(&o.Suite, "suite", guest.DefaultSuite, "Debian release")
-	f.StringVar(&o.Kernel, "kernel", "", "kernel package or metapackage (default: what linux-image-cloud-amd64 depends on)")
+	f.StringVar(&o.Arch, "arch", guest.DefaultArch, "architecture: amd64 or i386")
+	f.StringVar(&o.Kernel, "kernel", "", "kernel package or metapackage (default: what linux-image-cloud-amd64 or -686-pae depends on)")
 	f.StringSliceVar(&o.Modules, "module", nil, "kernel modules to load, with what they need; empty for none (default: "+
 		strings.Join(guest.DefaultModules, ",")+" as far as there are any)")
+	f.StringSliceVar(&o.Install, "package", nil, "package to unpack in the guest, with all that it depends on; needs apt")
 	f.StringArrayVar(&o.Add, "add", nil, "static program to put in the guest's /bin")
 	f.StringVar(&o.Init, "init", "", "program to be the guest's /init")
 	f.StringArrayVar(&o.Mirrors, "mirror", nil, "take packages from this archive; twice to add that of security updates")
