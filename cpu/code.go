@@ -14,7 +14,7 @@ type op struct {
 	base  uint8
 	index uint8
 	scale uint8
-	_     uint8
+	n     uint8 // immediate of vector ops
 	imm   int32
 	disp  int32
 }

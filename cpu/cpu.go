@@ -80,6 +80,7 @@ type CPU struct {
 	mode    isa.Mode
 	kind    codeKind
 	wide    [2]bool  // FS, GS: flat but for their base
+	sse     bool     // SSE instructions may run: constant within blocks
 	in      isa.Inst // the instruction Step runs
 	code    [15]byte // its bytes, as far as they were fetched
 	env     fp.Env   // floating-point environment of the SSE instruction running

@@ -66,6 +66,7 @@ func (c *CPU) runBlocks() bool {
 		return false
 	}
 	c.stats.Blocks++
+	c.sse = c.CR0&(cr0EM|cr0TS) == 0 && c.CR4&cr4OSFXSR != 0
 	c.R[16] = c.RIP
 	step := c.interp(bi, int64(c.limit-c.Count))
 	c.inBlock = false

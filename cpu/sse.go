@@ -132,13 +132,67 @@ func (c *CPU) srcXMM(in *isa.Inst, arg int) (xmm, bool) {
 // qop computes on the lanes of a quadword, a being the destination.
 type qop func(a, b uint64) uint64
 
-// packed makes the handler of an instruction whose lanes do not mix, for MMX and
-// XMM registers alike.
-func packed(f qop) handler {
+// vec is a vector instruction as a function of values: of each quadword, of whole
+// XMM registers, or of a quadword and a count; and of MMX registers, where that
+// is another. The functions get the immediate, if there is one.
+type vec struct {
+	q     qop
+	x     func(a, b xmm, imm uint8) xmm
+	mm    func(a, b uint64, imm uint8) uint64
+	shift qop
+}
+
+// vecs are the operations that are such functions, for blocks.
+var vecs [isa.NumOps]vec
+
+// registerVec enters vector instructions of one family.
+func registerVec(t map[isa.Op]vec) {
+	h := map[isa.Op]handler{}
+	for op, v := range t {
+		vecs[op], h[op] = v, v.handler()
+		if lowerings[op] == nil {
+			lowerings[op] = v.lowering()
+		}
+	}
+	register(h)
+}
+
+// packed is an instruction whose lanes do not mix, for MMX and XMM registers
+// alike.
+func packed(f qop) vec { return vec{q: f} }
+
+// folded is an instruction that reduces two quadwords to one: an MMX
+// instruction's operands, or each of an XMM instruction's.
+func folded(f qop) vec {
+	return both(
+		func(a, b uint64, _ uint8) uint64 { return f(a, b) },
+		func(a, b xmm, _ uint8) xmm { return xmm{f(a.lo, a.hi), f(b.lo, b.hi)} },
+	)
+}
+
+// both is an instruction that differs between MMX and XMM.
+func both(m func(a, b uint64, imm uint8) uint64, x func(a, b xmm, imm uint8) xmm) vec {
+	return vec{mm: m, x: x}
+}
+
+// vector is an XMM instruction.
+func vector(f func(a, b xmm, imm uint8) xmm) vec { return vec{x: f} }
+
+// handler makes the handler of a vector instruction.
+func (v vec) handler() handler {
+	if v.shift != nil {
+		return shiftHandler(v.shift)
+	}
 	return func(c *CPU, in *isa.Inst) bool {
 		if isMMX(in) {
 			a, b, ok := c.argsMM(in)
-			return ok && c.finishMM(in, f(a, b))
+			switch {
+			case !ok:
+				return false
+			case v.q != nil:
+				return c.finishMM(in, v.q(a, b))
+			}
+			return c.finishMM(in, v.mm(a, b, uint8(in.Imm)))
 		}
 		if !c.useSSE() {
 			return false
@@ -148,45 +202,12 @@ func packed(f qop) handler {
 			return false
 		}
 		d := &c.V[in.Reg&15]
-		d[0], d[1] = f(d[0], b.lo), f(d[1], b.hi)
+		if v.q != nil {
+			d[0], d[1] = v.q(d[0], b.lo), v.q(d[1], b.hi)
+		} else {
+			c.setXMM(in.Reg, v.x(xmm{d[0], d[1]}, b, uint8(in.Imm)))
+		}
 		return true
-	}
-}
-
-// folded makes the handler of an instruction that reduces two quadwords to one:
-// of an MMX instruction's operands, or of each of an XMM instruction's.
-func folded(f qop) handler {
-	return both(
-		func(a, b uint64, _ uint8) uint64 { return f(a, b) },
-		func(a, b xmm, _ uint8) xmm { return xmm{f(a.lo, a.hi), f(b.lo, b.hi)} },
-	)
-}
-
-// both makes the handler of an instruction that differs between MMX and XMM. Its
-// functions get the immediate, if there is one.
-func both(m func(a, b uint64, imm uint8) uint64, x func(a, b xmm, imm uint8) xmm) handler {
-	wide := vector(x)
-	return func(c *CPU, in *isa.Inst) bool {
-		if !isMMX(in) {
-			return wide(c, in)
-		}
-		a, b, ok := c.argsMM(in)
-		return ok && c.finishMM(in, m(a, b, uint8(in.Imm)))
-	}
-}
-
-// vector makes the handler of an XMM instruction. f gets the immediate, if there
-// is one.
-func vector(f func(a, b xmm, imm uint8) xmm) handler {
-	return func(c *CPU, in *isa.Inst) bool {
-		if !c.useSSE() {
-			return false
-		}
-		b, ok := c.srcXMM(in, 1)
-		if ok {
-			c.setXMM(in.Reg, f(c.xmm(in.Reg), b, uint8(in.Imm)))
-		}
-		return ok
 	}
 }
 

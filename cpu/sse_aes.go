@@ -10,7 +10,7 @@ import (
 // sixteen bytes, column by column from the lowest.
 
 func init() {
-	register(map[isa.Op]handler{
+	registerVec(map[isa.Op]vec{
 		isa.AESENC:     vector(func(a, key xmm, _ uint8) xmm { return mixColumns(aesRound(a, &sbox, 5)).xor(key) }),
 		isa.AESENCLAST: vector(func(a, key xmm, _ uint8) xmm { return aesRound(a, &sbox, 5).xor(key) }),
 		isa.AESDEC:     vector(func(a, key xmm, _ uint8) xmm { return unmixColumns(aesRound(a, &unsbox, 13)).xor(key) }),

@@ -200,6 +200,9 @@ func related32(e *fp.Env, a, b uint64, signalling bool) fp.Relation {
 // relationFlags are the status flags of COMISS [SDM 2 COMISS].
 var relationFlags = [4]uint64{fp.Less: flagCF, fp.Equal: flagZF, fp.Greater: 0, fp.Unordered: flagZF | flagPF | flagCF}
 
+// setRelation sets the flags of a comparison of numbers.
+func (c *CPU) setRelation(less, equal bool) { c.setStatus(b2u(less)*flagCF | b2u(equal)*flagZF) }
+
 // compareFlags makes COMISS and its kin.
 func compareFlags(f func(e *fp.Env, a, b uint64, signalling bool) fp.Relation, signalling bool) handler {
 	return func(c *CPU, in *isa.Inst) bool {

@@ -6,7 +6,7 @@ import "godwit/cpu/isa"
 // instruction, for MMX and XMM registers where both exist.
 
 func init() {
-	register(map[isa.Op]handler{
+	registerVec(map[isa.Op]vec{
 		isa.PAND: bitAnd, isa.ANDPS: bitAnd, isa.ANDPD: bitAnd,
 		isa.PANDN: bitAndn, isa.ANDNPS: bitAndn, isa.ANDNPD: bitAndn,
 		isa.POR: bitOr, isa.ORPS: bitOr, isa.ORPD: bitOr,
@@ -65,9 +65,8 @@ func init() {
 		isa.PSLLW: shiftVec(shiftLeft(16)), isa.PSRLW: shiftVec(shiftRight(16)), isa.PSRAW: shiftVec(shiftSigned(16)),
 		isa.PSLLD: shiftVec(shiftLeft(32)), isa.PSRLD: shiftVec(shiftRight(32)), isa.PSRAD: shiftVec(shiftSigned(32)),
 		isa.PSLLQ: shiftVec(shiftLeft(64)), isa.PSRLQ: shiftVec(shiftRight(64)),
-
-		isa.PTEST: hPtest,
 	})
+	register(map[isa.Op]handler{isa.PTEST: hPtest})
 }
 
 var (
@@ -141,9 +140,11 @@ func minPos(_, b xmm, _ uint8) xmm {
 	return xmm{lo: b.lane(at, 16) | uint64(at)<<16}
 }
 
-// shiftVec makes the shifts of all lanes by one count: an immediate, or the low
+// shiftVec is a shift of all lanes by one count: an immediate, or the low
 // quadword of the second operand.
-func shiftVec(f qop) handler {
+func shiftVec(f qop) vec { return vec{shift: f} }
+
+func shiftHandler(f qop) handler {
 	return func(c *CPU, in *isa.Inst) bool {
 		if !c.useVec(in) {
 			return false

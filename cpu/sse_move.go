@@ -16,11 +16,6 @@ func init() {
 		isa.MOVNTI: func(c *CPU, in *isa.Inst) bool { return c.setArg(in, 0, c.reg(in, in.Reg, in.ArgSize(1))) },
 
 		isa.MOVLPS: moveHalf(0), isa.MOVLPD: moveHalf(0), isa.MOVHPS: moveHalf(1), isa.MOVHPD: moveHalf(1),
-		isa.MOVHLPS:  vector(func(a, b xmm, _ uint8) xmm { return xmm{b.hi, a.hi} }),
-		isa.MOVLHPS:  vector(func(a, b xmm, _ uint8) xmm { return xmm{a.lo, b.lo} }),
-		isa.MOVDDUP:  vector(func(_, b xmm, _ uint8) xmm { return xmm{b.lo, b.lo} }),
-		isa.MOVSLDUP: packed(func(_, b uint64) uint64 { return b&0xffffffff | b<<32 }),
-		isa.MOVSHDUP: packed(func(_, b uint64) uint64 { return b>>32 | b&^0xffffffff }),
 
 		isa.MOVMSKPS: maskTo(signs32), isa.MOVMSKPD: maskTo(signs64), isa.PMOVMSKB: hPmovmskb,
 		isa.MASKMOVQ: hMaskmov, isa.MASKMOVDQU: hMaskmov,
@@ -28,6 +23,13 @@ func init() {
 		isa.PEXTRB: extract(8), isa.PEXTRW: extract(16), isa.PEXTRD: extract(32), isa.PEXTRQ: extract(64),
 		isa.EXTRACTPS: extract(32),
 		isa.PINSRB:    insert(8), isa.PINSRW: insert(16), isa.PINSRD: insert(32), isa.PINSRQ: insert(64),
+	})
+	registerVec(map[isa.Op]vec{
+		isa.MOVHLPS:  vector(func(a, b xmm, _ uint8) xmm { return xmm{b.hi, a.hi} }),
+		isa.MOVLHPS:  vector(func(a, b xmm, _ uint8) xmm { return xmm{a.lo, b.lo} }),
+		isa.MOVDDUP:  vector(func(_, b xmm, _ uint8) xmm { return xmm{b.lo, b.lo} }),
+		isa.MOVSLDUP: packed(func(_, b uint64) uint64 { return b&0xffffffff | b<<32 }),
+		isa.MOVSHDUP: packed(func(_, b uint64) uint64 { return b>>32 | b&^0xffffffff }),
 	})
 }
 

@@ -5,7 +5,7 @@ import "godwit/cpu/isa"
 // Instructions that move lanes without computing on them.
 
 func init() {
-	register(map[isa.Op]handler{
+	registerVec(map[isa.Op]vec{
 		isa.PUNPCKLBW: interleaveLow(8), isa.PUNPCKHBW: interleaveHigh(8),
 		isa.PUNPCKLWD: interleaveLow(16), isa.PUNPCKHWD: interleaveHigh(16),
 		isa.PUNPCKLDQ: interleaveLow(32), isa.PUNPCKHDQ: interleaveHigh(32),
@@ -24,16 +24,18 @@ func init() {
 		isa.PSHUFLW: vector(func(_, b xmm, imm uint8) xmm { return xmm{shuffleWords(b.lo, imm), b.hi} }),
 		isa.PSHUFHW: vector(func(_, b xmm, imm uint8) xmm { return xmm{b.lo, shuffleWords(b.hi, imm)} }),
 
-		isa.PALIGNR: both(alignMM, align), isa.PSLLDQ: shiftBytes(-1), isa.PSRLDQ: shiftBytes(1),
+		isa.PALIGNR: both(alignMM, align),
 
 		isa.PBLENDW: vector(blend(16)), isa.BLENDPS: vector(blend(32)), isa.BLENDPD: vector(blend(64)),
-		isa.PBLENDVB: vector0(blendBy(top8)), isa.BLENDVPS: vector0(blendBy(top32)), isa.BLENDVPD: vector0(blendBy(1 << 63)),
-		isa.INSERTPS: hInsertps,
 
 		isa.PMOVSXBW: vector(extend(8, 16, true)), isa.PMOVSXBD: vector(extend(8, 32, true)), isa.PMOVSXBQ: vector(extend(8, 64, true)),
 		isa.PMOVSXWD: vector(extend(16, 32, true)), isa.PMOVSXWQ: vector(extend(16, 64, true)), isa.PMOVSXDQ: vector(extend(32, 64, true)),
 		isa.PMOVZXBW: vector(extend(8, 16, false)), isa.PMOVZXBD: vector(extend(8, 32, false)), isa.PMOVZXBQ: vector(extend(8, 64, false)),
 		isa.PMOVZXWD: vector(extend(16, 32, false)), isa.PMOVZXWQ: vector(extend(16, 64, false)), isa.PMOVZXDQ: vector(extend(32, 64, false)),
+	})
+	register(map[isa.Op]handler{
+		isa.PSLLDQ: shiftBytes(-1), isa.PSRLDQ: shiftBytes(1), isa.INSERTPS: hInsertps,
+		isa.PBLENDVB: vector0(blendBy(top8)), isa.BLENDVPS: vector0(blendBy(top32)), isa.BLENDVPD: vector0(blendBy(1 << 63)),
 	})
 }
 
@@ -44,7 +46,7 @@ var (
 
 // interleaveLow makes PUNPCKLxx. The MMX forms read only half of their memory
 // operand.
-func interleaveLow(w uint) handler {
+func interleaveLow(w uint) vec {
 	lo, hi := lower(w), upper(w)
 	return both(
 		func(a, b uint64, _ uint8) uint64 { return lo(a, b) },
@@ -52,7 +54,7 @@ func interleaveLow(w uint) handler {
 	)
 }
 
-func interleaveHigh(w uint) handler {
+func interleaveHigh(w uint) vec {
 	lo, hi := lower(w), upper(w)
 	return both(
 		func(a, b uint64, _ uint8) uint64 { return hi(a, b) },

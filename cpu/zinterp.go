@@ -3,8 +3,10 @@
 package cpu
 
 import (
+	"math"
 	"math/bits"
 
+	"godwit/cpu/fp"
 	"godwit/cpu/isa"
 	"godwit/mem"
 )
@@ -711,6 +713,103 @@ const (
 	opJmpr32
 	opJmpm32
 	opRet32
+	opVmovrr
+	opVmovarm
+	opVmovamr
+	opVmovurm
+	opVmovumr
+	opVmov32rr
+	opVmov32rm
+	opVmov32mr
+	opVfromR32
+	opVtoR32
+	opVmov64rr
+	opVmov64rm
+	opVmov64mr
+	opVfromR64
+	opVtoR64
+	opVmovqrr
+	opVhalf0rm
+	opVhalf0mr
+	opVhalf1rm
+	opVhalf1mr
+	opVAndrr
+	opVAndrm
+	opVAndnrr
+	opVAndnrm
+	opVOrrr
+	opVOrrm
+	opVXorrr
+	opVXorrm
+	opVAdd8rr
+	opVAdd8rm
+	opVAdd16rr
+	opVAdd16rm
+	opVAdd32rr
+	opVAdd32rm
+	opVAdd64rr
+	opVAdd64rm
+	opVSub8rr
+	opVSub8rm
+	opVSub16rr
+	opVSub16rm
+	opVSub32rr
+	opVSub32rm
+	opVSub64rr
+	opVSub64rm
+	opVqrr
+	opVqrm
+	opVxrr
+	opVxrm
+	opVshift
+	opFAdd64rr
+	opFAdd64rm
+	opFSub64rr
+	opFSub64rm
+	opFMul64rr
+	opFMul64rm
+	opFDiv64rr
+	opFDiv64rm
+	opFSqrt64rr
+	opFSqrt64rm
+	opFMin64rr
+	opFMin64rm
+	opFMax64rr
+	opFMax64rm
+	opFCom64rr
+	opFCom64rm
+	opFAdd32rr
+	opFAdd32rm
+	opFSub32rr
+	opFSub32rm
+	opFMul32rr
+	opFMul32rm
+	opFDiv32rr
+	opFDiv32rm
+	opFSqrt32rr
+	opFSqrt32rm
+	opFMin32rr
+	opFMin32rm
+	opFMax32rr
+	opFMax32rm
+	opFCom32rr
+	opFCom32rm
+	opFAdd64x2rr
+	opFAdd64x2rm
+	opFSub64x2rr
+	opFSub64x2rm
+	opFMul64x2rr
+	opFMul64x2rm
+	opFDiv64x2rr
+	opFDiv64x2rm
+	opFInt32rr
+	opFInt32rm
+	opFTrunc32rr
+	opFTrunc32rm
+	opFInt64rr
+	opFInt64rm
+	opFTrunc64rr
+	opFTrunc64rm
 	opSlow
 	opEnd
 	numOps
@@ -1326,6 +1425,103 @@ var opProps = [numOps]uint8{
 	opJmpr32:        propBarrier,
 	opJmpm32:        propBarrier,
 	opRet32:         propBarrier,
+	opVmovrr:        propBarrier,
+	opVmovarm:       propBarrier,
+	opVmovamr:       propBarrier,
+	opVmovurm:       propBarrier,
+	opVmovumr:       propBarrier,
+	opVmov32rr:      propBarrier,
+	opVmov32rm:      propBarrier,
+	opVmov32mr:      propBarrier,
+	opVfromR32:      propBarrier,
+	opVtoR32:        propBarrier,
+	opVmov64rr:      propBarrier,
+	opVmov64rm:      propBarrier,
+	opVmov64mr:      propBarrier,
+	opVfromR64:      propBarrier,
+	opVtoR64:        propBarrier,
+	opVmovqrr:       propBarrier,
+	opVhalf0rm:      propBarrier,
+	opVhalf0mr:      propBarrier,
+	opVhalf1rm:      propBarrier,
+	opVhalf1mr:      propBarrier,
+	opVAndrr:        propBarrier,
+	opVAndrm:        propBarrier,
+	opVAndnrr:       propBarrier,
+	opVAndnrm:       propBarrier,
+	opVOrrr:         propBarrier,
+	opVOrrm:         propBarrier,
+	opVXorrr:        propBarrier,
+	opVXorrm:        propBarrier,
+	opVAdd8rr:       propBarrier,
+	opVAdd8rm:       propBarrier,
+	opVAdd16rr:      propBarrier,
+	opVAdd16rm:      propBarrier,
+	opVAdd32rr:      propBarrier,
+	opVAdd32rm:      propBarrier,
+	opVAdd64rr:      propBarrier,
+	opVAdd64rm:      propBarrier,
+	opVSub8rr:       propBarrier,
+	opVSub8rm:       propBarrier,
+	opVSub16rr:      propBarrier,
+	opVSub16rm:      propBarrier,
+	opVSub32rr:      propBarrier,
+	opVSub32rm:      propBarrier,
+	opVSub64rr:      propBarrier,
+	opVSub64rm:      propBarrier,
+	opVqrr:          propBarrier,
+	opVqrm:          propBarrier,
+	opVxrr:          propBarrier,
+	opVxrm:          propBarrier,
+	opVshift:        propBarrier,
+	opFAdd64rr:      propBarrier,
+	opFAdd64rm:      propBarrier,
+	opFSub64rr:      propBarrier,
+	opFSub64rm:      propBarrier,
+	opFMul64rr:      propBarrier,
+	opFMul64rm:      propBarrier,
+	opFDiv64rr:      propBarrier,
+	opFDiv64rm:      propBarrier,
+	opFSqrt64rr:     propBarrier,
+	opFSqrt64rm:     propBarrier,
+	opFMin64rr:      propBarrier,
+	opFMin64rm:      propBarrier,
+	opFMax64rr:      propBarrier,
+	opFMax64rm:      propBarrier,
+	opFCom64rr:      propWrites | propBarrier,
+	opFCom64rm:      propWrites | propBarrier,
+	opFAdd32rr:      propBarrier,
+	opFAdd32rm:      propBarrier,
+	opFSub32rr:      propBarrier,
+	opFSub32rm:      propBarrier,
+	opFMul32rr:      propBarrier,
+	opFMul32rm:      propBarrier,
+	opFDiv32rr:      propBarrier,
+	opFDiv32rm:      propBarrier,
+	opFSqrt32rr:     propBarrier,
+	opFSqrt32rm:     propBarrier,
+	opFMin32rr:      propBarrier,
+	opFMin32rm:      propBarrier,
+	opFMax32rr:      propBarrier,
+	opFMax32rm:      propBarrier,
+	opFCom32rr:      propWrites | propBarrier,
+	opFCom32rm:      propWrites | propBarrier,
+	opFAdd64x2rr:    propBarrier,
+	opFAdd64x2rm:    propBarrier,
+	opFSub64x2rr:    propBarrier,
+	opFSub64x2rm:    propBarrier,
+	opFMul64x2rr:    propBarrier,
+	opFMul64x2rm:    propBarrier,
+	opFDiv64x2rr:    propBarrier,
+	opFDiv64x2rm:    propBarrier,
+	opFInt32rr:      propBarrier,
+	opFInt32rm:      propBarrier,
+	opFTrunc32rr:    propBarrier,
+	opFTrunc32rm:    propBarrier,
+	opFInt64rr:      propBarrier,
+	opFInt64rm:      propBarrier,
+	opFTrunc64rr:    propBarrier,
+	opFTrunc64rm:    propBarrier,
 	opSlow:          propReads | propBarrier,
 	opEnd:           propReads | propBarrier,
 }
@@ -8321,6 +8517,1736 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 				}
 				c.R[RSP] = uint64(uint32(ea + 4 + uint64(uint32(op.imm))))
 				goto indirect
+			case opVmovrr:
+				if !c.sse {
+					if !c.slow(bk, i, budget) {
+						goto leave
+					}
+					continue
+				}
+				x := &c.V[op.dst&15]
+				y := &c.V[op.src&15]
+				x[0], x[1] = y[0], y[1]
+			case opVmovarm:
+				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
+				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
+				d := ea - e.r
+				if !c.sse || !(d <= 4096-16 && ea&15 == 0) {
+					if !c.slow(bk, i, budget) {
+						goto leave
+					}
+					continue
+				}
+				d += e.add
+				v, hi = mem.Load64(c.ram, d), mem.Load64(c.ram, d+8)
+				x := &c.V[op.dst&15]
+				x[0], x[1] = v, hi
+			case opVmovamr:
+				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
+				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
+				d := ea - e.w
+				if !c.sse || !(d <= 4096-16 && ea&15 == 0) {
+					if !c.slow(bk, i, budget) {
+						goto leave
+					}
+					continue
+				}
+				d += e.add
+				x := &c.V[op.dst&15]
+				mem.Store64(c.ram, d, x[0])
+				mem.Store64(c.ram, d+8, x[1])
+			case opVmovurm:
+				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
+				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
+				d := ea - e.r
+				if !c.sse || !(d <= 4096-16) {
+					if !c.slow(bk, i, budget) {
+						goto leave
+					}
+					continue
+				}
+				d += e.add
+				v, hi = mem.Load64(c.ram, d), mem.Load64(c.ram, d+8)
+				x := &c.V[op.dst&15]
+				x[0], x[1] = v, hi
+			case opVmovumr:
+				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
+				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
+				d := ea - e.w
+				if !c.sse || !(d <= 4096-16) {
+					if !c.slow(bk, i, budget) {
+						goto leave
+					}
+					continue
+				}
+				d += e.add
+				x := &c.V[op.dst&15]
+				mem.Store64(c.ram, d, x[0])
+				mem.Store64(c.ram, d+8, x[1])
+			case opVmov32rr:
+				if !c.sse {
+					if !c.slow(bk, i, budget) {
+						goto leave
+					}
+					continue
+				}
+				x := &c.V[op.dst&15]
+				y := &c.V[op.src&15]
+				x[0] = x[0]&^0xffffffff | y[0]&0xffffffff
+			case opVmov32rm:
+				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
+				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
+				d := ea - e.r
+				if !c.sse || !(d <= 4096-4) {
+					if !c.slow(bk, i, budget) {
+						goto leave
+					}
+					continue
+				}
+				d += e.add
+				v = uint64(mem.Load32(c.ram, d))
+				x := &c.V[op.dst&15]
+				x[0], x[1] = v, 0
+			case opVmov32mr:
+				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
+				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
+				d := ea - e.w
+				if !c.sse || !(d <= 4096-4) {
+					if !c.slow(bk, i, budget) {
+						goto leave
+					}
+					continue
+				}
+				d += e.add
+				x := &c.V[op.dst&15]
+				mem.Store32(c.ram, d, uint32(x[0]))
+			case opVfromR32:
+				if !c.sse {
+					if !c.slow(bk, i, budget) {
+						goto leave
+					}
+					continue
+				}
+				x := &c.V[op.dst&15]
+				x[0], x[1] = uint64(uint32(c.R[op.src&31])), 0
+			case opVtoR32:
+				if !c.sse {
+					if !c.slow(bk, i, budget) {
+						goto leave
+					}
+					continue
+				}
+				x := &c.V[op.dst&15]
+				c.R[op.src&31] = uint64(uint32(x[0]))
+			case opVmov64rr:
+				if !c.sse {
+					if !c.slow(bk, i, budget) {
+						goto leave
+					}
+					continue
+				}
+				x := &c.V[op.dst&15]
+				y := &c.V[op.src&15]
+				x[0] = y[0]
+			case opVmov64rm:
+				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
+				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
+				d := ea - e.r
+				if !c.sse || !(d <= 4096-8) {
+					if !c.slow(bk, i, budget) {
+						goto leave
+					}
+					continue
+				}
+				d += e.add
+				v = uint64(mem.Load64(c.ram, d))
+				x := &c.V[op.dst&15]
+				x[0], x[1] = v, 0
+			case opVmov64mr:
+				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
+				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
+				d := ea - e.w
+				if !c.sse || !(d <= 4096-8) {
+					if !c.slow(bk, i, budget) {
+						goto leave
+					}
+					continue
+				}
+				d += e.add
+				x := &c.V[op.dst&15]
+				mem.Store64(c.ram, d, uint64(x[0]))
+			case opVfromR64:
+				if !c.sse {
+					if !c.slow(bk, i, budget) {
+						goto leave
+					}
+					continue
+				}
+				x := &c.V[op.dst&15]
+				x[0], x[1] = c.R[op.src&31], 0
+			case opVtoR64:
+				if !c.sse {
+					if !c.slow(bk, i, budget) {
+						goto leave
+					}
+					continue
+				}
+				x := &c.V[op.dst&15]
+				c.R[op.src&31] = x[0]
+			case opVmovqrr:
+				if !c.sse {
+					if !c.slow(bk, i, budget) {
+						goto leave
+					}
+					continue
+				}
+				x := &c.V[op.dst&15]
+				y := &c.V[op.src&15]
+				x[0], x[1] = y[0], 0
+			case opVhalf0rm:
+				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
+				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
+				d := ea - e.r
+				if !c.sse || !(d <= 4096-8) {
+					if !c.slow(bk, i, budget) {
+						goto leave
+					}
+					continue
+				}
+				d += e.add
+				v = uint64(mem.Load64(c.ram, d))
+				x := &c.V[op.dst&15]
+				x[0] = v
+			case opVhalf0mr:
+				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
+				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
+				d := ea - e.w
+				if !c.sse || !(d <= 4096-8) {
+					if !c.slow(bk, i, budget) {
+						goto leave
+					}
+					continue
+				}
+				d += e.add
+				x := &c.V[op.dst&15]
+				mem.Store64(c.ram, d, x[0])
+			case opVhalf1rm:
+				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
+				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
+				d := ea - e.r
+				if !c.sse || !(d <= 4096-8) {
+					if !c.slow(bk, i, budget) {
+						goto leave
+					}
+					continue
+				}
+				d += e.add
+				v = uint64(mem.Load64(c.ram, d))
+				x := &c.V[op.dst&15]
+				x[1] = v
+			case opVhalf1mr:
+				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
+				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
+				d := ea - e.w
+				if !c.sse || !(d <= 4096-8) {
+					if !c.slow(bk, i, budget) {
+						goto leave
+					}
+					continue
+				}
+				d += e.add
+				x := &c.V[op.dst&15]
+				mem.Store64(c.ram, d, x[1])
+			case opVAndrr:
+				if !c.sse {
+					if !c.slow(bk, i, budget) {
+						goto leave
+					}
+					continue
+				}
+				y := &c.V[op.src&15]
+				v, hi = y[0], y[1]
+				x := &c.V[op.dst&15]
+				x[0], x[1] = x[0]&v, x[1]&hi
+			case opVAndrm:
+				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
+				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
+				d := ea - e.r
+				if !c.sse || !(d <= 4096-16 && ea&15 == 0) {
+					if !c.slow(bk, i, budget) {
+						goto leave
+					}
+					continue
+				}
+				d += e.add
+				v, hi = mem.Load64(c.ram, d), mem.Load64(c.ram, d+8)
+				x := &c.V[op.dst&15]
+				x[0], x[1] = x[0]&v, x[1]&hi
+			case opVAndnrr:
+				if !c.sse {
+					if !c.slow(bk, i, budget) {
+						goto leave
+					}
+					continue
+				}
+				y := &c.V[op.src&15]
+				v, hi = y[0], y[1]
+				x := &c.V[op.dst&15]
+				x[0], x[1] = v&^x[0], hi&^x[1]
+			case opVAndnrm:
+				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
+				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
+				d := ea - e.r
+				if !c.sse || !(d <= 4096-16 && ea&15 == 0) {
+					if !c.slow(bk, i, budget) {
+						goto leave
+					}
+					continue
+				}
+				d += e.add
+				v, hi = mem.Load64(c.ram, d), mem.Load64(c.ram, d+8)
+				x := &c.V[op.dst&15]
+				x[0], x[1] = v&^x[0], hi&^x[1]
+			case opVOrrr:
+				if !c.sse {
+					if !c.slow(bk, i, budget) {
+						goto leave
+					}
+					continue
+				}
+				y := &c.V[op.src&15]
+				v, hi = y[0], y[1]
+				x := &c.V[op.dst&15]
+				x[0], x[1] = x[0]|v, x[1]|hi
+			case opVOrrm:
+				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
+				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
+				d := ea - e.r
+				if !c.sse || !(d <= 4096-16 && ea&15 == 0) {
+					if !c.slow(bk, i, budget) {
+						goto leave
+					}
+					continue
+				}
+				d += e.add
+				v, hi = mem.Load64(c.ram, d), mem.Load64(c.ram, d+8)
+				x := &c.V[op.dst&15]
+				x[0], x[1] = x[0]|v, x[1]|hi
+			case opVXorrr:
+				if !c.sse {
+					if !c.slow(bk, i, budget) {
+						goto leave
+					}
+					continue
+				}
+				y := &c.V[op.src&15]
+				v, hi = y[0], y[1]
+				x := &c.V[op.dst&15]
+				x[0], x[1] = x[0]^v, x[1]^hi
+			case opVXorrm:
+				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
+				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
+				d := ea - e.r
+				if !c.sse || !(d <= 4096-16 && ea&15 == 0) {
+					if !c.slow(bk, i, budget) {
+						goto leave
+					}
+					continue
+				}
+				d += e.add
+				v, hi = mem.Load64(c.ram, d), mem.Load64(c.ram, d+8)
+				x := &c.V[op.dst&15]
+				x[0], x[1] = x[0]^v, x[1]^hi
+			case opVAdd8rr:
+				if !c.sse {
+					if !c.slow(bk, i, budget) {
+						goto leave
+					}
+					continue
+				}
+				y := &c.V[op.src&15]
+				v, hi = y[0], y[1]
+				x := &c.V[op.dst&15]
+				x[0], x[1] = (x[0]&^top8+v&^top8)^(x[0]^v)&top8, (x[1]&^top8+hi&^top8)^(x[1]^hi)&top8
+			case opVAdd8rm:
+				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
+				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
+				d := ea - e.r
+				if !c.sse || !(d <= 4096-16 && ea&15 == 0) {
+					if !c.slow(bk, i, budget) {
+						goto leave
+					}
+					continue
+				}
+				d += e.add
+				v, hi = mem.Load64(c.ram, d), mem.Load64(c.ram, d+8)
+				x := &c.V[op.dst&15]
+				x[0], x[1] = (x[0]&^top8+v&^top8)^(x[0]^v)&top8, (x[1]&^top8+hi&^top8)^(x[1]^hi)&top8
+			case opVAdd16rr:
+				if !c.sse {
+					if !c.slow(bk, i, budget) {
+						goto leave
+					}
+					continue
+				}
+				y := &c.V[op.src&15]
+				v, hi = y[0], y[1]
+				x := &c.V[op.dst&15]
+				x[0], x[1] = (x[0]&^top16+v&^top16)^(x[0]^v)&top16, (x[1]&^top16+hi&^top16)^(x[1]^hi)&top16
+			case opVAdd16rm:
+				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
+				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
+				d := ea - e.r
+				if !c.sse || !(d <= 4096-16 && ea&15 == 0) {
+					if !c.slow(bk, i, budget) {
+						goto leave
+					}
+					continue
+				}
+				d += e.add
+				v, hi = mem.Load64(c.ram, d), mem.Load64(c.ram, d+8)
+				x := &c.V[op.dst&15]
+				x[0], x[1] = (x[0]&^top16+v&^top16)^(x[0]^v)&top16, (x[1]&^top16+hi&^top16)^(x[1]^hi)&top16
+			case opVAdd32rr:
+				if !c.sse {
+					if !c.slow(bk, i, budget) {
+						goto leave
+					}
+					continue
+				}
+				y := &c.V[op.src&15]
+				v, hi = y[0], y[1]
+				x := &c.V[op.dst&15]
+				x[0], x[1] = (x[0]&^top32+v&^top32)^(x[0]^v)&top32, (x[1]&^top32+hi&^top32)^(x[1]^hi)&top32
+			case opVAdd32rm:
+				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
+				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
+				d := ea - e.r
+				if !c.sse || !(d <= 4096-16 && ea&15 == 0) {
+					if !c.slow(bk, i, budget) {
+						goto leave
+					}
+					continue
+				}
+				d += e.add
+				v, hi = mem.Load64(c.ram, d), mem.Load64(c.ram, d+8)
+				x := &c.V[op.dst&15]
+				x[0], x[1] = (x[0]&^top32+v&^top32)^(x[0]^v)&top32, (x[1]&^top32+hi&^top32)^(x[1]^hi)&top32
+			case opVAdd64rr:
+				if !c.sse {
+					if !c.slow(bk, i, budget) {
+						goto leave
+					}
+					continue
+				}
+				y := &c.V[op.src&15]
+				v, hi = y[0], y[1]
+				x := &c.V[op.dst&15]
+				x[0], x[1] = x[0]+v, x[1]+hi
+			case opVAdd64rm:
+				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
+				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
+				d := ea - e.r
+				if !c.sse || !(d <= 4096-16 && ea&15 == 0) {
+					if !c.slow(bk, i, budget) {
+						goto leave
+					}
+					continue
+				}
+				d += e.add
+				v, hi = mem.Load64(c.ram, d), mem.Load64(c.ram, d+8)
+				x := &c.V[op.dst&15]
+				x[0], x[1] = x[0]+v, x[1]+hi
+			case opVSub8rr:
+				if !c.sse {
+					if !c.slow(bk, i, budget) {
+						goto leave
+					}
+					continue
+				}
+				y := &c.V[op.src&15]
+				v, hi = y[0], y[1]
+				x := &c.V[op.dst&15]
+				x[0], x[1] = ((x[0]|top8)-v&^top8)^^(x[0]^v)&top8, ((x[1]|top8)-hi&^top8)^^(x[1]^hi)&top8
+			case opVSub8rm:
+				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
+				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
+				d := ea - e.r
+				if !c.sse || !(d <= 4096-16 && ea&15 == 0) {
+					if !c.slow(bk, i, budget) {
+						goto leave
+					}
+					continue
+				}
+				d += e.add
+				v, hi = mem.Load64(c.ram, d), mem.Load64(c.ram, d+8)
+				x := &c.V[op.dst&15]
+				x[0], x[1] = ((x[0]|top8)-v&^top8)^^(x[0]^v)&top8, ((x[1]|top8)-hi&^top8)^^(x[1]^hi)&top8
+			case opVSub16rr:
+				if !c.sse {
+					if !c.slow(bk, i, budget) {
+						goto leave
+					}
+					continue
+				}
+				y := &c.V[op.src&15]
+				v, hi = y[0], y[1]
+				x := &c.V[op.dst&15]
+				x[0], x[1] = ((x[0]|top16)-v&^top16)^^(x[0]^v)&top16, ((x[1]|top16)-hi&^top16)^^(x[1]^hi)&top16
+			case opVSub16rm:
+				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
+				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
+				d := ea - e.r
+				if !c.sse || !(d <= 4096-16 && ea&15 == 0) {
+					if !c.slow(bk, i, budget) {
+						goto leave
+					}
+					continue
+				}
+				d += e.add
+				v, hi = mem.Load64(c.ram, d), mem.Load64(c.ram, d+8)
+				x := &c.V[op.dst&15]
+				x[0], x[1] = ((x[0]|top16)-v&^top16)^^(x[0]^v)&top16, ((x[1]|top16)-hi&^top16)^^(x[1]^hi)&top16
+			case opVSub32rr:
+				if !c.sse {
+					if !c.slow(bk, i, budget) {
+						goto leave
+					}
+					continue
+				}
+				y := &c.V[op.src&15]
+				v, hi = y[0], y[1]
+				x := &c.V[op.dst&15]
+				x[0], x[1] = ((x[0]|top32)-v&^top32)^^(x[0]^v)&top32, ((x[1]|top32)-hi&^top32)^^(x[1]^hi)&top32
+			case opVSub32rm:
+				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
+				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
+				d := ea - e.r
+				if !c.sse || !(d <= 4096-16 && ea&15 == 0) {
+					if !c.slow(bk, i, budget) {
+						goto leave
+					}
+					continue
+				}
+				d += e.add
+				v, hi = mem.Load64(c.ram, d), mem.Load64(c.ram, d+8)
+				x := &c.V[op.dst&15]
+				x[0], x[1] = ((x[0]|top32)-v&^top32)^^(x[0]^v)&top32, ((x[1]|top32)-hi&^top32)^^(x[1]^hi)&top32
+			case opVSub64rr:
+				if !c.sse {
+					if !c.slow(bk, i, budget) {
+						goto leave
+					}
+					continue
+				}
+				y := &c.V[op.src&15]
+				v, hi = y[0], y[1]
+				x := &c.V[op.dst&15]
+				x[0], x[1] = x[0]-v, x[1]-hi
+			case opVSub64rm:
+				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
+				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
+				d := ea - e.r
+				if !c.sse || !(d <= 4096-16 && ea&15 == 0) {
+					if !c.slow(bk, i, budget) {
+						goto leave
+					}
+					continue
+				}
+				d += e.add
+				v, hi = mem.Load64(c.ram, d), mem.Load64(c.ram, d+8)
+				x := &c.V[op.dst&15]
+				x[0], x[1] = x[0]-v, x[1]-hi
+			case opVqrr:
+				if !c.sse {
+					if !c.slow(bk, i, budget) {
+						goto leave
+					}
+					continue
+				}
+				y := &c.V[op.src&15]
+				v, hi = y[0], y[1]
+				x := &c.V[op.dst&15]
+				f := vecs[c.shared.code.insts[op.imm].Op].q
+				x[0], x[1] = f(x[0], v), f(x[1], hi)
+			case opVqrm:
+				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
+				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
+				d := ea - e.r
+				if !c.sse || !(d <= 4096-16 && ea&15 == 0) {
+					if !c.slow(bk, i, budget) {
+						goto leave
+					}
+					continue
+				}
+				d += e.add
+				v, hi = mem.Load64(c.ram, d), mem.Load64(c.ram, d+8)
+				x := &c.V[op.dst&15]
+				f := vecs[c.shared.code.insts[op.imm].Op].q
+				x[0], x[1] = f(x[0], v), f(x[1], hi)
+			case opVxrr:
+				if !c.sse {
+					if !c.slow(bk, i, budget) {
+						goto leave
+					}
+					continue
+				}
+				y := &c.V[op.src&15]
+				v, hi = y[0], y[1]
+				x := &c.V[op.dst&15]
+				r := vecs[c.shared.code.insts[op.imm].Op].x(xmm{x[0], x[1]}, xmm{v, hi}, op.n)
+				x[0], x[1] = r.lo, r.hi
+			case opVxrm:
+				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
+				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
+				d := ea - e.r
+				if !c.sse || !(d <= 4096-16 && ea&15 == 0) {
+					if !c.slow(bk, i, budget) {
+						goto leave
+					}
+					continue
+				}
+				d += e.add
+				v, hi = mem.Load64(c.ram, d), mem.Load64(c.ram, d+8)
+				x := &c.V[op.dst&15]
+				r := vecs[c.shared.code.insts[op.imm].Op].x(xmm{x[0], x[1]}, xmm{v, hi}, op.n)
+				x[0], x[1] = r.lo, r.hi
+			case opVshift:
+				if !c.sse {
+					if !c.slow(bk, i, budget) {
+						goto leave
+					}
+					continue
+				}
+				x := &c.V[op.dst&15]
+				f := vecs[c.shared.code.insts[op.imm].Op].shift
+				x[0], x[1] = f(x[0], uint64(op.n)), f(x[1], uint64(op.n))
+			case opFAdd64rr:
+				if !c.sse {
+					if !c.slow(bk, i, budget) {
+						goto leave
+					}
+					continue
+				}
+				y := &c.V[op.src&15]
+				v = y[0]
+				x := &c.V[op.dst&15]
+				a = x[0]
+				if !fp.HostOK(c.MXCSR) || !fp.Plain64(a, v) {
+					if !c.slow(bk, i, budget) {
+						goto leave
+					}
+					continue
+				}
+				r := math.Float64bits(float64(math.Float64frombits(a) + math.Float64frombits(v)))
+				if !fp.Settled64(r) {
+					if !c.slow(bk, i, budget) {
+						goto leave
+					}
+					continue
+				}
+				x[0] = r
+			case opFAdd64rm:
+				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
+				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
+				d := ea - e.r
+				if !c.sse || !(d <= 4096-8) {
+					if !c.slow(bk, i, budget) {
+						goto leave
+					}
+					continue
+				}
+				d += e.add
+				v = uint64(mem.Load64(c.ram, d))
+				x := &c.V[op.dst&15]
+				a = x[0]
+				if !fp.HostOK(c.MXCSR) || !fp.Plain64(a, v) {
+					if !c.slow(bk, i, budget) {
+						goto leave
+					}
+					continue
+				}
+				r := math.Float64bits(float64(math.Float64frombits(a) + math.Float64frombits(v)))
+				if !fp.Settled64(r) {
+					if !c.slow(bk, i, budget) {
+						goto leave
+					}
+					continue
+				}
+				x[0] = r
+			case opFSub64rr:
+				if !c.sse {
+					if !c.slow(bk, i, budget) {
+						goto leave
+					}
+					continue
+				}
+				y := &c.V[op.src&15]
+				v = y[0]
+				x := &c.V[op.dst&15]
+				a = x[0]
+				if !fp.HostOK(c.MXCSR) || !fp.Plain64(a, v) {
+					if !c.slow(bk, i, budget) {
+						goto leave
+					}
+					continue
+				}
+				r := math.Float64bits(float64(math.Float64frombits(a) - math.Float64frombits(v)))
+				if !fp.Settled64(r) {
+					if !c.slow(bk, i, budget) {
+						goto leave
+					}
+					continue
+				}
+				x[0] = r
+			case opFSub64rm:
+				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
+				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
+				d := ea - e.r
+				if !c.sse || !(d <= 4096-8) {
+					if !c.slow(bk, i, budget) {
+						goto leave
+					}
+					continue
+				}
+				d += e.add
+				v = uint64(mem.Load64(c.ram, d))
+				x := &c.V[op.dst&15]
+				a = x[0]
+				if !fp.HostOK(c.MXCSR) || !fp.Plain64(a, v) {
+					if !c.slow(bk, i, budget) {
+						goto leave
+					}
+					continue
+				}
+				r := math.Float64bits(float64(math.Float64frombits(a) - math.Float64frombits(v)))
+				if !fp.Settled64(r) {
+					if !c.slow(bk, i, budget) {
+						goto leave
+					}
+					continue
+				}
+				x[0] = r
+			case opFMul64rr:
+				if !c.sse {
+					if !c.slow(bk, i, budget) {
+						goto leave
+					}
+					continue
+				}
+				y := &c.V[op.src&15]
+				v = y[0]
+				x := &c.V[op.dst&15]
+				a = x[0]
+				if !fp.HostOK(c.MXCSR) || !fp.Plain64(a, v) {
+					if !c.slow(bk, i, budget) {
+						goto leave
+					}
+					continue
+				}
+				r := math.Float64bits(float64(math.Float64frombits(a) * math.Float64frombits(v)))
+				if !fp.Settled64(r) {
+					if !c.slow(bk, i, budget) {
+						goto leave
+					}
+					continue
+				}
+				x[0] = r
+			case opFMul64rm:
+				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
+				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
+				d := ea - e.r
+				if !c.sse || !(d <= 4096-8) {
+					if !c.slow(bk, i, budget) {
+						goto leave
+					}
+					continue
+				}
+				d += e.add
+				v = uint64(mem.Load64(c.ram, d))
+				x := &c.V[op.dst&15]
+				a = x[0]
+				if !fp.HostOK(c.MXCSR) || !fp.Plain64(a, v) {
+					if !c.slow(bk, i, budget) {
+						goto leave
+					}
+					continue
+				}
+				r := math.Float64bits(float64(math.Float64frombits(a) * math.Float64frombits(v)))
+				if !fp.Settled64(r) {
+					if !c.slow(bk, i, budget) {
+						goto leave
+					}
+					continue
+				}
+				x[0] = r
+			case opFDiv64rr:
+				if !c.sse {
+					if !c.slow(bk, i, budget) {
+						goto leave
+					}
+					continue
+				}
+				y := &c.V[op.src&15]
+				v = y[0]
+				x := &c.V[op.dst&15]
+				a = x[0]
+				if !fp.HostOK(c.MXCSR) || !fp.Plain64(a, v) {
+					if !c.slow(bk, i, budget) {
+						goto leave
+					}
+					continue
+				}
+				r := math.Float64bits(float64(math.Float64frombits(a) / math.Float64frombits(v)))
+				if !fp.Settled64(r) {
+					if !c.slow(bk, i, budget) {
+						goto leave
+					}
+					continue
+				}
+				x[0] = r
+			case opFDiv64rm:
+				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
+				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
+				d := ea - e.r
+				if !c.sse || !(d <= 4096-8) {
+					if !c.slow(bk, i, budget) {
+						goto leave
+					}
+					continue
+				}
+				d += e.add
+				v = uint64(mem.Load64(c.ram, d))
+				x := &c.V[op.dst&15]
+				a = x[0]
+				if !fp.HostOK(c.MXCSR) || !fp.Plain64(a, v) {
+					if !c.slow(bk, i, budget) {
+						goto leave
+					}
+					continue
+				}
+				r := math.Float64bits(float64(math.Float64frombits(a) / math.Float64frombits(v)))
+				if !fp.Settled64(r) {
+					if !c.slow(bk, i, budget) {
+						goto leave
+					}
+					continue
+				}
+				x[0] = r
+			case opFSqrt64rr:
+				if !c.sse {
+					if !c.slow(bk, i, budget) {
+						goto leave
+					}
+					continue
+				}
+				y := &c.V[op.src&15]
+				v = y[0]
+				x := &c.V[op.dst&15]
+				if !fp.HostOK(c.MXCSR) || !fp.Plain64(v, v) || v>>63 != 0 {
+					if !c.slow(bk, i, budget) {
+						goto leave
+					}
+					continue
+				}
+				r := math.Float64bits(float64(math.Sqrt(float64(math.Float64frombits(v)))))
+				x[0] = r
+			case opFSqrt64rm:
+				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
+				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
+				d := ea - e.r
+				if !c.sse || !(d <= 4096-8) {
+					if !c.slow(bk, i, budget) {
+						goto leave
+					}
+					continue
+				}
+				d += e.add
+				v = uint64(mem.Load64(c.ram, d))
+				x := &c.V[op.dst&15]
+				if !fp.HostOK(c.MXCSR) || !fp.Plain64(v, v) || v>>63 != 0 {
+					if !c.slow(bk, i, budget) {
+						goto leave
+					}
+					continue
+				}
+				r := math.Float64bits(float64(math.Sqrt(float64(math.Float64frombits(v)))))
+				x[0] = r
+			case opFMin64rr:
+				if !c.sse {
+					if !c.slow(bk, i, budget) {
+						goto leave
+					}
+					continue
+				}
+				y := &c.V[op.src&15]
+				v = y[0]
+				x := &c.V[op.dst&15]
+				a = x[0]
+				if !fp.Ordered64(a, v) {
+					if !c.slow(bk, i, budget) {
+						goto leave
+					}
+					continue
+				}
+				r := v
+				if math.Float64frombits(a) < math.Float64frombits(r) {
+					r = a
+				}
+				x[0] = r
+			case opFMin64rm:
+				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
+				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
+				d := ea - e.r
+				if !c.sse || !(d <= 4096-8) {
+					if !c.slow(bk, i, budget) {
+						goto leave
+					}
+					continue
+				}
+				d += e.add
+				v = uint64(mem.Load64(c.ram, d))
+				x := &c.V[op.dst&15]
+				a = x[0]
+				if !fp.Ordered64(a, v) {
+					if !c.slow(bk, i, budget) {
+						goto leave
+					}
+					continue
+				}
+				r := v
+				if math.Float64frombits(a) < math.Float64frombits(r) {
+					r = a
+				}
+				x[0] = r
+			case opFMax64rr:
+				if !c.sse {
+					if !c.slow(bk, i, budget) {
+						goto leave
+					}
+					continue
+				}
+				y := &c.V[op.src&15]
+				v = y[0]
+				x := &c.V[op.dst&15]
+				a = x[0]
+				if !fp.Ordered64(a, v) {
+					if !c.slow(bk, i, budget) {
+						goto leave
+					}
+					continue
+				}
+				r := v
+				if math.Float64frombits(a) > math.Float64frombits(r) {
+					r = a
+				}
+				x[0] = r
+			case opFMax64rm:
+				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
+				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
+				d := ea - e.r
+				if !c.sse || !(d <= 4096-8) {
+					if !c.slow(bk, i, budget) {
+						goto leave
+					}
+					continue
+				}
+				d += e.add
+				v = uint64(mem.Load64(c.ram, d))
+				x := &c.V[op.dst&15]
+				a = x[0]
+				if !fp.Ordered64(a, v) {
+					if !c.slow(bk, i, budget) {
+						goto leave
+					}
+					continue
+				}
+				r := v
+				if math.Float64frombits(a) > math.Float64frombits(r) {
+					r = a
+				}
+				x[0] = r
+			case opFCom64rr:
+				if !c.sse {
+					if !c.slow(bk, i, budget) {
+						goto leave
+					}
+					continue
+				}
+				y := &c.V[op.src&15]
+				v = y[0]
+				x := &c.V[op.dst&15]
+				a = x[0]
+				if !fp.Ordered64(a, v) {
+					if !c.slow(bk, i, budget) {
+						goto leave
+					}
+					continue
+				}
+				c.setRelation(math.Float64frombits(a) < math.Float64frombits(v), math.Float64frombits(a) == math.Float64frombits(v))
+			case opFCom64rm:
+				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
+				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
+				d := ea - e.r
+				if !c.sse || !(d <= 4096-8) {
+					if !c.slow(bk, i, budget) {
+						goto leave
+					}
+					continue
+				}
+				d += e.add
+				v = uint64(mem.Load64(c.ram, d))
+				x := &c.V[op.dst&15]
+				a = x[0]
+				if !fp.Ordered64(a, v) {
+					if !c.slow(bk, i, budget) {
+						goto leave
+					}
+					continue
+				}
+				c.setRelation(math.Float64frombits(a) < math.Float64frombits(v), math.Float64frombits(a) == math.Float64frombits(v))
+			case opFAdd32rr:
+				if !c.sse {
+					if !c.slow(bk, i, budget) {
+						goto leave
+					}
+					continue
+				}
+				y := &c.V[op.src&15]
+				v = y[0]
+				x := &c.V[op.dst&15]
+				a = x[0]
+				if !fp.HostOK(c.MXCSR) || !fp.Plain32(uint32(a), uint32(v)) {
+					if !c.slow(bk, i, budget) {
+						goto leave
+					}
+					continue
+				}
+				r := math.Float32bits(float32(math.Float32frombits(uint32(a)) + math.Float32frombits(uint32(v))))
+				if !fp.Settled32(r) {
+					if !c.slow(bk, i, budget) {
+						goto leave
+					}
+					continue
+				}
+				x[0] = x[0]&^0xffffffff | uint64(r)
+			case opFAdd32rm:
+				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
+				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
+				d := ea - e.r
+				if !c.sse || !(d <= 4096-4) {
+					if !c.slow(bk, i, budget) {
+						goto leave
+					}
+					continue
+				}
+				d += e.add
+				v = uint64(mem.Load32(c.ram, d))
+				x := &c.V[op.dst&15]
+				a = x[0]
+				if !fp.HostOK(c.MXCSR) || !fp.Plain32(uint32(a), uint32(v)) {
+					if !c.slow(bk, i, budget) {
+						goto leave
+					}
+					continue
+				}
+				r := math.Float32bits(float32(math.Float32frombits(uint32(a)) + math.Float32frombits(uint32(v))))
+				if !fp.Settled32(r) {
+					if !c.slow(bk, i, budget) {
+						goto leave
+					}
+					continue
+				}
+				x[0] = x[0]&^0xffffffff | uint64(r)
+			case opFSub32rr:
+				if !c.sse {
+					if !c.slow(bk, i, budget) {
+						goto leave
+					}
+					continue
+				}
+				y := &c.V[op.src&15]
+				v = y[0]
+				x := &c.V[op.dst&15]
+				a = x[0]
+				if !fp.HostOK(c.MXCSR) || !fp.Plain32(uint32(a), uint32(v)) {
+					if !c.slow(bk, i, budget) {
+						goto leave
+					}
+					continue
+				}
+				r := math.Float32bits(float32(math.Float32frombits(uint32(a)) - math.Float32frombits(uint32(v))))
+				if !fp.Settled32(r) {
+					if !c.slow(bk, i, budget) {
+						goto leave
+					}
+					continue
+				}
+				x[0] = x[0]&^0xffffffff | uint64(r)
+			case opFSub32rm:
+				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
+				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
+				d := ea - e.r
+				if !c.sse || !(d <= 4096-4) {
+					if !c.slow(bk, i, budget) {
+						goto leave
+					}
+					continue
+				}
+				d += e.add
+				v = uint64(mem.Load32(c.ram, d))
+				x := &c.V[op.dst&15]
+				a = x[0]
+				if !fp.HostOK(c.MXCSR) || !fp.Plain32(uint32(a), uint32(v)) {
+					if !c.slow(bk, i, budget) {
+						goto leave
+					}
+					continue
+				}
+				r := math.Float32bits(float32(math.Float32frombits(uint32(a)) - math.Float32frombits(uint32(v))))
+				if !fp.Settled32(r) {
+					if !c.slow(bk, i, budget) {
+						goto leave
+					}
+					continue
+				}
+				x[0] = x[0]&^0xffffffff | uint64(r)
+			case opFMul32rr:
+				if !c.sse {
+					if !c.slow(bk, i, budget) {
+						goto leave
+					}
+					continue
+				}
+				y := &c.V[op.src&15]
+				v = y[0]
+				x := &c.V[op.dst&15]
+				a = x[0]
+				if !fp.HostOK(c.MXCSR) || !fp.Plain32(uint32(a), uint32(v)) {
+					if !c.slow(bk, i, budget) {
+						goto leave
+					}
+					continue
+				}
+				r := math.Float32bits(float32(math.Float32frombits(uint32(a)) * math.Float32frombits(uint32(v))))
+				if !fp.Settled32(r) {
+					if !c.slow(bk, i, budget) {
+						goto leave
+					}
+					continue
+				}
+				x[0] = x[0]&^0xffffffff | uint64(r)
+			case opFMul32rm:
+				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
+				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
+				d := ea - e.r
+				if !c.sse || !(d <= 4096-4) {
+					if !c.slow(bk, i, budget) {
+						goto leave
+					}
+					continue
+				}
+				d += e.add
+				v = uint64(mem.Load32(c.ram, d))
+				x := &c.V[op.dst&15]
+				a = x[0]
+				if !fp.HostOK(c.MXCSR) || !fp.Plain32(uint32(a), uint32(v)) {
+					if !c.slow(bk, i, budget) {
+						goto leave
+					}
+					continue
+				}
+				r := math.Float32bits(float32(math.Float32frombits(uint32(a)) * math.Float32frombits(uint32(v))))
+				if !fp.Settled32(r) {
+					if !c.slow(bk, i, budget) {
+						goto leave
+					}
+					continue
+				}
+				x[0] = x[0]&^0xffffffff | uint64(r)
+			case opFDiv32rr:
+				if !c.sse {
+					if !c.slow(bk, i, budget) {
+						goto leave
+					}
+					continue
+				}
+				y := &c.V[op.src&15]
+				v = y[0]
+				x := &c.V[op.dst&15]
+				a = x[0]
+				if !fp.HostOK(c.MXCSR) || !fp.Plain32(uint32(a), uint32(v)) {
+					if !c.slow(bk, i, budget) {
+						goto leave
+					}
+					continue
+				}
+				r := math.Float32bits(float32(math.Float32frombits(uint32(a)) / math.Float32frombits(uint32(v))))
+				if !fp.Settled32(r) {
+					if !c.slow(bk, i, budget) {
+						goto leave
+					}
+					continue
+				}
+				x[0] = x[0]&^0xffffffff | uint64(r)
+			case opFDiv32rm:
+				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
+				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
+				d := ea - e.r
+				if !c.sse || !(d <= 4096-4) {
+					if !c.slow(bk, i, budget) {
+						goto leave
+					}
+					continue
+				}
+				d += e.add
+				v = uint64(mem.Load32(c.ram, d))
+				x := &c.V[op.dst&15]
+				a = x[0]
+				if !fp.HostOK(c.MXCSR) || !fp.Plain32(uint32(a), uint32(v)) {
+					if !c.slow(bk, i, budget) {
+						goto leave
+					}
+					continue
+				}
+				r := math.Float32bits(float32(math.Float32frombits(uint32(a)) / math.Float32frombits(uint32(v))))
+				if !fp.Settled32(r) {
+					if !c.slow(bk, i, budget) {
+						goto leave
+					}
+					continue
+				}
+				x[0] = x[0]&^0xffffffff | uint64(r)
+			case opFSqrt32rr:
+				if !c.sse {
+					if !c.slow(bk, i, budget) {
+						goto leave
+					}
+					continue
+				}
+				y := &c.V[op.src&15]
+				v = y[0]
+				x := &c.V[op.dst&15]
+				if !fp.HostOK(c.MXCSR) || !fp.Plain32(uint32(v), uint32(v)) || uint32(v)>>31 != 0 {
+					if !c.slow(bk, i, budget) {
+						goto leave
+					}
+					continue
+				}
+				r := math.Float32bits(float32(math.Sqrt(float64(math.Float32frombits(uint32(v))))))
+				x[0] = x[0]&^0xffffffff | uint64(r)
+			case opFSqrt32rm:
+				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
+				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
+				d := ea - e.r
+				if !c.sse || !(d <= 4096-4) {
+					if !c.slow(bk, i, budget) {
+						goto leave
+					}
+					continue
+				}
+				d += e.add
+				v = uint64(mem.Load32(c.ram, d))
+				x := &c.V[op.dst&15]
+				if !fp.HostOK(c.MXCSR) || !fp.Plain32(uint32(v), uint32(v)) || uint32(v)>>31 != 0 {
+					if !c.slow(bk, i, budget) {
+						goto leave
+					}
+					continue
+				}
+				r := math.Float32bits(float32(math.Sqrt(float64(math.Float32frombits(uint32(v))))))
+				x[0] = x[0]&^0xffffffff | uint64(r)
+			case opFMin32rr:
+				if !c.sse {
+					if !c.slow(bk, i, budget) {
+						goto leave
+					}
+					continue
+				}
+				y := &c.V[op.src&15]
+				v = y[0]
+				x := &c.V[op.dst&15]
+				a = x[0]
+				if !fp.Ordered32(uint32(a), uint32(v)) {
+					if !c.slow(bk, i, budget) {
+						goto leave
+					}
+					continue
+				}
+				r := uint32(v)
+				if math.Float32frombits(uint32(a)) < math.Float32frombits(r) {
+					r = uint32(a)
+				}
+				x[0] = x[0]&^0xffffffff | uint64(r)
+			case opFMin32rm:
+				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
+				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
+				d := ea - e.r
+				if !c.sse || !(d <= 4096-4) {
+					if !c.slow(bk, i, budget) {
+						goto leave
+					}
+					continue
+				}
+				d += e.add
+				v = uint64(mem.Load32(c.ram, d))
+				x := &c.V[op.dst&15]
+				a = x[0]
+				if !fp.Ordered32(uint32(a), uint32(v)) {
+					if !c.slow(bk, i, budget) {
+						goto leave
+					}
+					continue
+				}
+				r := uint32(v)
+				if math.Float32frombits(uint32(a)) < math.Float32frombits(r) {
+					r = uint32(a)
+				}
+				x[0] = x[0]&^0xffffffff | uint64(r)
+			case opFMax32rr:
+				if !c.sse {
+					if !c.slow(bk, i, budget) {
+						goto leave
+					}
+					continue
+				}
+				y := &c.V[op.src&15]
+				v = y[0]
+				x := &c.V[op.dst&15]
+				a = x[0]
+				if !fp.Ordered32(uint32(a), uint32(v)) {
+					if !c.slow(bk, i, budget) {
+						goto leave
+					}
+					continue
+				}
+				r := uint32(v)
+				if math.Float32frombits(uint32(a)) > math.Float32frombits(r) {
+					r = uint32(a)
+				}
+				x[0] = x[0]&^0xffffffff | uint64(r)
+			case opFMax32rm:
+				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
+				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
+				d := ea - e.r
+				if !c.sse || !(d <= 4096-4) {
+					if !c.slow(bk, i, budget) {
+						goto leave
+					}
+					continue
+				}
+				d += e.add
+				v = uint64(mem.Load32(c.ram, d))
+				x := &c.V[op.dst&15]
+				a = x[0]
+				if !fp.Ordered32(uint32(a), uint32(v)) {
+					if !c.slow(bk, i, budget) {
+						goto leave
+					}
+					continue
+				}
+				r := uint32(v)
+				if math.Float32frombits(uint32(a)) > math.Float32frombits(r) {
+					r = uint32(a)
+				}
+				x[0] = x[0]&^0xffffffff | uint64(r)
+			case opFCom32rr:
+				if !c.sse {
+					if !c.slow(bk, i, budget) {
+						goto leave
+					}
+					continue
+				}
+				y := &c.V[op.src&15]
+				v = y[0]
+				x := &c.V[op.dst&15]
+				a = x[0]
+				if !fp.Ordered32(uint32(a), uint32(v)) {
+					if !c.slow(bk, i, budget) {
+						goto leave
+					}
+					continue
+				}
+				c.setRelation(math.Float32frombits(uint32(a)) < math.Float32frombits(uint32(v)), math.Float32frombits(uint32(a)) == math.Float32frombits(uint32(v)))
+			case opFCom32rm:
+				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
+				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
+				d := ea - e.r
+				if !c.sse || !(d <= 4096-4) {
+					if !c.slow(bk, i, budget) {
+						goto leave
+					}
+					continue
+				}
+				d += e.add
+				v = uint64(mem.Load32(c.ram, d))
+				x := &c.V[op.dst&15]
+				a = x[0]
+				if !fp.Ordered32(uint32(a), uint32(v)) {
+					if !c.slow(bk, i, budget) {
+						goto leave
+					}
+					continue
+				}
+				c.setRelation(math.Float32frombits(uint32(a)) < math.Float32frombits(uint32(v)), math.Float32frombits(uint32(a)) == math.Float32frombits(uint32(v)))
+			case opFAdd64x2rr:
+				if !c.sse {
+					if !c.slow(bk, i, budget) {
+						goto leave
+					}
+					continue
+				}
+				y := &c.V[op.src&15]
+				v, hi = y[0], y[1]
+				x := &c.V[op.dst&15]
+				if !fp.HostOK(c.MXCSR) || !fp.Plain64(x[0], v) || !fp.Plain64(x[1], hi) {
+					if !c.slow(bk, i, budget) {
+						goto leave
+					}
+					continue
+				}
+				r := math.Float64bits(float64(math.Float64frombits(x[0]) + math.Float64frombits(v)))
+				s := math.Float64bits(float64(math.Float64frombits(x[1]) + math.Float64frombits(hi)))
+				if !fp.Settled64(r) || !fp.Settled64(s) {
+					if !c.slow(bk, i, budget) {
+						goto leave
+					}
+					continue
+				}
+				x[0], x[1] = r, s
+			case opFAdd64x2rm:
+				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
+				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
+				d := ea - e.r
+				if !c.sse || !(d <= 4096-16 && ea&15 == 0) {
+					if !c.slow(bk, i, budget) {
+						goto leave
+					}
+					continue
+				}
+				d += e.add
+				v, hi = mem.Load64(c.ram, d), mem.Load64(c.ram, d+8)
+				x := &c.V[op.dst&15]
+				if !fp.HostOK(c.MXCSR) || !fp.Plain64(x[0], v) || !fp.Plain64(x[1], hi) {
+					if !c.slow(bk, i, budget) {
+						goto leave
+					}
+					continue
+				}
+				r := math.Float64bits(float64(math.Float64frombits(x[0]) + math.Float64frombits(v)))
+				s := math.Float64bits(float64(math.Float64frombits(x[1]) + math.Float64frombits(hi)))
+				if !fp.Settled64(r) || !fp.Settled64(s) {
+					if !c.slow(bk, i, budget) {
+						goto leave
+					}
+					continue
+				}
+				x[0], x[1] = r, s
+			case opFSub64x2rr:
+				if !c.sse {
+					if !c.slow(bk, i, budget) {
+						goto leave
+					}
+					continue
+				}
+				y := &c.V[op.src&15]
+				v, hi = y[0], y[1]
+				x := &c.V[op.dst&15]
+				if !fp.HostOK(c.MXCSR) || !fp.Plain64(x[0], v) || !fp.Plain64(x[1], hi) {
+					if !c.slow(bk, i, budget) {
+						goto leave
+					}
+					continue
+				}
+				r := math.Float64bits(float64(math.Float64frombits(x[0]) - math.Float64frombits(v)))
+				s := math.Float64bits(float64(math.Float64frombits(x[1]) - math.Float64frombits(hi)))
+				if !fp.Settled64(r) || !fp.Settled64(s) {
+					if !c.slow(bk, i, budget) {
+						goto leave
+					}
+					continue
+				}
+				x[0], x[1] = r, s
+			case opFSub64x2rm:
+				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
+				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
+				d := ea - e.r
+				if !c.sse || !(d <= 4096-16 && ea&15 == 0) {
+					if !c.slow(bk, i, budget) {
+						goto leave
+					}
+					continue
+				}
+				d += e.add
+				v, hi = mem.Load64(c.ram, d), mem.Load64(c.ram, d+8)
+				x := &c.V[op.dst&15]
+				if !fp.HostOK(c.MXCSR) || !fp.Plain64(x[0], v) || !fp.Plain64(x[1], hi) {
+					if !c.slow(bk, i, budget) {
+						goto leave
+					}
+					continue
+				}
+				r := math.Float64bits(float64(math.Float64frombits(x[0]) - math.Float64frombits(v)))
+				s := math.Float64bits(float64(math.Float64frombits(x[1]) - math.Float64frombits(hi)))
+				if !fp.Settled64(r) || !fp.Settled64(s) {
+					if !c.slow(bk, i, budget) {
+						goto leave
+					}
+					continue
+				}
+				x[0], x[1] = r, s
+			case opFMul64x2rr:
+				if !c.sse {
+					if !c.slow(bk, i, budget) {
+						goto leave
+					}
+					continue
+				}
+				y := &c.V[op.src&15]
+				v, hi = y[0], y[1]
+				x := &c.V[op.dst&15]
+				if !fp.HostOK(c.MXCSR) || !fp.Plain64(x[0], v) || !fp.Plain64(x[1], hi) {
+					if !c.slow(bk, i, budget) {
+						goto leave
+					}
+					continue
+				}
+				r := math.Float64bits(float64(math.Float64frombits(x[0]) * math.Float64frombits(v)))
+				s := math.Float64bits(float64(math.Float64frombits(x[1]) * math.Float64frombits(hi)))
+				if !fp.Settled64(r) || !fp.Settled64(s) {
+					if !c.slow(bk, i, budget) {
+						goto leave
+					}
+					continue
+				}
+				x[0], x[1] = r, s
+			case opFMul64x2rm:
+				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
+				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
+				d := ea - e.r
+				if !c.sse || !(d <= 4096-16 && ea&15 == 0) {
+					if !c.slow(bk, i, budget) {
+						goto leave
+					}
+					continue
+				}
+				d += e.add
+				v, hi = mem.Load64(c.ram, d), mem.Load64(c.ram, d+8)
+				x := &c.V[op.dst&15]
+				if !fp.HostOK(c.MXCSR) || !fp.Plain64(x[0], v) || !fp.Plain64(x[1], hi) {
+					if !c.slow(bk, i, budget) {
+						goto leave
+					}
+					continue
+				}
+				r := math.Float64bits(float64(math.Float64frombits(x[0]) * math.Float64frombits(v)))
+				s := math.Float64bits(float64(math.Float64frombits(x[1]) * math.Float64frombits(hi)))
+				if !fp.Settled64(r) || !fp.Settled64(s) {
+					if !c.slow(bk, i, budget) {
+						goto leave
+					}
+					continue
+				}
+				x[0], x[1] = r, s
+			case opFDiv64x2rr:
+				if !c.sse {
+					if !c.slow(bk, i, budget) {
+						goto leave
+					}
+					continue
+				}
+				y := &c.V[op.src&15]
+				v, hi = y[0], y[1]
+				x := &c.V[op.dst&15]
+				if !fp.HostOK(c.MXCSR) || !fp.Plain64(x[0], v) || !fp.Plain64(x[1], hi) {
+					if !c.slow(bk, i, budget) {
+						goto leave
+					}
+					continue
+				}
+				r := math.Float64bits(float64(math.Float64frombits(x[0]) / math.Float64frombits(v)))
+				s := math.Float64bits(float64(math.Float64frombits(x[1]) / math.Float64frombits(hi)))
+				if !fp.Settled64(r) || !fp.Settled64(s) {
+					if !c.slow(bk, i, budget) {
+						goto leave
+					}
+					continue
+				}
+				x[0], x[1] = r, s
+			case opFDiv64x2rm:
+				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
+				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
+				d := ea - e.r
+				if !c.sse || !(d <= 4096-16 && ea&15 == 0) {
+					if !c.slow(bk, i, budget) {
+						goto leave
+					}
+					continue
+				}
+				d += e.add
+				v, hi = mem.Load64(c.ram, d), mem.Load64(c.ram, d+8)
+				x := &c.V[op.dst&15]
+				if !fp.HostOK(c.MXCSR) || !fp.Plain64(x[0], v) || !fp.Plain64(x[1], hi) {
+					if !c.slow(bk, i, budget) {
+						goto leave
+					}
+					continue
+				}
+				r := math.Float64bits(float64(math.Float64frombits(x[0]) / math.Float64frombits(v)))
+				s := math.Float64bits(float64(math.Float64frombits(x[1]) / math.Float64frombits(hi)))
+				if !fp.Settled64(r) || !fp.Settled64(s) {
+					if !c.slow(bk, i, budget) {
+						goto leave
+					}
+					continue
+				}
+				x[0], x[1] = r, s
+			case opFInt32rr:
+				if !c.sse {
+					if !c.slow(bk, i, budget) {
+						goto leave
+					}
+					continue
+				}
+				v = uint64(uint32(c.R[op.src&31]))
+				x := &c.V[op.dst&15]
+				a = uint64(int64(int32(v)))
+				if !fp.Exact64(int64(a)) {
+					if !c.slow(bk, i, budget) {
+						goto leave
+					}
+					continue
+				}
+				x[0] = math.Float64bits(float64(int64(a)))
+			case opFInt32rm:
+				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
+				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
+				d := ea - e.r
+				if !c.sse || !(d <= 4096-4) {
+					if !c.slow(bk, i, budget) {
+						goto leave
+					}
+					continue
+				}
+				d += e.add
+				v = uint64(mem.Load32(c.ram, d))
+				x := &c.V[op.dst&15]
+				a = uint64(int64(int32(v)))
+				if !fp.Exact64(int64(a)) {
+					if !c.slow(bk, i, budget) {
+						goto leave
+					}
+					continue
+				}
+				x[0] = math.Float64bits(float64(int64(a)))
+			case opFTrunc32rr:
+				if !c.sse {
+					if !c.slow(bk, i, budget) {
+						goto leave
+					}
+					continue
+				}
+				y := &c.V[op.src&15]
+				v = y[0]
+				if !fp.HostOK(c.MXCSR) || !fp.Fits32(v) {
+					if !c.slow(bk, i, budget) {
+						goto leave
+					}
+					continue
+				}
+				c.R[op.dst&31] = uint64(uint32(uint64(int32(math.Float64frombits(v)))))
+			case opFTrunc32rm:
+				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
+				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
+				d := ea - e.r
+				if !c.sse || !(d <= 4096-8) {
+					if !c.slow(bk, i, budget) {
+						goto leave
+					}
+					continue
+				}
+				d += e.add
+				v = uint64(mem.Load64(c.ram, d))
+				if !fp.HostOK(c.MXCSR) || !fp.Fits32(v) {
+					if !c.slow(bk, i, budget) {
+						goto leave
+					}
+					continue
+				}
+				c.R[op.dst&31] = uint64(uint32(uint64(int32(math.Float64frombits(v)))))
+			case opFInt64rr:
+				if !c.sse {
+					if !c.slow(bk, i, budget) {
+						goto leave
+					}
+					continue
+				}
+				v = c.R[op.src&31]
+				x := &c.V[op.dst&15]
+				a = uint64(int64(int64(v)))
+				if !fp.Exact64(int64(a)) {
+					if !c.slow(bk, i, budget) {
+						goto leave
+					}
+					continue
+				}
+				x[0] = math.Float64bits(float64(int64(a)))
+			case opFInt64rm:
+				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
+				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
+				d := ea - e.r
+				if !c.sse || !(d <= 4096-8) {
+					if !c.slow(bk, i, budget) {
+						goto leave
+					}
+					continue
+				}
+				d += e.add
+				v = uint64(mem.Load64(c.ram, d))
+				x := &c.V[op.dst&15]
+				a = uint64(int64(int64(v)))
+				if !fp.Exact64(int64(a)) {
+					if !c.slow(bk, i, budget) {
+						goto leave
+					}
+					continue
+				}
+				x[0] = math.Float64bits(float64(int64(a)))
+			case opFTrunc64rr:
+				if !c.sse {
+					if !c.slow(bk, i, budget) {
+						goto leave
+					}
+					continue
+				}
+				y := &c.V[op.src&15]
+				v = y[0]
+				if !fp.HostOK(c.MXCSR) || !fp.Fits64(v) {
+					if !c.slow(bk, i, budget) {
+						goto leave
+					}
+					continue
+				}
+				c.R[op.dst&31] = uint64(int64(math.Float64frombits(v)))
+			case opFTrunc64rm:
+				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
+				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
+				d := ea - e.r
+				if !c.sse || !(d <= 4096-8) {
+					if !c.slow(bk, i, budget) {
+						goto leave
+					}
+					continue
+				}
+				d += e.add
+				v = uint64(mem.Load64(c.ram, d))
+				if !fp.HostOK(c.MXCSR) || !fp.Fits64(v) {
+					if !c.slow(bk, i, budget) {
+						goto leave
+					}
+					continue
+				}
+				c.R[op.dst&31] = uint64(int64(math.Float64frombits(v)))
 			case opSlow:
 				if !c.slow(bk, i, budget) {
 					goto leave
