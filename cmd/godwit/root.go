@@ -88,7 +88,7 @@ func (a *app) root() *cobra.Command {
 		a.lsCommand(), a.logsCommand(), a.inspectCommand(),
 		a.suspendCommand(), a.resumeCommand(),
 		a.migrateCommand(), a.receiveCommand(), a.migrationsCommand(),
-		a.demoCommand(), a.benchCommand(), a.guestCommand(), a.imageCommand(), a.rmCommand(), a.versionCommand(),
+		a.demoCommand(), a.labCommand(), a.benchCommand(), a.guestCommand(), a.imageCommand(), a.rmCommand(), a.versionCommand(),
 	)
 	return root
 }
