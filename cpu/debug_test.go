@@ -146,3 +146,21 @@ func TestNarrowTables(t *testing.T) {
 		assert.Equal(t, tt.base<<16|0xeeff, r.get64(0x600)&0xffffffffffff, tt.code)
 	}
 }
+
+// REX.W on a far branch: Intel's processors and max read a 64-bit offset, AMD's
+// 32 bits of it.
+func TestWideFarPointers(t *testing.T) {
+	for _, tt := range []struct {
+		model string
+		want  uint64
+	}{{"max", 0x9000}, {"x86-64-v2-intel", 0x9000}, {"x86-64-v2", isr(vecGP)}} {
+		r := newRig(t)
+		r.model, _ = LookupModel(tt.model)
+		r.amd = r.model.amd()
+		r.long(0)
+		r.put64(0x500, 0x9000, selCode64)
+		r.put(rigCode, "48ff2c2500050000") // jmp far [0x500]
+		r.Step()
+		assert.Equal(t, tt.want, r.RIP, tt.model)
+	}
+}

@@ -23,9 +23,13 @@ type Model struct {
 	on    map[string]bool // by name; never ranged over
 	words map[cpuidReg]uint32
 	no1G  bool
-	cr4   uint64 // bits that may be set
-	efer  uint64
-	xcr0  uint64
+	// wideFar: far pointers with REX.W have 64-bit offsets, which Intel's
+	// processors know. max has it beside AMD's system calls: it is no processor
+	// that exists, and can do what either vendor's can.
+	wideFar bool
+	cr4     uint64 // bits that may be set
+	efer    uint64
+	xcr0    uint64
 }
 
 // cpuidReg names one register of one CPUID leaf.
@@ -146,6 +150,7 @@ var Models = []*Model{
 	{
 		Name: "max", Vendor: "AuthenticAMD", Brand: "godwit virtual CPU",
 		family: 0x19, model: 1, stepping: 1, list: baseFeatures + amdFeatures + moreFeatures,
+		wideFar: true,
 	},
 }
 
@@ -178,7 +183,7 @@ func LookupModel(name string) (*Model, error) {
 
 // with is a model of its own with some features more or less.
 func (m *Model) with(changes string) (*Model, error) {
-	v := &Model{Name: m.Name + "," + changes, Vendor: m.Vendor, Brand: m.Brand, family: m.family, model: m.model, stepping: m.stepping}
+	v := &Model{Name: m.Name + "," + changes, Vendor: m.Vendor, Brand: m.Brand, family: m.family, model: m.model, stepping: m.stepping, wideFar: m.wideFar}
 	list := strings.Fields(m.list)
 	for _, c := range strings.Split(changes, ",") {
 		sign, f := c[:min(1, len(c))], c[min(1, len(c)):]

@@ -115,10 +115,16 @@ func (c *CPU) undefined() bool {
 
 // decode decodes as the model's vendor does.
 func (c *CPU) decode(b []byte, in *isa.Inst) isa.Status {
-	if c.amd {
-		return isa.DecodeAMD(b, c.mode, in)
+	if !c.amd {
+		return isa.Decode(b, c.mode, in)
 	}
-	return isa.Decode(b, c.mode, in)
+	st := isa.DecodeAMD(b, c.mode, in)
+	if c.model.wideFar && in.Flags&isa.FlagVexW != 0 {
+		if s := &isa.Rows[in.Row].Sizes; s[0] == isa.SizeFar || s[1] == isa.SizeFar {
+			in.OpSize = 8
+		}
+	}
+	return st
 }
 
 // codeAddr is the linear address of an instruction pointer.
