@@ -247,6 +247,11 @@ func (c *Client) Begin(ctx context.Context, path string, in any, progress func(E
 	return c.Follow(ctx, o.ID, progress)
 }
 
+// Cancel cancels an operation, where that is still possible.
+func (c *Client) Cancel(id string) error {
+	return c.call(context.Background(), http.MethodDelete, "/v1/ops/"+id, nil, nil)
+}
+
 // Follow follows an operation to its end.
 func (c *Client) Follow(ctx context.Context, id string, progress func(Event)) (Op, error) {
 	return c.follow(ctx, context.Background(), id, progress)
@@ -254,9 +259,7 @@ func (c *Client) Follow(ctx context.Context, id string, progress func(Event)) (O
 
 // follow is Follow that a second context, look, ends without cancelling anything.
 func (c *Client) follow(ctx, look context.Context, id string, progress func(Event)) (Op, error) {
-	stop := context.AfterFunc(ctx, func() {
-		_ = c.call(context.Background(), http.MethodDelete, "/v1/ops/"+id, nil, nil) // it may have ended meanwhile
-	})
+	stop := context.AfterFunc(ctx, func() { _ = c.Cancel(id) }) // it may have ended meanwhile
 	defer stop()
 	last := 0
 	for {

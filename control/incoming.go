@@ -172,6 +172,10 @@ func (in *incoming) arrived(rep *migrate.Report, err error) {
 			s.Note = e.Error()
 		}
 	})
+	var lost *migrate.Lost
+	if errors.As(err, &lost) {
+		fmt.Fprintln(os.Stderr, "godwit: pages that never came:"+runsOf(lost.Pages))
+	}
 	m := Move{VM: in.p.r.Status().Name, At: in.at, Peer: in.from(), State: OpDone, Mode: rep.Mode, Report: rep, Error: e}
 	if e != nil {
 		m.State, m.Report = OpFailed, nil
@@ -180,6 +184,25 @@ func (in *incoming) arrived(rep *migrate.Report, err error) {
 	status := in.p.r.Status()
 	in.op.finish(e, func(o *Op) { o.Error, o.Report, o.Status = nil, rep, &status })
 	in.op.known() // whoever waits hears of it while the machine runs
+}
+
+// runsOf writes the pages of a bitmap as people read them: " 3 10-12".
+func runsOf(pages []uint64) string {
+	var b strings.Builder
+	is := func(p int) bool { return p < 64*len(pages) && pages[p/64]>>(p%64)&1 != 0 }
+	for p := 0; p < 64*len(pages); p++ {
+		if !is(p) {
+			continue
+		}
+		first := p
+		for is(p + 1) {
+			p++
+		}
+		if fmt.Fprintf(&b, " %d", first); p > first {
+			fmt.Fprintf(&b, "-%d", p)
+		}
+	}
+	return b.String()
 }
 
 // abandon ends a VM that never came.

@@ -31,6 +31,11 @@ func TestOwner(t *testing.T) {
 	require.Error(t, away.write(filepath.Join(dir, "nowhere")))
 }
 
+func TestRunsOf(t *testing.T) {
+	require.Equal(t, " 0 3-5 63-64 130", runsOf([]uint64{1 | 7<<3 | 1<<63, 1, 4}))
+	require.Empty(t, runsOf(nil))
+}
+
 func TestHistory(t *testing.T) {
 	h := Home(t.TempDir())
 	require.Equal(t, Moves{Running: []Move{}, Past: []Move{}}, h.Moves())

@@ -59,7 +59,7 @@ var mayImport = map[string][]string{
 	"backend":          {"backend", "internal/host"},
 	"machine":          {"cpu", "mem", "devices", "firmware", "snapshot", "migrate"},
 	"guest":            {},
-	"migrate/lab":     {"migrate", "snapshot"},
+	"migrate/lab":      {"migrate", "snapshot"},
 	"control/bench":    {"control", "machine", "migrate", "guest"},
 	"control":          {"control", "backend", "machine", "cpu", "mem", "devices", "firmware", "snapshot", "migrate", "internal"},
 	"internal":         {"internal"},

@@ -1,0 +1,134 @@
+package process
+
+import (
+	"context"
+	"os"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"godwit/control"
+	"godwit/migrate"
+)
+
+// slow is a post-copy that takes a while, so that something can happen in it.
+func slow(to string) *control.MigrateRequest {
+	q := request(to, migrate.ModePost)
+	q.Bandwidth = 1 << 20
+	return q
+}
+
+// postCopy begins one and returns once the guest runs on the other side with pages
+// missing.
+func (w *world) postCopy(p *proxy) (src *control.Client, done chan error) {
+	src = w.run("here", writer)
+	w.until(src, "hog: ")
+	pages := make(chan struct{})
+	p.trip = &trip{frAck, false, func() { close(pages) }}
+	done = make(chan error, 1)
+	go func() {
+		_, err := src.Migrate(context.Background(), slow(p.addr), nil)
+		done <- err
+	}()
+	select {
+	case <-pages:
+	case err := <-done:
+		w.t.Fatalf("it ended too early: %v", err)
+	case <-time.After(limit):
+		w.t.Fatal("no ACK")
+	}
+	w.state("there", control.StateRunning)
+	return src, done
+}
+
+// TestPostCopyCut: the connection breaks while pages are missing; both sides keep
+// what they have, connect again and go on.
+func TestPostCopyCut(t *testing.T) {
+	w := newWorld(t)
+	_, addr := w.receive("there")
+	p := newProxy(t, addr)
+	src, done := w.postCopy(p)
+	p.setDark(true)
+	st := w.state("here", control.StateMigrating)
+	require.NotNil(t, st.Move)
+	require.NoError(t, src.Post(context.Background(), "/v1/recover", map[string]string{"to": addr}, nil), "another way there")
+	require.NoError(t, <-done)
+	w.state("here", control.StateGone)
+	w.works(w.home.Client("there"))
+}
+
+// TestPostCopyIsNotCancelled: the guest runs there, and needs the pages.
+func TestPostCopyIsNotCancelled(t *testing.T) {
+	w := newWorld(t)
+	_, addr := w.receive("there")
+	p := newProxy(t, addr)
+	src, done := w.postCopy(p)
+	st := w.home.Look("here")
+	require.NotNil(t, st.Move)
+	require.NoError(t, src.Get(context.Background(), "/v1/ops/"+st.Move.Op, &control.Op{}))
+	require.NoError(t, src.Cancel(st.Move.Op))
+	require.NoError(t, src.Cancel(st.Move.Op), "twice")
+	require.NoError(t, <-done)
+	w.works(w.home.Client("there"))
+}
+
+// TestPostCopySourceKilled: the guest there keeps what it has and waits for the
+// rest; what never came is told.
+func TestPostCopySourceKilled(t *testing.T) {
+	w := newWorld(t)
+	_, addr := w.receive("there")
+	p := newProxy(t, addr)
+	_, done := w.postCopy(p)
+	kill(t, w.home, "here")
+	require.Error(t, <-done)
+	dst := w.home.Client("there")
+	for end := time.Now().Add(limit); ; time.Sleep(5 * time.Millisecond) {
+		st, err := dst.Status()
+		require.NoError(t, err)
+		require.NotNil(t, st.Move, "it still waits")
+		if st.Move.Stage == migrate.StageRecovery {
+			break
+		}
+		require.True(t, time.Now().Before(end))
+	}
+	require.NoError(t, dst.Cancel("receive"), "whoever knows that nobody will come")
+	for end := time.Now().Add(limit); ; time.Sleep(5 * time.Millisecond) {
+		st, err := dst.Status()
+		require.NoError(t, err)
+		if st.Note != "" {
+			require.Contains(t, st.Note, "pages missing")
+			b, err := os.ReadFile(filepath.Join(w.home.Dir("there"), "vm.log"))
+			require.NoError(t, err)
+			require.Regexp(t, `pages that never came:( \d+(-\d+)?)+\n`, string(b), "which")
+			break
+		}
+		require.True(t, time.Now().Before(end))
+	}
+}
+
+// TestCancelBeforeTheStop: the guest runs on here as if nothing had been, and the
+// next attempt succeeds.
+func TestCancelBeforeTheStop(t *testing.T) {
+	for _, mode := range []migrate.Mode{migrate.ModePre, migrate.ModeStop, migrate.ModeAuto} {
+		t.Run(string(mode), func(t *testing.T) {
+			w := newWorld(t)
+			_, addr := w.receive("there")
+			p := newProxy(t, addr)
+			src := w.run("here", writer)
+			w.until(src, "hog: ")
+			ctx, cancel := context.WithCancel(context.Background())
+			defer cancel()
+			p.trip = &trip{frPages, false, cancel}
+			q := slow(p.addr)
+			q.Mode = string(mode)
+			_, err := src.Migrate(ctx, q, nil)
+			require.Equal(t, "cancelled", codeOf(err), "%v", err)
+			w.state("here", control.StateRunning)
+			_, err = src.Migrate(context.Background(), request(p.addr, migrate.ModePre), nil)
+			require.NoError(t, err)
+			w.works(w.home.Client("there"))
+		})
+	}
+}
