@@ -149,6 +149,8 @@ type Spec struct {
 
 	DiskFiles []DiskFile `json:"disk_files,omitempty"` // in place of those that a saved machine names
 
+	GuestClock machine.ClockPolicy `json:"guest_clock,omitempty"` // with Resume: what the guest's clock does about the time that it lay in the file
+
 	Initrd    string  `json:"initrd,omitempty"`
 	Paused    bool    `json:"paused,omitempty"`
 	Until     *uint64 `json:"until,omitempty"`      // count at which to end

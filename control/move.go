@@ -74,8 +74,8 @@ func (q *MigrateRequest) prepare() (*outgoing, error) {
 	if q.GuestClock == "" {
 		return v, nil
 	}
-	if _, err := machine.ParseClockPolicy(q.GuestClock); err != nil {
-		return nil, Fail("usage", err.Error(), "", "--guest-clock freeze")
+	if _, err := ParseGuestClock(q.GuestClock); err != nil {
+		return nil, err
 	}
 	return v, nil
 }
@@ -330,4 +330,13 @@ func (r *Runner) gone(v *outgoing, rep *migrate.Report) {
 	_ = r.enqueue(func() { // fails where it has ended
 		r.end = &End{Reason: "moved", To: v.address(), Hash: rep.Root, Report: rep}
 	})
+}
+
+// ParseGuestClock reads what a guest's clock is to do about the time it stood still.
+func ParseGuestClock(text string) (machine.ClockPolicy, error) {
+	p, err := machine.ParseClockPolicy(text)
+	if err != nil {
+		return "", Fail("usage", err.Error(), "", "--guest-clock freeze")
+	}
+	return p, nil
 }

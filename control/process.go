@@ -12,6 +12,7 @@ import (
 	"path/filepath"
 	"strings"
 	"syscall"
+	"time"
 
 	"godwit/firmware/tiny"
 	"godwit/internal/host"
@@ -266,7 +267,21 @@ func (p *process) load() (*machine.Machine, error) {
 	if err != nil {
 		return nil, AsError(what, err)
 	}
-	return m, p.wireLog(m)
+	if err := p.wireLog(m); err != nil {
+		return nil, err
+	}
+	p.age(m, f.Meta().Created)
+	return m, nil
+}
+
+// age does to the guest's clock what was asked about the time since the machine was
+// saved, in Unix nanoseconds. A replay finds that in its log.
+func (p *process) age(m *machine.Machine, saved int64) {
+	if p.spec.Replay != "" {
+		return
+	}
+	m.CatchUp(p.spec.GuestClock, time.Now().UnixNano()-max(saved, 0))
+	p.r.pace.slew = time.Duration(m.Lag())
 }
 
 // wireLog connects --record and --replay.

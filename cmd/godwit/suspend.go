@@ -8,6 +8,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"godwit/control"
+	"godwit/machine"
 )
 
 func (a *app) suspendCommand() *cobra.Command {
@@ -50,6 +51,7 @@ func (a *app) suspendCommand() *cobra.Command {
 
 func (a *app) resumeCommand() *cobra.Command {
 	var l limits
+	var clock string
 	c := &cobra.Command{
 		Use: "resume [NAME|FILE]", GroupID: "Save", Short: "let a suspended VM go on",
 		Example: "  godwit resume plover\n  godwit resume plover.gwsnap -n copy\n  godwit resume plover --paused -d",
@@ -70,12 +72,22 @@ func (a *app) resumeCommand() *cobra.Command {
 			if err := a.home.ToResume(s, arg); err != nil {
 				return err
 			}
+			if s.GuestClock, err = control.ParseGuestClock(clock); err != nil {
+				return err
+			}
 			return a.start(s, &l)
 		},
 	}
 	l.register(c)
 	l.registerFiles(c)
+	guestClockFlag(c, &clock)
 	return c
+}
+
+// guestClockFlag is the flag for the clock of a guest that lay in a file.
+func guestClockFlag(c *cobra.Command, to *string) {
+	c.Flags().StringVar(to, "guest-clock", string(machine.ClockFreeze), "what the guest's clock does about the time since it was saved: freeze (late from then on), jump, or slew (5 % faster until it has caught up)")
+	offer(c, "guest-clock", string(machine.ClockFreeze), string(machine.ClockJump), string(machine.ClockSlew))
 }
 
 // progress shows how far an operation is, once a second at most and only to a

@@ -23,6 +23,8 @@ import (
 	"github.com/zeebo/xxh3"
 
 	"godwit/control"
+	"godwit/machine"
+	"godwit/snapshot"
 )
 
 // godwit is the program under test, built once.
@@ -67,6 +69,7 @@ func TestSessions(t *testing.T) {
 			"gone":     gone,
 			"patch":    patch,
 			"newer":    newer,
+			"created":  created,
 			"term":     term,
 			"listener": listener,
 			"babble":   babble,
@@ -170,6 +173,22 @@ func newer(ts *testscript.TestScript, neg bool, args []string) {
 	b[10] = 99
 	binary.LittleEndian.PutUint64(b[4088:], xxh3.Hash(b[:4088]))
 	ts.Check(os.WriteFile(path, b, 0o600))
+}
+
+// created FILE DURATION saves a snapshot again, as if that had been so long ago.
+func created(ts *testscript.TestScript, neg bool, args []string) {
+	ago, err := time.ParseDuration(args[1])
+	ts.Check(err)
+	path := ts.MkAbs(args[0])
+	f, err := snapshot.Open(snapshot.Disk{}, path)
+	ts.Check(err)
+	m, err := machine.Load(context.Background(), f, nil)
+	f.Close()
+	ts.Check(err)
+	defer m.Close()
+	ts.Check(os.Remove(path))
+	_, err = m.Save(context.Background(), snapshot.Disk{}, path, time.Now().Add(-ago).UnixNano(), snapshot.Options{})
+	ts.Check(err)
 }
 
 // term VM sends the VM's process SIGTERM, term -9 VM kills it.
