@@ -143,6 +143,7 @@ type Spec struct {
 	Kernel string `json:"kernel,omitempty"` // a file, or "tiny"
 	Bios   string `json:"bios,omitempty"`   // a ROM file
 	Resume string `json:"resume,omitempty"` // a snapshot file
+	Fork   *Fork  `json:"fork,omitempty"`   // a snapshot of another VM
 	Listen string `json:"listen,omitempty"` // an address to receive at
 
 	Insecure bool `json:"insecure,omitempty"` // with Listen: from anybody, not encrypted
@@ -151,6 +152,7 @@ type Spec struct {
 
 	GuestClock machine.ClockPolicy `json:"guest_clock,omitempty"` // with Resume: what the guest's clock does about the time that it lay in the file
 
+	Load      Load    `json:"load,omitempty"` // how much of memory a resumed machine has at first
 	Initrd    string  `json:"initrd,omitempty"`
 	Paused    bool    `json:"paused,omitempty"`
 	Until     *uint64 `json:"until,omitempty"`      // count at which to end
@@ -204,6 +206,9 @@ func (h Home) claim(s *Spec, again bool) error {
 
 // resumes tells whether a VM is to go on that is suspended under that name.
 func (h Home) resumes(s *Spec) bool {
+	if s.Resume != "" && h.own(s.Name, s.Resume) && !h.Alive(s.Name) {
+		return true
+	}
 	end, err := h.end(s.Name)
 	return err == nil && s.Resume != "" && end.State == StateSuspended && end.End.File == s.Resume && !h.Alive(s.Name)
 }
@@ -213,6 +218,9 @@ func (h Home) free(name string) error {
 	what := fmt.Sprintf("cannot make a VM named %q", name)
 	if h.Alive(name) {
 		return Fail("state", what, "one of that name is running", "godwit attach "+name+", or another  -n NAME")
+	}
+	if h.hasSnaps(name) {
+		return Fail("state", what, "one of that name has snapshots", "godwit snap tree "+name+", or  godwit rm "+name)
 	}
 	if end, err := h.end(name); err == nil && end.State == StateSuspended {
 		return Fail("state", what, "one of that name is suspended", "godwit resume "+name+", or  godwit rm "+name)

@@ -183,7 +183,11 @@ func (r *Runner) migrate(o *ops, q *MigrateRequest) (*op, error) {
 	r.status.Move = &Move{VM: r.status.Name, At: v.at, Out: true, Peer: q.To, Op: p.now().ID, State: OpRunning, Mode: v.opts.Mode}
 	r.mu.Unlock()
 	go func() {
-		rep, err := migrate.Send(ctx, v.dial, v.guest, v.opts)
+		var rep migrate.Report
+		err := r.onMachine(func() error { return r.whole(ctx) })
+		if err == nil {
+			rep, err = migrate.Send(ctx, v.dial, v.guest, v.opts)
+		}
 		r.sent(v, &rep, err)
 	}()
 	return p, nil

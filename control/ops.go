@@ -27,6 +27,7 @@ type Op struct {
 	Unit   string          `json:"unit,omitempty"`
 	Error  *Error          `json:"error,omitempty"`
 	Saved  *SaveResult     `json:"saved,omitempty"`
+	Snap   *SnapResult     `json:"snap,omitempty"`  // taken, or restored
 	Event  *migrate.Event  `json:"event,omitempty"` // of a migration: the newest
 	Report *migrate.Report `json:"report,omitempty"`
 	Status *Status         `json:"status,omitempty"` // of the VM that a receive brought

@@ -2,7 +2,6 @@ package control
 
 import (
 	"bufio"
-	"context"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -187,7 +186,7 @@ func (p *process) prepare() (func(), error) {
 	switch {
 	case p.spec.Listen != "":
 		return p.incoming()
-	case p.spec.Resume != "":
+	case p.spec.Resume != "" || p.spec.Fork != nil:
 		m, err := p.load()
 		return func() { p.begin(m, p.spec.Paused) }, err
 	}
@@ -255,15 +254,31 @@ func readImage(path string) ([]byte, error) {
 	return b, AsNil(err, "cannot read "+path)
 }
 
-// load builds the machine of a snapshot file.
+// load builds the machine of a snapshot file, whole or as far as it is needed first.
 func (p *process) load() (*machine.Machine, error) {
+	if p.spec.Fork != nil {
+		if err := p.fork(); err != nil {
+			return nil, AsError("cannot fork "+p.spec.Source, err)
+		}
+	}
 	what := "cannot resume " + p.spec.Resume
 	f, err := snapshot.Open(snapshot.Disk{}, p.spec.Resume)
 	if err != nil {
 		return nil, AsError(what, err)
 	}
-	defer f.Close()
-	m, err := machine.Load(context.Background(), f, p.r)
+	own := p.home.own(p.name, p.spec.Resume)
+	if own {
+		if err := p.layDisks(f.Meta().UUID); err != nil {
+			return nil, AsError(what, err)
+		}
+	}
+	m, err := p.r.load(f, p.spec.Load)
+	if err == nil && own {
+		err = p.rests(m, f)
+	}
+	if e := fromDisk(what, err); e != nil {
+		return nil, e
+	}
 	if err != nil {
 		return nil, AsError(what, err)
 	}

@@ -47,6 +47,10 @@ type Runner struct {
 	end     *End
 
 	drives []*disk.Drive
+
+	snaps  *snaps
+	old    *machine.Machine // a snapshot took its place; it may still be in Run
+	loader *loading         // nil: all of memory is here
 }
 
 func newRunner(spec *Spec, con *os.File, dir string) *Runner {
@@ -159,6 +163,9 @@ func (r *Runner) Start(m *machine.Machine, paused bool) {
 	m.SetHost(r)
 	r.update(func(s *Status) { s.config(m.Config()) })
 	r.publish()
+	if r.loader != nil {
+		go r.background(r.loader)
+	}
 	go func() {
 		defer close(r.done)
 		r.loop()
@@ -176,6 +183,7 @@ func (r *Runner) loop() {
 	defer r.caught()
 	for r.end == nil {
 		r.serve()
+		r.discard()
 		r.publish()
 		switch {
 		case r.end != nil:
@@ -197,8 +205,22 @@ func (r *Runner) loop() {
 	}
 }
 
+// discard gives back what a restored snapshot took the place of.
+func (r *Runner) discard() {
+	if r.old == nil {
+		return
+	}
+	if err := r.old.Close(); err != nil {
+		r.Note(err.Error(), true)
+	}
+	r.old = nil
+}
+
 // stalled waits until memory may refuse no longer, or for something to do.
 func (r *Runner) stalled() {
+	if r.pull() {
+		return
+	}
 	r.pace.stop()
 	select {
 	case <-r.m.Memory().Room():
@@ -244,6 +266,7 @@ func (r *Runner) finish() {
 		}
 	}
 	r.publish()
+	r.tellDisks()
 	r.closeDisks()
 	r.mu.Lock()
 	r.closed, r.busy = true, ""
@@ -327,7 +350,9 @@ func (r *Runner) sleep(d time.Duration) {
 }
 
 // stop tells that Run is to return.
-func (r *Runner) stopped() bool { return r.paused || r.halted || r.reset || r.end != nil }
+func (r *Runner) stopped() bool {
+	return r.paused || r.halted || r.reset || r.old != nil || r.end != nil
+}
 
 // Poll is called every few hundred thousand instructions.
 func (r *Runner) Poll() bool {

@@ -41,6 +41,9 @@ var routes = []route{
 	{"POST /v1/cont", (*Server).cont},
 	{"POST /v1/stop", (*Server).stopVM},
 	{"POST /v1/suspend", (*Server).suspend},
+	{"POST /v1/snap", (*Server).snap},
+	{"POST /v1/snap/restore", (*Server).restore},
+	{"POST /v1/snaps", (*Server).snaps},
 	{"POST /v1/migrate", (*Server).migrate},
 	{"POST /v1/recover", (*Server).recover},
 	{"POST /v1/take-back", (*Server).takeBack},
@@ -273,6 +276,40 @@ func (s *Server) takeBack(w http.ResponseWriter, q *http.Request) error {
 		return err
 	}
 	return answer(w, s.r.Status())
+}
+
+// snap takes a snapshot.
+func (s *Server) snap(w http.ResponseWriter, q *http.Request) error {
+	var b SnapRequest
+	if err := body(q, &b); err != nil {
+		return err
+	}
+	p, err := s.r.snap(&s.ops, b)
+	return accepted(w, p, err)
+}
+
+func (s *Server) restore(w http.ResponseWriter, q *http.Request) error {
+	var b struct {
+		Tag string `json:"tag"`
+	}
+	if err := body(q, &b); err != nil {
+		return err
+	}
+	p, err := s.r.restore(&s.ops, b.Tag)
+	return accepted(w, p, err)
+}
+
+// snaps changes the tree of snapshots.
+func (s *Server) snaps(w http.ResponseWriter, q *http.Request) error {
+	var b SnapChange
+	if err := body(q, &b); err != nil {
+		return err
+	}
+	res, err := s.r.changeSnaps(q.Context(), b)
+	if err != nil {
+		return err
+	}
+	return answer(w, res)
 }
 
 func accepted(w http.ResponseWriter, p *op, err error) error {

@@ -37,9 +37,10 @@ type Status struct {
 	Source  string `json:"source"`
 	Disks   int    `json:"disks,omitempty"`
 	Listen  string `json:"listen,omitempty"`
-	Reason  string `json:"reason,omitempty"` // why it is paused, where nobody asked for that
-	Note    string `json:"note,omitempty"`   // the last thing the guest did that is likely a gap of ours or a bug of its own
-	Move    *Move  `json:"move,omitempty"`   // a migration that goes on
+	Missing int    `json:"missing,omitempty"` // pages of memory that are still in a file
+	Reason  string `json:"reason,omitempty"`  // why it is paused, where nobody asked for that
+	Note    string `json:"note,omitempty"`    // the last thing the guest did that is likely a gap of ours or a bug of its own
+	Move    *Move  `json:"move,omitempty"`    // a migration that goes on
 	End     *End   `json:"end,omitempty"`
 }
 

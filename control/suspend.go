@@ -24,9 +24,16 @@ func (r *Runner) begin(state, doing string) error {
 
 func (r *Runner) unbusy() {
 	r.mu.Lock()
-	r.busy = ""
+	r.busy, r.shared = "", false
 	r.mu.Unlock()
 	r.wake()
+}
+
+// share lets others ask the machine while it is busy.
+func (r *Runner) share(on bool) {
+	r.mu.Lock()
+	r.shared = on
+	r.mu.Unlock()
 }
 
 // long runs f on the machine goroutine as an operation, the guest standing
@@ -61,6 +68,9 @@ func (r *Runner) suspend(o *ops, file string) (*op, error) {
 	}
 	p, ctx := o.start("suspend", "pages")
 	go r.long(p, "cannot suspend to "+file, func() (func(*Op), error) {
+		if err := r.whole(ctx); err != nil {
+			return nil, err
+		}
 		st, err := r.m.Save(ctx, snapshot.Disk{}, file, time.Now().UnixNano(), snapshot.Options{
 			Codec:    snapshot.Zstd,
 			Progress: func(done, total uint32) { p.progress(uint64(done), uint64(total)) },

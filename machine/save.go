@@ -246,3 +246,15 @@ func (m *Machine) checkState() error {
 	}
 	return nil
 }
+
+// TimeIn is the guest time of the machine that sections describe.
+func TimeIn(secs []snapshot.Section) (int64, error) {
+	var st state
+	if err := section(secs, secMachine, "", &st); err != nil {
+		return 0, err
+	}
+	if st.Clock.Den == 0 {
+		return 0, errors.New("the clock's rate is none")
+	}
+	return int64(st.Clock.at(st.Count)), nil
+}

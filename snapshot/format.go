@@ -139,6 +139,9 @@ type sectionEntry struct {
 	sha   [DigestSize]byte // of Data
 }
 
+// inherited tells that the data is the parent's.
+func (e *sectionEntry) inherited() bool { return e.len == 0 && e.size != 0 }
+
 const (
 	flagRequired = 1 << 0
 	flagState    = 1 << 1
@@ -323,6 +326,12 @@ func (e *sectionEntry) check(limit uint64) error {
 	}
 	if e.size > MaxSectionBytes {
 		return fmt.Errorf("section %s holds %d bytes, at most %d", e.ID(), e.size, MaxSectionBytes)
+	}
+	if e.inherited() {
+		if e.off != 0 || e.sum != 0 || e.codec != None {
+			return fmt.Errorf("section %s is the parent's, but names a place", e.ID())
+		}
+		return nil
 	}
 	if e.len > e.size {
 		return fmt.Errorf("section %s is stored in %d bytes, more than its %d", e.ID(), e.len, e.size)

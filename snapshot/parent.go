@@ -54,7 +54,41 @@ func (f *File) adopt(parent *File) error {
 			return altered(groupName(r.group, f.meta.Pages), errors.New("the parent holds another"))
 		}
 	}
+	for i := range f.x.sections {
+		e := &f.x.sections[i]
+		if !e.inherited() {
+			continue
+		}
+		if p := parent.x.section(e); p == nil || p.size != e.size || p.sha != e.sha {
+			return altered("section "+e.ID(), errors.New("the parent holds another"))
+		}
+	}
 	f.parent = parent
+	return nil
+}
+
+// section finds the section of another's name; nil: there is none.
+func (x *index) section(o *sectionEntry) *sectionEntry {
+	for i := range x.sections {
+		if e := &x.sections[i]; e.Name == o.Name && e.Instance == o.Instance {
+			return e
+		}
+	}
+	return nil
+}
+
+// inherit fills in a section's data from the parent.
+func (f *File) inherit(e *sectionEntry) error {
+	p := f.parent
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	o := p.x.section(e)
+	if o.Data == nil {
+		if err := p.readSection(o); err != nil {
+			return err
+		}
+	}
+	e.Data = o.Data
 	return nil
 }
 

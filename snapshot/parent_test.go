@@ -240,3 +240,42 @@ func TestGoldenChain(t *testing.T) {
 		require.NoError(t, f.Close())
 	}
 }
+
+// TestLargeSectionsAreInherited: a kernel image is not written again.
+func TestLargeSectionsAreInherited(t *testing.T) {
+	dir := t.TempDir()
+	m := memtest.New(600).Fill(1, 40)
+	image := make([]byte, 1<<20)
+	for i := range image {
+		image[i] = byte(i * i >> 7)
+	}
+	put := func(id, parent snapshot.UUID, image []byte) snapshot.Stats {
+		o := snapshot.Options{}
+		if parent != (snapshot.UUID{}) {
+			f, err := snapshot.Open(snapshot.Disk{}, filepath.Join(dir, parent.FileName()))
+			require.NoError(t, err)
+			defer f.Close()
+			o.Parent, o.Changed = f, func(uint32) bool { return false }
+		}
+		secs := append(memtest.Sections(), snapshot.Section{Name: "images", Version: 1, Required: true, Data: image})
+		st, err := snapshot.Write(ctx, snapshot.Disk{}, filepath.Join(dir, id.FileName()), snapshot.Meta{UUID: id}, secs, m, o)
+		require.NoError(t, err)
+		return st
+	}
+	put(snapshot.UUID{1}, snapshot.UUID{}, image)
+	require.Less(t, put(snapshot.UUID{2}, snapshot.UUID{1}, image).Bytes, uint64(20_000))
+	require.Less(t, put(snapshot.UUID{3}, snapshot.UUID{2}, image).Bytes, uint64(20_000))
+	require.Greater(t, put(snapshot.UUID{4}, snapshot.UUID{3}, image[1:]).Bytes, uint64(1<<20), "another image")
+	path := filepath.Join(dir, snapshot.UUID{3}.FileName())
+	for range 3 { // as it is, and with what it rests on taken away
+		f, err := snapshot.Open(snapshot.Disk{}, path)
+		require.NoError(t, err)
+		require.Nil(t, snapshot.Find(f.Small(), "images", ""))
+		secs, err := f.Sections()
+		require.NoError(t, err)
+		require.Equal(t, image, snapshot.Find(secs, "images", "").Data)
+		require.NoError(t, f.Verify(ctx))
+		require.NoError(t, f.Close())
+		require.NoError(t, snapshot.Absorb(ctx, snapshot.Disk{}, path, snapshot.Options{}))
+	}
+}

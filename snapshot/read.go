@@ -90,7 +90,7 @@ func parse(r io.ReaderAt, size int64) (*File, error) {
 		return nil, err
 	}
 	for i := range f.x.sections {
-		if e := &f.x.sections[i]; !e.bulky() {
+		if e := &f.x.sections[i]; !e.bulky() && !e.inherited() {
 			if err := f.readSection(e); err != nil {
 				return nil, err
 			}
@@ -166,6 +166,9 @@ func (e *sectionEntry) bulky() bool { return !e.State && e.size > 1<<16 }
 // readSection fills in a section's data.
 func (f *File) readSection(e *sectionEntry) error {
 	part := "section " + e.ID()
+	if e.inherited() {
+		return f.inherit(e)
+	}
 	b, err := f.stored(&e.extent, part)
 	if err != nil {
 		return err

@@ -161,18 +161,27 @@ func (w *writer) put(b []byte) (extent, error) {
 }
 
 func (w *writer) section(s *Section) error {
-	data, codec := w.packer.Pack(s.Data)
-	e, err := w.put(data)
-	if err != nil {
-		return err
-	}
-	entry := sectionEntry{
-		Section: *s, extent: e, codec: codec,
-		size: uint64(len(s.Data)), sha: sha256.Sum256(s.Data),
-	}
+	entry := sectionEntry{Section: *s, size: uint64(len(s.Data)), sha: sha256.Sum256(s.Data)}
 	entry.Data = nil
+	if !w.parentHas(&entry) {
+		data, codec := w.packer.Pack(s.Data)
+		e, err := w.put(data)
+		if err != nil {
+			return err
+		}
+		entry.extent, entry.codec = e, codec
+	}
 	w.x.sections = append(w.x.sections, entry)
 	return nil
+}
+
+// parentHas tells whether a large section is left to the parent, which has the same.
+func (w *writer) parentHas(e *sectionEntry) bool {
+	if w.o.Parent == nil || !e.bulky() {
+		return false
+	}
+	p := w.o.Parent.x.section(e)
+	return p != nil && p.size == e.size && p.sha == e.sha
 }
 
 // group writes the pages of one group and then its block, or leaves it to the

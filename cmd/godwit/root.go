@@ -86,7 +86,7 @@ func (a *app) root() *cobra.Command {
 	root.AddCommand(
 		a.runCommand(), a.attachCommand(), a.stopCommand(), a.pauseCommand(), a.contCommand(),
 		a.lsCommand(), a.logsCommand(), a.inspectCommand(),
-		a.suspendCommand(), a.resumeCommand(),
+		a.suspendCommand(), a.resumeCommand(), a.snapCommand(),
 		a.migrateCommand(), a.receiveCommand(), a.migrationsCommand(),
 		a.demoCommand(), a.labCommand(), a.benchCommand(), a.guestCommand(), a.imageCommand(), a.rmCommand(), a.versionCommand(),
 	)

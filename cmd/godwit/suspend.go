@@ -52,6 +52,7 @@ func (a *app) suspendCommand() *cobra.Command {
 func (a *app) resumeCommand() *cobra.Command {
 	var l limits
 	var clock string
+	var memory string
 	c := &cobra.Command{
 		Use: "resume [NAME|FILE]", GroupID: "Save", Short: "let a suspended VM go on",
 		Example: "  godwit resume plover\n  godwit resume plover.gwsnap -n copy\n  godwit resume plover --paused -d",
@@ -75,10 +76,14 @@ func (a *app) resumeCommand() *cobra.Command {
 			if s.GuestClock, err = control.ParseGuestClock(clock); err != nil {
 				return err
 			}
+			if s.Load, err = control.ParseLoad(memory); err != nil {
+				return err
+			}
 			return a.start(s, &l)
 		},
 	}
 	l.register(c)
+	memoryFlag(c, &memory)
 	l.registerFiles(c)
 	guestClockFlag(c, &clock)
 	return c
@@ -88,6 +93,11 @@ func (a *app) resumeCommand() *cobra.Command {
 func guestClockFlag(c *cobra.Command, to *string) {
 	c.Flags().StringVar(to, "guest-clock", string(machine.ClockFreeze), "what the guest's clock does about the time since it was saved: freeze (late from then on), jump, or slew (5 % faster until it has caught up)")
 	offer(c, "guest-clock", string(machine.ClockFreeze), string(machine.ClockJump), string(machine.ClockSlew))
+}
+
+// memoryFlag is the flag that says how much of memory comes first.
+func memoryFlag(c *cobra.Command, to *string) {
+	c.Flags().StringVar(to, "memory", "all", "what of memory comes before the guest goes on: all, active (what it used last), none; the rest follows")
 }
 
 // progress shows how far an operation is, once a second at most and only to a

@@ -20,8 +20,8 @@ func (t *Tree) Export(ctx context.Context, n Node, path string, o snapshot.Optio
 }
 
 // Import adds a copy of the machine in a file as a root of the tree, every page
-// checked. The head stays.
-func (t *Tree) Import(ctx context.Context, path, tag, message string, guestNS int64, o snapshot.Options) (Node, error) {
+// checked. The head stays. at finds the machine's guest time in its sections.
+func (t *Tree) Import(ctx context.Context, path, tag, message string, at func([]snapshot.Section) (int64, error), o snapshot.Options) (Node, error) {
 	if err := t.CheckTag(tag); err != nil {
 		return Node{}, err
 	}
@@ -32,6 +32,10 @@ func (t *Tree) Import(ctx context.Context, path, tag, message string, guestNS in
 	defer f.Close()
 	if n, ok := t.Node(f.Meta().UUID); ok {
 		return Node{}, fmt.Errorf("%s is here already, as %q", path, n.Tag)
+	}
+	guestNS, err := at(f.Small())
+	if err != nil {
+		return Node{}, err
 	}
 	st, err := f.Copy(ctx, t.fs, t.Path(f.Meta().UUID), nil, o)
 	if err != nil {
@@ -46,8 +50,9 @@ func (t *Tree) Import(ctx context.Context, path, tag, message string, guestNS in
 }
 
 // Fork makes a snapshot the root and head of another VM's empty tree, sharing its
-// files: nobody ever changes them in place.
-func (t *Tree) Fork(n Node, to *Tree) error {
+// files: nobody ever changes them in place. disks is what the fork is to have for the
+// snapshot's disks; they are in place.
+func (t *Tree) Fork(n Node, to *Tree, disks []Disk) error {
 	f, err := t.Machine(n)
 	if err != nil {
 		return err
@@ -70,7 +75,7 @@ func (t *Tree) Fork(n Node, to *Tree) error {
 	if err := t.fs.SyncDir(to.dir); err != nil {
 		return err
 	}
-	n.Parent = snapshot.UUID{}
+	n.Parent, n.Disks = snapshot.UUID{}, disks
 	if err := to.publish(n); err != nil {
 		return err
 	}

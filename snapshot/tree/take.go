@@ -39,7 +39,9 @@ func (t *Tree) Take(ctx context.Context, tag, message string, m Moment, o snapsh
 	if m.Base != nil && m.Base.Depth() < FlattenAt && t.index(m.Base.Meta().UUID) >= 0 {
 		o.Parent, o.Changed = m.Base, m.Changed
 	}
-	m.Meta.UUID = snapshot.NewUUID()
+	if m.Meta.UUID == (snapshot.UUID{}) {
+		m.Meta.UUID = snapshot.NewUUID()
+	}
 	st, err := snapshot.Write(ctx, t.fs, t.Path(m.Meta.UUID), m.Meta, m.Sections, m.Pages, o)
 	if err != nil {
 		return Node{}, err

@@ -52,10 +52,11 @@ type Node struct {
 
 // Disk is the content of one disk at the moment of a snapshot.
 type Disk struct {
-	ID   string `json:"id"`   // the machine's name for it
-	Mode string `json:"mode"` // full, cow or reflink
-	File string `json:"file"` // in the tree's directory, or an absolute path
-	Size int64  `json:"size"` // bytes the guest sees
+	ID     string `json:"id"`     // the machine's name for it
+	Mode   string `json:"mode"`   // full, cow or reflink
+	File   string `json:"file"`   // in the tree's directory, or an absolute path
+	Format string `json:"format"` // of the file: raw or qcow2
+	Size   int64  `json:"size"`   // bytes the guest sees
 }
 
 // FS is the file system as far as trees need it, so that tests can make any step
@@ -273,6 +274,9 @@ func (t *Tree) CheckTag(tag string) error {
 	}
 	return nil
 }
+
+// File is where a file of the tree's directory lies.
+func (t *Tree) File(name string) string { return filepath.Join(t.dir, name) }
 
 // Path is where the machine of a snapshot lies.
 func (t *Tree) Path(id snapshot.UUID) string { return filepath.Join(t.dir, id.FileName()) }

@@ -232,24 +232,26 @@ func TestExportImportFork(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "d.gwsnap")
 	_, err = tr.Export(ctx, d, path, snapshot.Options{})
 	require.NoError(t, err)
-	_, err = tr.Import(ctx, path, "again", "", 0, snapshot.Options{})
+	_, err = tr.Import(ctx, path, "again", "", anyTime, snapshot.Options{})
 	require.ErrorContains(t, err, `is here already, as "d"`)
 
 	other := newVM(t, tree.Host{})
 	other.want = map[string]string{"d": v.want["d"], "far": v.want["d"]}
 	to := other.open()
-	_, err = to.Import(ctx, path, "far", "", 0, snapshot.Options{})
+	_, err = to.Import(ctx, path, "far", "", anyTime, snapshot.Options{})
 	require.NoError(t, err)
 	other.check("far")
 
 	third := newVM(t, tree.Host{})
 	third.want = v.want
-	require.NoError(t, tr.Fork(d, third.open()))
+	require.NoError(t, tr.Fork(d, third.open(), nil))
 	require.NoError(t, os.RemoveAll(v.dir)) // the fork stands alone
 	third.check("d")
 	third.open()
 	require.Equal(t, d.ID, third.open().Head())
 }
+
+func anyTime([]snapshot.Section) (int64, error) { return 7, nil }
 
 // TestDamagedNode: a node's file that was altered is refused by name.
 func TestDamagedNode(t *testing.T) {

@@ -6,6 +6,7 @@ import (
 	"context"
 	"encoding/binary"
 	"encoding/hex"
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -59,10 +60,12 @@ func TestSessions(t *testing.T) {
 		Deadline:           time.Now().Add(2 * limit),
 		Setup: func(e *testscript.Env) error {
 			e.Setenv("GODWIT_HOME", filepath.Join(e.WorkDir, "home"))
+			e.Setenv("GUESTS", os.Getenv("GODWIT_GUESTS"))
 			e.Setenv("PATH", filepath.Dir(godwit)+string(os.PathListSeparator)+e.Getenv("PATH"))
 			e.Defer(func() { stopAll(filepath.Join(e.WorkDir, "home")) })
 			return nil
 		},
+		Condition: condition,
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
 			"code":     code,
 			"until":    until,
@@ -80,6 +83,20 @@ func TestSessions(t *testing.T) {
 	})
 }
 
+// condition tells whether a session can have what it needs.
+func condition(name string) (bool, error) {
+	if name != "guests" {
+		return false, fmt.Errorf("no condition is called %q", name)
+	}
+	if dir := os.Getenv("GODWIT_GUESTS"); dir != "" {
+		return true, nil
+	}
+	if os.Getenv("CI") != "" {
+		return false, errors.New("GODWIT_GUESTS names no guest: godwit guest debian DIR")
+	}
+	return false, nil
+}
+
 // stopAll ends what a failed session left running.
 func stopAll(home string) {
 	h := control.Home(home)
@@ -91,7 +108,7 @@ func stopAll(home string) {
 }
 
 // limit bounds every wait of a session: it is for hangs, not a measure.
-const limit = time.Minute
+const limit = 4 * time.Minute
 
 // code N ARGS... runs godwit and checks its exit code.
 func code(ts *testscript.TestScript, neg bool, args []string) {

@@ -1,0 +1,70 @@
+package disk
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+
+	"godwit/internal/host"
+)
+
+// How a snapshot keeps a disk's content, whose present goes on in a new layer.
+const (
+	DeltaCOW     = "cow"     // the layer itself, which others build on
+	DeltaFull    = "full"    // a copy of all of it that needs no other file
+	DeltaReflink = "reflink" // a copy of the layer that shares its blocks
+)
+
+// Chain lists an image and all that it builds on, the image first.
+func Chain(path string, o Options) ([]string, error) {
+	var chain []string
+	for len(chain) < maxChain {
+		chain = append(chain, path)
+		i, err := Inspect(path, o)
+		if err != nil || i.Backing == "" {
+			return chain, err
+		}
+		if path, err = backingPath(path, i.Backing); err != nil {
+			return chain, err
+		}
+		o.Format = i.BackingFormat
+	}
+	return chain, fmt.Errorf("image %s: chain of backing files is longer than %d: %w", chain[0], maxChain, ErrCorrupt)
+}
+
+// CopyLayer copies a layer that stays as it is into a new file, as DeltaFull or
+// DeltaReflink says, durably, and returns the copy's format. ErrUnsupported: the file
+// system has no reflinks.
+func CopyLayer(ctx context.Context, path, layer, format, how string, p Progress) (string, error) {
+	if how == DeltaReflink {
+		return format, reflink(path, layer)
+	}
+	src, err := Open(layer, Options{Format: format, ReadOnly: true})
+	if err != nil {
+		return "", err
+	}
+	err = Convert(ctx, path, src, CreateOptions{Format: Qcow2}, p)
+	return Qcow2, errors.Join(err, src.Close())
+}
+
+func reflink(path, from string) error {
+	src, err := os.Open(from)
+	if err != nil {
+		return err
+	}
+	defer src.Close()
+	dst, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE|os.O_EXCL, 0o600)
+	if err != nil {
+		return err
+	}
+	if err = host.CloneFile(dst, src); err != nil {
+		err = fmt.Errorf("no reflink of %s to %s: %w: %w", from, path, ErrUnsupported, err)
+	} else {
+		err = dst.Sync()
+	}
+	if err = errors.Join(err, dst.Close()); err != nil {
+		return errors.Join(err, os.Remove(path))
+	}
+	return nil
+}
