@@ -4,7 +4,6 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
-	"hash/crc32"
 	"math/bits"
 	"slices"
 
@@ -183,7 +182,7 @@ func putHead(h []byte, payload int, t frameType, seq uint64) {
 	le.PutUint16(h[4:], uint16(t))
 	le.PutUint16(h[6:], 0)
 	le.PutUint64(h[8:], seq)
-	le.PutUint32(h[16:], crc32.Checksum(h[:16], castagnoli))
+	le.PutUint32(h[16:], crcOf(h[:16]))
 }
 
 // tally adds the batch to a table; packed is what its content took.

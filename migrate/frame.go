@@ -84,6 +84,8 @@ type frame struct {
 	payload []byte
 }
 
+func crcOf(b []byte) uint32 { return crc32.Checksum(b, castagnoli) }
+
 // appendFrame appends the frame's bytes to b.
 // Preconditions: the payload is at most MaxPayload bytes.
 func appendFrame(b []byte, f *frame) []byte {
@@ -92,7 +94,7 @@ func appendFrame(b []byte, f *frame) []byte {
 	b = le.AppendUint16(b, uint16(f.typ))
 	b = le.AppendUint16(b, f.flags)
 	b = le.AppendUint64(b, f.seq)
-	b = le.AppendUint32(b, crc32.Checksum(b[start:], castagnoli))
+	b = le.AppendUint32(b, crcOf(b[start:]))
 	b = append(b, f.payload...)
 	return le.AppendUint64(b, xxh3.Hash(f.payload))
 }
@@ -154,7 +156,7 @@ func (r *Reader) any(buf []byte) (frame, []byte, error) {
 		}
 		return frame{}, buf, readError(where, err)
 	}
-	if crc32.Checksum(h[:16], castagnoli) != le.Uint32(h[16:]) {
+	if crcOf(h[:16]) != le.Uint32(h[16:]) {
 		return frame{}, buf, errorf(Damaged, "%s does not match its checksum", where)
 	}
 	n := le.Uint32(h[:])
