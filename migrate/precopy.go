@@ -151,7 +151,7 @@ func (s *Source) startPass() error {
 
 // pullPass returns the next batch, or ends the pass.
 func (s *Source) pullPass(c *Conn) []byte {
-	if s.out.on && s.ph == phFinal {
+	if s.out.on && s.ph == phFinal && s.fin.repairs == 0 {
 		s.pullAbsent(c)
 		return nil
 	}

@@ -536,6 +536,7 @@ func (s *Source) held() error {
 		s.emit(Event{What: EventResumed, Done: uint64(len(s.have))})
 	}
 	if s.mode == ModeStop {
+		s.g.Resume() // what was tracked to look at it is no part of this
 		return s.stop()
 	}
 	if err := s.g.Track(); err != nil {

@@ -108,7 +108,7 @@ const maxRepairs = 3
 func (s *Source) differs(groups []byte) error {
 	f := &s.fin
 	n := snapshot.Groups(s.pages)
-	if f.repairs++; f.repairs > maxRepairs || len(groups) != int(n)*DigestSize || s.out.on {
+	if f.repairs++; f.repairs > maxRepairs || len(groups) != int(n)*DigestSize {
 		return &Error{Code: RootsDiffer, Err: &RootMismatch{Source: f.final.Root(), Dest: f.dest, Pages: f.differ}}
 	}
 	var ask wantLeaves

@@ -38,6 +38,7 @@ type world struct {
 	lanes   [2]time.Duration // by direction, when the link is free
 	nodes   [2]*node
 	steps   int // messages delivered
+	damaged int // times that bytes were not what a Reader accepts
 	onMsg   func()
 	corrupt func(fromSource bool, b []byte) []byte
 }
@@ -229,6 +230,7 @@ func (p *pipe) next() {
 		}
 		m, _, err := p.r.Read(nil)
 		if err != nil {
+			p.n.w.damaged++
 			p.drop(err)
 			return
 		}

@@ -67,7 +67,7 @@ func TestPredictions(t *testing.T) {
 				res.Source.Predicted.Round(100*time.Microsecond), res.Downtime.Round(100*time.Microsecond), 100*e, len(res.Source.Passes), res.Source.Budget, 100*res.Source.Slowdown, res.Source.Total.Round(time.Millisecond), res.Source.Chosen)
 			if slices.ContainsFunc(res.Verdicts, func(v migrate.Verdict) bool { return v.Answer == migrate.Hopeless }) {
 				hopeless++
-				o.Mode, o.OnStall, o.Timeout = migrate.ModePre, migrate.StallCancel, time.Minute
+				o.Mode, o.OnStall, o.Timeout = migrate.ModePre, migrate.StallCancel, 10*time.Second
 				alone, err := Run(Scenario{Program: p, Link: l, Costs: costs, Options: o, Seed: uint64(i*10 + j)})
 				require.NoError(t, err, name)
 				assert.Error(t, alone.SourceErr, "%s was called hopeless", name)

@@ -19,6 +19,7 @@ type Scenario struct {
 	Seed    uint64
 	Horizon time.Duration // virtual; 0: an hour
 	After   time.Duration // how long the guest runs on at the end
+	Again   bool          // where it failed and the guest is at the source: tries once more
 	// Corrupt may change the bytes of one side's connections on their way.
 	Corrupt func(fromSource bool, b []byte) []byte
 	// Events hears both sides.
@@ -56,6 +57,7 @@ type Result struct {
 	Downtime           time.Duration // last instruction at the source to first at the destination; 0: never moved
 	Waited             time.Duration // post-copy: that the guest waited for pages
 	Messages           int
+	Damaged            int // times that a side met bytes it could not accept
 	RunsAtSource       bool
 	RunsAtDest         bool
 	Root               [migrate.DigestSize]byte // of the guest that runs
@@ -89,7 +91,36 @@ func Run(sc Scenario) (*Result, error) {
 	if r.err == nil {
 		r.err = r.check()
 	}
+	if r.err == nil && sc.Again && r.g.running && !r.w.nodes[0].dead {
+		r.err = r.again()
+	}
 	return &r.res, r.err
+}
+
+// again tries a second time, on a network that works, and demands success.
+func (r *run) again() error {
+	first := r.res
+	defer func() { r.res = first }()
+	r.w.link.Outages, r.w.corrupt, r.w.onMsg = nil, nil, nil
+	r.w.link.DropAt = 0
+	dst := &node{w: r.w, side: 1}
+	r.w.nodes[1] = dst
+	r.b = NewBuilder(r.sc.Program, dst, r.sc.Costs)
+	r.b.Idle = dst.idle
+	sc := *r.sc
+	sc.Seed, sc.Faults, sc.Events = sc.Seed+1, nil, nil
+	sc.Options.Timeout, sc.Options.OnStall = 0, migrate.StallBudget
+	sc.Horizon = r.w.now + sc.Horizon
+	r.sc = &sc
+	if err := r.engines(); err != nil {
+		return err
+	}
+	r.play()
+	r.collect()
+	if r.err != nil || r.res.SourceErr != nil || !r.b.running || r.g.running {
+		return fmt.Errorf("the second attempt fails: %w", errors.Join(r.err, r.res.SourceErr, r.res.DestErr))
+	}
+	return r.same()
 }
 
 func begin(sc *Scenario) (*run, error) {
@@ -242,7 +273,7 @@ func (r *run) collect() {
 	}
 	res.Source, res.SourceErr, res.SourceOver = r.src.Done()
 	res.Dest, res.DestErr, res.DestOver = r.dst.Done()
-	res.Messages = r.w.steps
+	res.Messages, res.Damaged = r.w.steps, r.w.damaged
 	res.RunsAtSource, res.RunsAtDest = r.g.running, r.b.running
 	if r.b.ActiveAt > 0 {
 		res.Downtime = r.b.ActiveAt - r.g.StoppedAt

@@ -26,7 +26,7 @@ func FromSeed(seed uint64) Scenario {
 		p.Rate /= 64
 	}
 	sc := Scenario{
-		Program: p, Seed: seed, Horizon: 20 * time.Minute, After: 50 * time.Millisecond,
+		Program: p, Seed: seed, Horizon: 20 * time.Minute, After: 50 * time.Millisecond, Again: pick(4) == 0,
 		Link: Link{
 			Bandwidth: float64(between(100_000, 4_000_000)),
 			RTT:       time.Duration(pick(40_000)) * time.Microsecond,
