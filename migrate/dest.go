@@ -442,8 +442,11 @@ func (d *Dest) hello(h *hello) error {
 	d.ctl.say(frWelcome, &w)
 	if d.running {
 		sayPages(d.ctl, frMissing, d.missing)
+		if d.waiting = false; d.left == 0 {
+			d.ctl.say(frEnd, &empty{}) // it was lost
+			return nil
+		}
 		d.enter(StagePostCopy)
-		d.waiting = false
 		d.pull()
 	}
 	return nil

@@ -48,6 +48,7 @@ var costs = Costs{Harvest: 200 * time.Microsecond, Stop: time.Millisecond, Load:
 // is what it becomes, what was asked for is kept, and "hopeless" is never said of
 // a guest that pre-copy alone would have moved.
 func TestPredictions(t *testing.T) {
+	t.Parallel()
 	var errs []float64
 	asked, late, hopeless := 0, 0, 0
 	for i, p := range workloads() {

@@ -20,6 +20,7 @@ var (
 // TestSeeds runs scenarios with faults, every one of which must end with one
 // owner at most and a guest that lost nothing.
 func TestSeeds(t *testing.T) {
+	t.Parallel()
 	if *seedFlag != 0 {
 		sc := FromSeed(*seedFlag)
 		t.Logf("%+v", sc)

@@ -7,11 +7,12 @@ import (
 	"os"
 	"path/filepath"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
 	"godwit/machine"
-	migrate "godwit/migrate/stopped"
+	"godwit/migrate"
 	"godwit/snapshot"
 )
 
@@ -103,27 +104,25 @@ func suspended(t *testing.T, ctx context.Context, m *machine.Machine) *machine.M
 }
 
 func sent(t *testing.T, ctx context.Context, m *machine.Machine) *machine.Machine {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	require.NoError(t, err)
-	defer l.Close()
-	in := &machine.Incoming{Host: &out{}}
+	in := make(chan net.Conn, 1)
+	dep := &machine.Departing{M: m, Do: here, Now: func() time.Duration { return 0 }}
+	var next *machine.Machine
+	arr := &machine.Arriving{Host: &out{}, Do: here, Started: func(m *machine.Machine) error { next = m; return nil }}
 	done := make(chan error, 1)
 	go func() {
-		c, err := l.Accept()
-		if err == nil {
-			defer c.Close()
-			_, err = migrate.Receive(ctx, c, in, migrate.Options{})
-		}
+		_, err := migrate.Receive(ctx, in, arr, migrate.Options{})
 		done <- err
 	}()
-	c, err := net.Dial("tcp", l.Addr().String())
-	require.NoError(t, err)
-	defer c.Close()
-	src, err := m.Source()
-	require.NoError(t, err)
-	_, err = migrate.Send(ctx, c, src, migrate.Options{})
+	_, err := migrate.Send(ctx, func(context.Context) (net.Conn, error) {
+		a, b := net.Pipe()
+		in <- b
+		return a, nil
+	}, dep, migrate.Options{Mode: migrate.ModeStop})
 	require.NoError(t, err)
 	require.NoError(t, <-done)
 	require.NoError(t, m.Close())
-	return in.M
+	return next
 }
+
+// here runs what is to run on the machine's goroutine: nobody else uses it.
+func here(f func() error) error { return f() }

@@ -18,13 +18,14 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
 	"godwit/devices"
 	"godwit/firmware/tiny"
 	"godwit/machine"
-	migrate "godwit/migrate/stopped"
+	"godwit/migrate"
 	"godwit/snapshot"
 )
 
@@ -207,21 +208,23 @@ func TestSend(t *testing.T) {
 
 // send moves a machine through a pipe.
 func send(t *testing.T, m *machine.Machine) *machine.Machine {
-	a, b := net.Pipe()
-	defer a.Close()
-	defer b.Close()
-	in := &machine.Incoming{Host: &quiet{}}
+	in := make(chan net.Conn, 1)
+	dep := &machine.Departing{M: m, Do: here, Now: func() time.Duration { return 0 }}
+	var next *machine.Machine
+	arr := &machine.Arriving{Host: &quiet{}, Do: here, Started: func(m *machine.Machine) error { next = m; return nil }}
 	done := make(chan error, 1)
 	go func() {
-		_, err := migrate.Receive(context.Background(), b, in, migrate.Options{})
+		_, err := migrate.Receive(context.Background(), in, arr, migrate.Options{})
 		done <- err
 	}()
-	src, err := m.Source()
-	require.NoError(t, err)
-	_, err = migrate.Send(context.Background(), a, src, migrate.Options{})
+	_, err := migrate.Send(context.Background(), func(context.Context) (net.Conn, error) {
+		a, b := net.Pipe()
+		in <- b
+		return a, nil
+	}, dep, migrate.Options{Mode: migrate.ModeStop})
 	require.NoError(t, err)
 	require.NoError(t, <-done)
-	return in.M
+	return next
 }
 
 // TestTenMillion checks the recorded hashes up to #10000000; see TestOtherHost.
@@ -233,3 +236,6 @@ func TestTenMillion(t *testing.T) {
 	}
 	require.NoError(t, m.Close())
 }
+
+// here runs what is to run on the machine's goroutine: nobody else uses it.
+func here(f func() error) error { return f() }
