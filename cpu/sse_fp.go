@@ -148,10 +148,6 @@ func pairs64(f op64) simdOp {
 	return func(e *fp.Env, a, b xmm, _ uint8) xmm { return xmm{f(e, a.lo, a.hi), f(e, b.lo, b.hi)} }
 }
 
-// stopped tells that an unmasked exception ends an instruction of several steps
-// before its next one.
-func stopped(e *fp.Env) bool { return e.Masks != fp.AllExceptions && e.Unmasked() != 0 }
-
 // dot32 is DPPS: imm bits 7:4 choose the products, 3:0 where their sum goes.
 // Products and sums round and raise exceptions one after the other [SDM 2 DPPS].
 func dot32(e *fp.Env, a, b xmm, imm uint8) (r xmm) {
@@ -161,11 +157,11 @@ func dot32(e *fp.Env, a, b xmm, imm uint8) (r xmm) {
 			p[i] = fp.Mul32(e, uint32(a.lane(i, 32)), uint32(b.lane(i, 32)))
 		}
 	}
-	if stopped(e) {
+	if !e.Step() {
 		return r
 	}
 	lo, hi := fp.Add32(e, p[0], p[1]), fp.Add32(e, p[2], p[3])
-	if stopped(e) {
+	if !e.Step() {
 		return r
 	}
 	sum := fp.Add32(e, lo, hi)
@@ -186,7 +182,7 @@ func dot64(e *fp.Env, a, b xmm, imm uint8) (r xmm) {
 	if imm>>5&1 != 0 {
 		p.hi = fp.Mul64(e, a.hi, b.hi)
 	}
-	if stopped(e) {
+	if !e.Step() {
 		return r
 	}
 	sum := fp.Add64(e, p.lo, p.hi)

@@ -78,6 +78,7 @@ type Env struct {
 	FTZ   bool  // SSE only: tiny results are zeros, if underflow is masked
 	C1    bool  // x87 only, set anew by each operation: the significand was rounded up
 	den   uint8 // x87 only: clsDen if the memory operand was denormal, see Operand32
+	done  uint8 // exceptions of an instruction's steps that are complete, see Step
 }
 
 // FromMXCSR is the environment that MXCSR describes [SDM 1 10.2.3], including
@@ -130,9 +131,22 @@ func (e *Env) Unmasked() uint8 { return e.Flags &^ e.Masks }
 func (e *Env) Begin() (before uint8) {
 	before = e.Flags
 	if e.Masks != AllExceptions {
-		e.Flags = 0
+		e.Flags, e.done = 0, 0
 	}
 	return before
+}
+
+// Step comes between the steps of an SSE instruction that computes with its own
+// results, as DPPS does. False: an unmasked exception ends it here.
+func (e *Env) Step() bool {
+	if e.Masks == AllExceptions {
+		return true
+	}
+	if e.Unmasked() != 0 {
+		return false
+	}
+	e.done = e.Flags
+	return true
 }
 
 // End finishes an SSE instruction and returns the unmasked exceptions it raised.
@@ -143,7 +157,7 @@ func (e *Env) End(before uint8) (unmasked uint8) {
 		return 0
 	}
 	if pre := e.Flags & (IE | DE | ZE); pre&^e.Masks != 0 {
-		e.Flags = pre
+		e.Flags = pre | e.done
 	}
 	unmasked = e.Unmasked()
 	e.Flags |= before

@@ -88,3 +88,26 @@ func TestSSE64(t *testing.T) { testVec(t, isa.Mode64, isa.AttrSSE, isa.AttrAVX|i
 func TestSSE32(t *testing.T) { testVec(t, isa.Mode32, isa.AttrSSE, isa.AttrAVX|isa.AttrMMX, 6000) }
 func TestMMX64(t *testing.T) { testVec(t, isa.Mode64, isa.AttrMMX, isa.AttrAVX, 6000) }
 func TestMMX32(t *testing.T) { testVec(t, isa.Mode32, isa.AttrMMX, isa.AttrAVX, 6000) }
+
+// TestDotProducts: instructions that compute with their own results raise
+// exceptions step by step.
+func TestDotProducts(t *testing.T) {
+	m := needMachine(t)
+	rows := rowsOf(m, func(r *isa.Row) bool {
+		return r.Op == isa.DPPS || r.Op == isa.DPPD || r.Op == isa.HADDPS || r.Op == isa.ADDSUBPS
+	})
+	compareNative(t, m, NewGen(seed(t), rows), isa.Mode64, 3000, func(g *Gen, c *Case, in *isa.Inst) bool {
+		c.Vec = g.vec()
+		c.Vec.MXCSR = g.r.Uint32() & 0xffff
+		for i := range c.Vec.X {
+			for q := range c.Vec.X[i][:2] { // products near the ends of the range
+				e32, e64 := uint64(0x3f+2*g.n(2)*0x40+g.n(3)-1), uint64(0x1ff+2*g.n(2)*0x200+g.n(3)-1)
+				c.Vec.X[i][q] = g.r.Uint64()&0x807fffff807fffff | e32<<23 | e32<<55
+				if in.Op == isa.DPPD {
+					c.Vec.X[i][q] = g.r.Uint64()&0x800fffffffffffff | e64<<52
+				}
+			}
+		}
+		return true
+	})
+}
