@@ -1,6 +1,7 @@
 package native
 
 import (
+	"strings"
 	"testing"
 
 	"godwit/cpu"
@@ -39,9 +40,17 @@ func (g *Gen) lanes() (v [4]uint64) {
 		}
 		return g.r.Uint64()
 	}
-	kind := g.n(3)
+	kind := g.n(6)
 	for i := range v[:2] {
 		switch kind {
+		case 3: // text
+			for k := 0; k < 64; k += 8 {
+				v[i] |= g.pick('a', 'b', 'c', 'a', 'b', 0x80, 0xff, 0) << k
+			}
+		case 4: // counts
+			v[i] = uint64(g.n(72))
+		case 5: // numbers about 1
+			v[i] = g.near()
 		case 0:
 			v[i] = f32() | f32()<<32
 		case 1:
@@ -51,6 +60,17 @@ func (g *Gen) lanes() (v [4]uint64) {
 		}
 	}
 	return v
+}
+
+// near is two binary32 or a binary64 number near one, or near what integers hold.
+func (g *Gen) near() uint64 {
+	if g.one(2) {
+		return g.r.Uint64()&^(0x7ff<<52) | uint64(0x3ff+g.n(70)-3)<<52&^(1<<uint(g.n(53))-1)
+	}
+	f := func() uint64 {
+		return uint64(g.r.Uint32())&^(0xff<<23) | uint64(0x7f+g.n(70)-3)<<23&^(1<<uint(g.n(24))-1)
+	}
+	return f() | f()<<32
 }
 
 // vec is random vector and x87 state with all exceptions masked, or some not.
@@ -79,6 +99,13 @@ func testVec(t *testing.T, md isa.Mode, want, not isa.Attr, few int) {
 			g.align(c, in, 15)
 			l := g.lanes()
 			c.Win[0].Val, c.Win[1].Val = l[0], l[1]
+		}
+		if in.Row != 0 && strings.HasPrefix(in.R().Text, "pcmpestr") && in.Base != 0 && in.Base != 2 && in.Index != 0 && in.Index != 2 {
+			for _, r := range [2]int{0, 2} { // lengths
+				if !g.one(4) {
+					c.R[r] = uint64(int64(g.n(40) - 20))
+				}
+			}
 		}
 		return true
 	})
