@@ -75,21 +75,31 @@ func hexHash(t testing.TB, m *machine.Machine) string {
 	return hex.EncodeToString(h[:])
 }
 
-// TestDebianReference compares the engines over the first counts of a boot.
+// TestDebianReference compares the engines over the first counts of a boot; in
+// the full form over all of it, from the first instruction to the power off, with
+// programs that run in user mode.
 func TestDebianReference(t *testing.T) {
 	images := guest(t)
-	limit := uint64(mark)
-	if os.Getenv("GODWIT_FULL") == "" {
-		limit = mark / 8
+	limit, every := uint64(mark/8), uint64(mark/64)
+	run := ""
+	if os.Getenv("GODWIT_FULL") != "" {
+		limit, every = 5_000_000_000, 20_000_000
+		run = `godwit.run="uname -a; cat /proc/cpuinfo /proc/interrupts; sha256sum /bin/busybox"`
 	}
-	a := newDebian(t, images, "", &out{})
-	b := newDebian(t, images, "", &out{})
+	o := &out{}
+	a := newDebian(t, images, run, o)
+	b := newDebian(t, images, run, &out{})
 	b.SetEngine(machine.EngineReference)
-	for n := limit / 8; n <= limit; n += limit / 8 {
-		require.Equal(t, machine.Reached, a.Run(n))
-		require.Equal(t, machine.Reached, b.Run(n))
+	n, s := every, machine.Reached
+	for ; n <= limit && s == machine.Reached; n += every {
+		s = a.Run(n)
+		require.Equal(t, s, b.Run(n), "at #%d", n)
 		require.Equal(t, dump(t, b), dump(t, a), "at #%d", n)
 		require.Equal(t, hash(t, b), hash(t, a), "memory at #%d", n)
+	}
+	if run != "" {
+		require.Equal(t, machine.Off, s, "%s", tail(o))
+		t.Logf("equal at %d counts, up to the power off at #%d", n/every-1, a.Count())
 	}
 }
 
