@@ -92,6 +92,10 @@ func (c *CPU) cpuidStd(leaf, sub uint32, r *[4]uint32) {
 			c.cpuidCache(sub, r)
 			r[eax] |= min(c.vcpus()-1, 63) << 26
 		}
+	case 5:
+		if m.on["monitor"] {
+			*r = [4]uint32{monitorLine, monitorLine, mwaitExtensions, mwaitStates}
+		}
 	case 7:
 		if sub == 0 && c.CR4&cr4PKE != 0 {
 			r[ecx] |= 1 << 4 // OSPKE

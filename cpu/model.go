@@ -131,7 +131,7 @@ const (
 	amdFeatures = "cmp_legacy cr8_legacy 3dnowprefetch topoext wbnoinvd amd_ibpb amd_ibrs amd_ssb_no btc_no " +
 		"no_nested_data_bp lfence_rdtsc null_sel_clr_base autoibrs srso_no tsa_sq_no tsa_l1_no"
 	// moreFeatures are what is implemented beyond x86-64-v2.
-	moreFeatures = " aes pclmulqdq sha_ni bmi1 bmi2 adx la57 pks"
+	moreFeatures = " aes pclmulqdq sha_ni bmi1 bmi2 adx la57 pks monitor"
 )
 
 // DefaultModel is the name of the model that a machine gets unasked.

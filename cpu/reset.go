@@ -52,7 +52,7 @@ func (c *CPU) initState() {
 		c.Activity = WaitSIPI
 	}
 	c.Shadow, c.NMIBlocked, c.NMIPending, c.DBPending, c.MonArmed = 0, false, false, 0, false
-	c.SSLoaded = false
+	c.SSLoaded, c.MonAddr, c.MonSum, c.MonMasked = false, 0, 0, false
 	c.event, c.yield = true, true
 	c.changed()
 	c.FlushTLB()
@@ -73,6 +73,9 @@ func (c *CPU) SIPI(vector uint8) {
 func (c *CPU) Restored() error {
 	if err := c.Arch.check(c.model); err != nil {
 		return fmt.Errorf("cpu%d: %w", c.id, err)
+	}
+	if _, _, ok := c.mem.Lookup(c.MonAddr); c.MonArmed && (!ok || c.MonAddr%monitorLine != 0) {
+		return fmt.Errorf("cpu%d: the monitored line is at %#x, where there is none", c.id, c.MonAddr)
 	}
 	c.lzOp = lzNone
 	c.fault = Fault{}

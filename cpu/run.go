@@ -11,7 +11,7 @@ func (c *CPU) Run(limit uint64) {
 			c.Interrupt()
 			continue
 		}
-		if c.Activity != Running {
+		if c.Activity != Running && !c.wake() {
 			return
 		}
 		if c.mustStep() || !c.runBlocks() {
@@ -28,7 +28,7 @@ func (c *CPU) RunReference(limit uint64) {
 			c.Interrupt()
 			continue
 		}
-		if c.Activity != Running {
+		if c.Activity != Running && !c.wake() {
 			return
 		}
 		c.Step()
@@ -74,7 +74,12 @@ func (c *CPU) runBlocks() bool {
 }
 
 // Idle tells whether the vCPU waits for something.
-func (c *CPU) Idle() bool { return c.Activity != Running && !c.deliverable() }
+func (c *CPU) Idle() bool {
+	if c.Activity == Running || c.deliverable() {
+		return false
+	}
+	return c.Activity != Halted || !c.MonArmed || c.monitorHere() && c.waiting()
+}
 
 // Event tells whether the last Run ended because a device was reached.
 func (c *CPU) Event() bool { return c.event }

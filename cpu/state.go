@@ -148,10 +148,12 @@ type Arch struct {
 	Shadow     uint8    `cbor:"61,keyasint"` // instructions before interrupts are looked at: STI, MOV SS
 	NMIBlocked bool     `cbor:"62,keyasint"`
 	NMIPending bool     `cbor:"63,keyasint"`
-	DBPending  uint64   `cbor:"64,keyasint"` // DR6 bits of a trap not yet delivered
-	MonArmed   bool     `cbor:"65,keyasint"` // MONITOR armed
-	MonAddr    uint64   `cbor:"66,keyasint"`
+	DBPending  uint64   `cbor:"64,keyasint"`           // DR6 bits of a trap not yet delivered
+	MonArmed   bool     `cbor:"65,keyasint"`           // MONITOR armed
+	MonAddr    uint64   `cbor:"66,keyasint"`           // physical address of its line
 	SSLoaded   bool     `cbor:"67,keyasint,omitempty"` // the shadow is that of MOV SS or POP SS
+	MonSum     uint64   `cbor:"68,keyasint,omitempty"` // of the line's content when it was armed
+	MonMasked  bool     `cbor:"69,keyasint,omitempty"` // masked interrupts end MWAIT
 }
 
 // RFLAGS bits [SDM 1 3.4.3].

@@ -72,31 +72,13 @@ func hRdpid(c *CPU, in *isa.Inst) bool {
 func hRdpmc(c *CPU, _ *isa.Inst) bool { return c.gp(0) }
 
 func hHlt(c *CPU, _ *isa.Inst) bool {
+	c.MonArmed = false
+	return c.halt()
+}
+
+func (c *CPU) halt() bool {
 	c.Activity = Halted
 	c.event, c.yield = true, true
-	return true
-}
-
-// hMonitor remembers the line, checked as a byte read [SDM 2 MONITOR].
-func hMonitor(c *CPU, in *isa.Inst) bool {
-	if c.R[RCX]&addrMask(in.AddrSize) != 0 {
-		return c.gp(0)
-	}
-	la, ok := c.linear(in.Seg, c.R[RAX]&addrMask(in.AddrSize), 1, accRead)
-	if !ok || !c.probe(la, 1, accRead, c.mmu) {
-		return false
-	}
-	c.MonArmed, c.MonAddr = true, la
-	return true
-}
-
-// hMwait ends the slice and goes on: leaving the wait at any time is allowed
-// [SDM 2 MWAIT], and so no store to the line can be missed.
-func hMwait(c *CPU, in *isa.Inst) bool {
-	if c.R[RCX]&addrMask(in.AddrSize)&^1 != 0 {
-		return c.gp(0)
-	}
-	c.MonArmed, c.yield = false, true
 	return true
 }
 
