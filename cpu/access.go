@@ -268,7 +268,7 @@ func (c *CPU) linear(seg uint8, off uint64, size, acc int) (uint64, bool) {
 	if c.mode == isa.Mode64 {
 		la := off
 		if seg >= isa.FS {
-			if c.amd && !c.canonical(off) { // checked before the base is added, too
+			if c.amd && !(c.canonical(off) && c.canonical(off+uint64(size-1))) { // checked before the base is added, too
 				return 0, c.gp(0)
 			}
 			la += c.Seg[seg].Base

@@ -8367,7 +8367,7 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 				c.R[regTmp] = uint64(uint32(ea + c.R[op.dst&31]))
 			case opAddrSeg64:
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				if !c.canonical(ea) {
+				if !c.canonical(ea) || !c.canonical(ea+7) {
 					goto leave
 				}
 				c.R[regTmp] = ea + c.R[op.dst&31]

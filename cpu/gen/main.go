@@ -427,7 +427,7 @@ func flat32() {
 	end := "if ea > " + maxFlat + " {\ngoto leave\n}\n"
 	emit("opAddr32", addr+end+"c.R[regTmp] = ea\n", barrier)
 	emit("opAddrSeg", addr+end+"if !c.wide[op.src&1] {\ngoto leave\n}\nc.R[regTmp] = uint64(uint32(ea + c.R[op.dst&31]))\n", barrier)
-	emit("opAddrSeg64", ea+"if !c.canonical(ea) {\ngoto leave\n}\nc.R[regTmp] = ea + c.R[op.dst&31]\n", barrier)
+	emit("opAddrSeg64", ea+"if !c.canonical(ea) || !c.canonical(ea+7) {\ngoto leave\n}\nc.R[regTmp] = ea + c.R[op.dst&31]\n", barrier)
 
 	top, below := "ea = uint64(uint32(c.R[RSP]))\n"+end, "ea = uint64(uint32(c.R[RSP] - 4))\n"+end
 	pop := func(v string) string { return top + load(32, v) + "c.R[RSP] = ea + 4\n" }

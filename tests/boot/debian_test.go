@@ -83,7 +83,7 @@ func TestDebianReference(t *testing.T) {
 	limit, every := uint64(mark/8), uint64(mark/64)
 	run := ""
 	if os.Getenv("GODWIT_FULL") != "" {
-		limit, every = 5_000_000_000, 20_000_000
+		limit, every = 5_000_000_000, 50_000_000
 		run = `godwit.run="uname -a; cat /proc/cpuinfo /proc/interrupts; sha256sum /bin/busybox"`
 	}
 	o := &out{}
