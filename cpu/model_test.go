@@ -323,6 +323,13 @@ func TestVendorDifferences(t *testing.T) {
 			r.changed()
 		}},
 		{"sysret to nowhere", "480f07", 1 << 47, isr(vecGP), func(r *rig) { r.R[RCX], r.R[11] = 1<<47, flagsFixed }},
+		{"fs before its base", "648b00", isr(vecGP), rigCode + 3, func(r *rig) {
+			r.R[RAX], r.Seg[isa.FS].Base = 1<<47, 0xffff800000005000
+			r.changed()
+		}},
+		{"near jump with 66", "66e910000000", rigCode + 0x14, rigCode + 0x16, func(*rig) {}},
+		{"loopne with f3", "f3e010", rigCode + 0x13, rigCode + 3, func(r *rig) { r.RFLAGS, r.R[RCX] = r.RFLAGS|flagZF, 2 }},
+		{"prefetch of a register", "0f0dc0", isr(vecUD), rigCode + 3, func(*rig) {}},
 	}
 	for _, tt := range tests {
 		for _, m := range Models {
@@ -332,12 +339,48 @@ func TestVendorDifferences(t *testing.T) {
 			}
 			t.Run(tt.name+" "+m.Vendor, func(t *testing.T) {
 				r := newRig(t)
-				r.model = m
+				r.model, r.amd = m, m.amd()
 				r.long(0)
 				tt.set(r)
 				r.put(rigCode, tt.code)
 				r.Step()
 				assert.Equal(t, want, r.RIP)
+			})
+		}
+	}
+}
+
+// TestVendorResults: the same for what instructions leave behind.
+func TestVendorResults(t *testing.T) {
+	for _, tt := range []struct {
+		name, code string
+		amd, intel uint64
+		set        func(r *rig)
+		get        func(r *rig) uint64
+	}{
+		{"top of stack after emms", "0f77", 0, 3, func(r *rig) { r.FSW = 3 << 11 }, func(r *rig) uint64 { return uint64(r.FSW >> 11) }},
+		{"32-bit push of a selector", "0fa0", selData, 0xaaaa0000 | selData, func(r *rig) {
+			r.protected32(0)
+			r.flat(isa.FS, selData)
+			r.R[RSP] = 0x5004
+			r.put64(0x5000, 0xaaaaaaaa)
+		}, func(r *rig) uint64 { return uint64(r.get32(0x5000)) }},
+		{"rep with a 32-bit count of zero", "67f3a4", 5 << 32, 0, func(r *rig) { r.R[RCX] = 5 << 32 }, func(r *rig) uint64 { return r.R[RCX] }},
+		{"pointers without an exception", "480fae00", 0, 0x1234, func(r *rig) { r.R[RAX], r.FIP = 0x5000, 0x1234 }, func(r *rig) uint64 { return r.get64(0x5008) }},
+	} {
+		for _, m := range Models {
+			want := tt.intel
+			if m.amd() {
+				want = tt.amd
+			}
+			t.Run(tt.name+" "+m.Vendor, func(t *testing.T) {
+				r := newRig(t)
+				r.model, r.amd = m, m.amd()
+				r.long(0)
+				tt.set(r)
+				r.put(rigCode, tt.code)
+				r.Step()
+				assert.Equal(t, want, tt.get(r))
 			})
 		}
 	}

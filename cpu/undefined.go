@@ -1,8 +1,9 @@
 package cpu
 
 // Results that the manuals leave undefined. Both engines, on every model, give
-// what AMD's processors (family 26, and as far as known all since family 23)
-// do; tests/insn/native compares with the processor underneath.
+// what AMD's processors (families 25 and 26) do, those of family 26 where the two
+// differ: family 25 leaves the flags of BSF and BSR as they were but ZF.
+// tests/insn/native compares with the processor underneath.
 //
 //	instruction            undefined             here
 //	AND OR XOR TEST        AF                    0
@@ -29,6 +30,3 @@ package cpu
 //	AAD                    OF AF CF              those of AL + AH*imm
 //	AAM                    OF AF CF              0
 //	DAA DAS                OF                    that of the addition (subtraction) of 0, 6, 60 or 66
-//
-// Known to differ from AMD's processors: with FS and GS they raise #GP also where
-// the address is canonical only after the segment's base was added.
