@@ -8,4 +8,12 @@
 //
 // where dial makes a connection to the destination and conns yields those that
 // arrive there. The bytes are described in docs/format/migrate.md.
+//
+// At most one side ever runs the guest. Up to COMMIT that is the source, whatever
+// happens; from then on the source stands still until the destination says that
+// it runs it, or that it never will.
+//
+// The two sides themselves, Source and Dest, know nothing of goroutines, clocks
+// and sockets: see Engine. Send and Receive drive them over connections, package
+// sim in virtual time.
 package migrate
