@@ -9,7 +9,7 @@
 // name: encryption, external data files, extended L2 entries (subclusters), and
 // whatever features this package does not know. Persistent dirty bitmaps are
 // not kept up: opening for writing declares them stale, as the specification
-// demands. Internal snapshots can be listed, not made, applied or deleted.
+// demands. Internal snapshots can be listed and read, not made, applied or deleted.
 //
 // What a crash leaves: after any prefix of the writes to the file, or any subset
 // of those since the last sync, an image may have leaked clusters, never
@@ -78,11 +78,13 @@ type Options struct {
 	Format    string // probed where empty
 	ReadOnly  bool
 	NoBacking bool // refuse images that name a backing file
-	FS        FS   // the host's where nil
-	depth     int
-	checking  bool  // leave the image as it is, and its backing file alone
-	locked    bool  // by the caller
-	backing   Image // to use in place of the one that the image names
+	// Snapshot is the name or id of an internal snapshot to read; read only.
+	Snapshot string
+	FS       FS // the host's where nil
+	depth    int
+	checking bool  // leave the image as it is, and its backing file alone
+	locked   bool  // by the caller
+	backing  Image // to use in place of the one that the image names
 }
 
 func (o Options) fs() FS {
@@ -131,6 +133,9 @@ func open(path string, o Options) (img image, err error) {
 }
 
 func openFile(f File, path string, o Options) (image, error) {
+	if o.Snapshot != "" && !o.ReadOnly {
+		return nil, fmt.Errorf("snapshot %q can only be read: %w", o.Snapshot, ErrReadOnly)
+	}
 	format, probed := o.Format, false
 	if format == "" {
 		probed = true
@@ -141,6 +146,9 @@ func openFile(f File, path string, o Options) (image, error) {
 	}
 	switch format {
 	case Raw:
+		if o.Snapshot != "" {
+			return nil, fmt.Errorf("raw images have no snapshot %q: %w", o.Snapshot, ErrUnsupported)
+		}
 		return openRaw(f, o.ReadOnly, probed)
 	case Qcow2:
 		return openQcow2(f, path, o)

@@ -190,6 +190,10 @@ func hostile(b []byte, seed int64) {
 			}
 		}
 		_, _, _ = q.snapshotTable()
+		if ro && q.goBack("") == nil || ro && q.goBack("1") == nil {
+			_ = q.ReadAt(p, 0)
+			_ = q.ReadAt(p, max(0, q.Size()-2048))
+		}
 		if q.h.l1Size < 1024 {
 			_, _ = q.check(false)
 		}

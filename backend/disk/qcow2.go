@@ -51,6 +51,11 @@ func openQcow2(f File, path string, o Options) (*qcow2, error) {
 	if err := q.loadRefs(); err != nil {
 		return nil, err
 	}
+	if o.Snapshot != "" {
+		if err := q.goBack(o.Snapshot); err != nil {
+			return nil, err
+		}
+	}
 	if o.backing != nil {
 		q.setBacking(o.backing)
 	} else if h.backing != "" && !o.checking {

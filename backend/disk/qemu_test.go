@@ -169,6 +169,25 @@ func TestSnapshotsKeepTheirClusters(t *testing.T) {
 	i, err := Inspect(path, Options{})
 	require.NoError(t, err)
 	require.Equal(t, []string{"one"}, i.Snapshots)
+	for _, name := range []string{"one", "1"} {
+		img, err = Open(path, Options{ReadOnly: true, Snapshot: name})
+		require.NoError(t, err)
+		require.Equal(t, model, readAll(t, img), name)
+		require.NoError(t, img.Close())
+	}
+	// The disk may have had another size then.
+	qemu(t, "qemu-img", "snapshot", "-c", "two", path)
+	require.NoError(t, Resize(path, 4<<20, false, Options{}))
+	img, err = Open(path, Options{ReadOnly: true, Snapshot: "two"})
+	require.NoError(t, err)
+	require.Equal(t, now, readAll(t, img))
+	require.NoError(t, img.Close())
+	_, err = Open(path, Options{ReadOnly: true, Snapshot: "three"})
+	require.ErrorContains(t, err, `no snapshot "three", there are ["one" "two"]`)
+	_, err = Open(path, Options{Snapshot: "one"})
+	require.ErrorIs(t, err, ErrReadOnly)
+	_, err = Open(file, Options{Format: Raw, ReadOnly: true, Snapshot: "one"})
+	require.ErrorIs(t, err, ErrUnsupported)
 	qemu(t, "qemu-img", "snapshot", "-a", "one", path)
 	same2(t, path, file)
 }

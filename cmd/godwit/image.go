@@ -146,6 +146,7 @@ func (a *app) imageConvert() *cobra.Command {
 	var (
 		o            disk.CreateOptions
 		cluster, src string
+		snapshot     string
 	)
 	c := &cobra.Command{
 		Use: "convert FROM TO", Short: "copy an image into another format, without its zeros", Args: cobra.ExactArgs(2),
@@ -157,7 +158,7 @@ func (a *app) imageConvert() *cobra.Command {
 			ctx, stop := interruptible()
 			defer stop()
 			what := "cannot convert " + args[0]
-			from, err := disk.Open(args[0], disk.Options{Format: src, ReadOnly: true})
+			from, err := disk.Open(args[0], disk.Options{Format: src, ReadOnly: true, Snapshot: snapshot})
 			if err != nil {
 				return imageError(what, err)
 			}
@@ -169,6 +170,7 @@ func (a *app) imageConvert() *cobra.Command {
 		},
 	}
 	createFlags(c, &o, &cluster)
+	c.Flags().StringVar(&snapshot, "snapshot", "", "take FROM as it was at this internal snapshot")
 	c.Flags().StringVar(&src, "from-format", "", "format of FROM (default: as its first bytes say)")
 	return c
 }
