@@ -119,9 +119,10 @@ func content(t testing.TB, path, file string) string {
 	return hex.EncodeToString(h[:])
 }
 
-// TestDebianDiskHash saves and loads Debian again and again while it uses its disks,
+// TestDebianDiskHash saves and loads Debian again and again while it uses its disk,
 // on both engines and with dirty pages that are checked, and compares with an
-// undisturbed run, requests in flight included.
+// undisturbed run. A guest that waits for its disk spends few counts on that, so
+// requests are rarely in flight at random ones: see tests/det TestDiskLoad.
 func TestDebianDiskHash(t *testing.T) {
 	if os.Getenv("GODWIT_FULL") == "" {
 		t.Skip("takes minutes: GODWIT_FULL=1; a short form is tests/det TestDiskLoad")
