@@ -153,7 +153,7 @@ func qemuVersion() string {
 }
 
 // bootTime bounds how long a guest may take to be at its work.
-const bootTime = 2 * time.Minute
+const bootTime = 10 * time.Minute
 
 // theirs measures QEMU. A guest that has moved is the next one's source.
 func (o *Options) theirs(ctx context.Context, dir string, w *load, t *Table) error {
