@@ -2,6 +2,7 @@ package control
 
 import (
 	"bufio"
+	"crypto/rand"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -286,7 +287,23 @@ func (p *process) load() (*machine.Machine, error) {
 		return nil, err
 	}
 	p.age(m, f.Meta().Created)
+	p.identify(m)
 	return m, nil
+}
+
+// identify makes a machine another one where it is: a fork is, and so is what goes on
+// from a file that others can go on from as well, or that it went on from before. Its
+// guest must not use the same keys again. Only what was suspended in the VM's own
+// directory is sure to go on once. In virtual time a machine is a function of its file
+// and its inputs, and stays who it was unless it was forked.
+func (p *process) identify(m *machine.Machine) {
+	copied := m.Config().Clock == machine.ClockWall && filepath.Dir(p.spec.Resume) != p.home.Dir(p.name)
+	if p.spec.Replay != "" || p.spec.Fork == nil && !copied {
+		return
+	}
+	b := make([]byte, 32)
+	rand.Read(b) // never fails
+	m.Input(machine.InputFork, b)
 }
 
 // age does to the guest's clock what was asked about the time since the machine was

@@ -1,7 +1,6 @@
 package control
 
 import (
-	"crypto/rand"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -120,11 +119,6 @@ func (p *process) rests(m *machine.Machine, f *snapshot.File) error {
 		return err
 	}
 	s.rest(f, m)
-	if p.spec.Fork != nil {
-		var seed [8]byte
-		rand.Read(seed[:]) // never fails
-		m.Input(machine.InputFork, seed[:])
-	}
 	return s.tree.SetHead(f.Meta().UUID)
 }
 

@@ -15,6 +15,9 @@ const (
 	pageSize    = 4096     //
 )
 
+// GenID is where a machine's identity lies, behind the FACS.
+const GenID = facsAddr + 0x800
+
 // RSDP is where WriteTables puts the ACPI root pointer, in the area that
 // systems without boot parameters search [ACPI 6.5 5.2.5.1].
 const RSDP = romArea

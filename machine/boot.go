@@ -55,14 +55,18 @@ func (m *Machine) load(to firmware.Memory) (e firmware.Entry, err error) {
 	if len(m.images.Bios) != 0 {
 		return e, m.loadBios(to)
 	}
-	p := firmware.Platform{I8042: true, HPET: true, PVPanic: true}
+	p := firmware.Platform{I8042: true, HPET: true, PVPanic: true, GenID: firmware.GenID}
 	for i := range m.cpus {
 		p.APICIDs = append(p.APICIDs, uint32(i))
 	}
-	return firmware.Boot(to, firmware.Config{
+	e, err = firmware.Boot(to, firmware.Config{
 		RAM: m.cfg.Memory, Kernel: m.images.Kernel, Initrd: m.images.Initrd, Cmdline: m.cfg.Append, ModuleArgs: m.cfg.ModuleArgs,
 		Platform: p,
 	})
+	if err == nil && !to.Write(firmware.GenID, m.genID.GUID[:]) {
+		return e, fmt.Errorf("the identity at %#x does not fit", firmware.GenID)
+	}
+	return e, err
 }
 
 // shadow is how much of a ROM's end chipsets show below 1 MiB as well.

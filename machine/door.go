@@ -23,7 +23,7 @@ const (
 	InputWall    InputKind = 3 // the guest's clock goes on from Time, at another rate if Num is given
 	InputReset   InputKind = 4 // the reset button
 	InputDisk    InputKind = 5 // a disk has finished requests: its number and how many, in 1 and 4 bytes
-	InputFork    InputKind = 6 // the machine is another one from now on; 8 bytes of entropy
+	InputFork    InputKind = 6 // the machine is another one from now on; entropy
 )
 
 // Input is one event from outside. It takes effect when Count and guest time
@@ -67,7 +67,7 @@ func (m *Machine) apply(in Input) {
 	case InputDisk:
 		m.arrive(in.Data)
 	case InputFork:
-		m.reseed(in.Data)
+		m.become(in.Data)
 	}
 }
 

@@ -24,6 +24,7 @@ import (
 	"godwit/devices/rtc"
 	"godwit/devices/uart"
 	"godwit/devices/virtio/blk"
+	"godwit/devices/vmgenid"
 	"godwit/mem"
 )
 
@@ -91,6 +92,7 @@ type Machine struct {
 	disks      []Disk
 	blks       []*blk.Device
 	rtc        *rtc.RTC
+	genID      *vmgenid.Device // nil under a BIOS, which knows nothing of it
 
 	st       state
 	fed      bool // the guest took the last console byte

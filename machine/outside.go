@@ -1,10 +1,6 @@
 package machine
 
-import (
-	"encoding/binary"
-
-	"godwit/devices"
-)
+import "godwit/devices"
 
 // Wall lets the host's clock in: guest time moves forward to t, never back.
 func (m *Machine) Wall(t devices.Nanos) { m.admit(Input{Kind: InputWall, Time: int64(t)}) }
@@ -16,13 +12,6 @@ func (m *Machine) SetRate(num, den uint32) {
 
 // Rate is the present rate of guest time.
 func (m *Machine) Rate() (num, den uint32) { return m.st.Clock.Num, m.st.Clock.Den }
-
-// reseed makes the machine's random numbers those of another machine.
-func (m *Machine) reseed(entropy []byte) {
-	if len(entropy) == 8 { // a log may say anything
-		m.st.PRNG ^= binary.LittleEndian.Uint64(entropy)
-	}
-}
 
 // Backlog is how many typed bytes the serial port has not taken yet.
 func (m *Machine) Backlog() int {

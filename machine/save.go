@@ -188,6 +188,9 @@ func (m *Machine) Restore(secs []snapshot.Section) error {
 		}
 	}
 	for _, d := range m.devs {
+		if d == devices.Device(m.genID) && snapshot.Find(secs, secDevice, d.ID()) == nil {
+			continue // a file from before there was one
+		}
 		if err := section(secs, secDevice, d.ID(), d.State()); err != nil {
 			return err
 		}

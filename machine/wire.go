@@ -96,7 +96,11 @@ func (m *Machine) wire(model *cpu.Model) error {
 	for i := 0; i < m.cfg.CPUs; i++ {
 		m.wireCPU(i, model)
 	}
-	return nil
+	if len(m.images.Bios) != 0 {
+		return nil
+	}
+	m.genID = m.newGenID()
+	return m.add(m.genID) // last: files from before it have the other devices' indices
 }
 
 // testDevices are what test kernels find, and what asks for them.

@@ -39,6 +39,7 @@ var kinds = []testkit.Kind{
 	{Name: "hpet", New: newHPET},
 	{Name: "fwcfg", New: newFWCfg},
 	{Name: "pvpanic", New: newPVPanic},
+	{Name: "vmgenid", New: newVMGenID},
 	{Name: "virtiorng", New: newRNG},
 	{Name: "virtioconsole", New: newConsole},
 	{Name: "virtioballoon", New: newBalloon},

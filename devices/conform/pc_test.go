@@ -17,6 +17,7 @@ import (
 	"godwit/devices/virtio/console"
 	"godwit/devices/virtio/rng"
 	"godwit/devices/virtio/virtiotest"
+	"godwit/devices/vmgenid"
 	"godwit/internal/testkit"
 )
 
@@ -235,6 +236,19 @@ func newFWCfg(*testkit.World) testkit.Specimen {
 func newPVPanic(w *testkit.World) testkit.Specimen {
 	d := pvpanic.New(pvpanic.Wiring{ID: "pvpanic0", Host: outside{w}})
 	return testkit.Specimen{Dev: d, Windows: d.Windows()}
+}
+
+func newVMGenID(w *testkit.World) testkit.Specimen {
+	ram := &guestRAM{}
+	d := vmgenid.New(vmgenid.Wiring{
+		ID: "vmgenid0", Addr: 0x40, Mem: ram, First: [16]byte{1}, Stall: func() { w.Logf("stall") }, Changed: func() { w.Logf("changed") },
+	})
+	return testkit.Specimen{Dev: d, Poke: func(r *rand.Rand) string {
+		ram.RAM = virtiotest.NewRAM(1 << 12)
+		defer func() { ram.RAM = nil }()
+		d.Change([vmgenid.Size]byte{byte(r.Uint32()), 7: byte(r.Uint32())})
+		return fmt.Sprintf("%x", ram.B[0x40:0x50])
+	}}
 }
 
 func (o outside) Panic(events uint8) { o.w.Logf("panic %x", events) }

@@ -22,6 +22,7 @@ const (
 	opExt, opDevice                  = 0x5b, 0x82
 	opArg0                           = 0x68
 	opStore                          = 0x70
+	opNotify                         = 0x86
 	opIf                             = 0xa0
 	opReturn                         = 0xa4
 )
@@ -97,7 +98,10 @@ func device(n string, t ...aml) aml {
 func ifTrue(cond aml, t ...aml) aml  { return sized(aml{opIf}, concat(cond, concat(t...))) }
 func ret(v aml) aml                  { return concat(aml{opReturn}, v) }
 func store(v aml, target string) aml { return concat(aml{opStore}, v, path(target)) }
-func arg(n byte) aml                 { return aml{opArg0 + n} }
+func notify(object string, v uint64) aml {
+	return concat(aml{opNotify}, path(object), integer(v))
+}
+func arg(n byte) aml { return aml{opArg0 + n} }
 
 // pkg encodes Package () { ... }.
 func pkg(elems ...aml) aml {

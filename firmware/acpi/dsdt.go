@@ -34,7 +34,9 @@ func dsdt(c Config) []byte {
 		// 0: PIC, 1: APIC; set by _PIC [ACPI 6.5 5.8.1].
 		name(`\PICF`, integer(0)),
 		method(`\_PIC`, 1, store(arg(0), `\PICF`)),
-		scope(`\_SB`, pciRoot(c), processors(c.APICIDs), optional(c.HPET, hpetDevice()), optional(c.PVPanic, pvpanicDevice())),
+		scope(`\_SB`, pciRoot(c), processors(c.APICIDs), optional(c.HPET, hpetDevice()), optional(c.PVPanic, pvpanicDevice()),
+			optional(c.GenID != 0, genIDDevice(c.GenID))),
+		optional(c.GenID != 0, scope(`\_GPE`, method("_E05", 0, notify(`\_SB.VGEN`, 0x80)))),
 	))
 }
 
@@ -116,4 +118,11 @@ func hpetDevice() aml {
 func pvpanicDevice() aml {
 	return device("PEVT", name("_HID", str("QEMU0001")), name("_STA", integer(0x0f)),
 		name("_CRS", resources(ioPorts(0x505, 1))))
+}
+
+// genIDDevice says where the machine's identity is. When it changes, GenIDEvent is
+// raised [MS-VMGENID].
+func genIDDevice(addr uint32) aml {
+	return device("VGEN", name("_HID", str("QEMUVGID")), name("_CID", str("VM_Gen_Counter")), name("_DDN", str("VM_Gen_Counter")),
+		method("ADDR", 0, ret(pkg(integer(uint64(addr)), integer(0)))))
 }

@@ -29,6 +29,9 @@ const (
 	ACPIEnable  = 0xf1
 	ACPIDisable = 0xf0
 
+	// GenIDEvent is the general-purpose event of a machine that became another.
+	GenIDEvent = 5
+
 	// SleepTypeS5 is SLP_TYP of soft off.
 	SleepTypeS5 = 0
 
@@ -49,6 +52,9 @@ type Config struct {
 	I8042   bool // keyboard and mouse controller
 	COM2    bool
 	PVPanic bool // panic port 505
+	// GenID is where the machine's identity lies, in memory that the guest leaves
+	// alone; 0: it has none.
+	GenID uint32
 	// PCI64Base and PCI64Size are the window for 64-bit BARs; size 0: none.
 	PCI64Base, PCI64Size uint64
 }
