@@ -93,14 +93,15 @@ func runnable(name string, b []byte) error {
 }
 
 // key stands for all that a guest is made of.
-func (x *extras) key(modules []string, packages []Package) string {
+func (x *extras) key(modules, omit []string, packages []Package) string {
 	k := struct {
 		Format   int
 		Modules  []string
+		Omit     []string `json:",omitempty"`
 		Packages []Package
 		Init     string
 		Add      map[string]string // encoded by sorted keys
-	}{1, modules, nil, hashBytes(x.init), map[string]string{}}
+	}{1, modules, omit, nil, hashBytes(x.init), map[string]string{}}
 	for name, b := range x.add {
 		k.Add[name] = hashBytes(b)
 	}

@@ -19,6 +19,7 @@ import (
 	_ "embed" // for the guest's init
 	"fmt"
 	"os"
+	"path"
 	"path/filepath"
 	"sort"
 	"strings"
@@ -59,6 +60,7 @@ type Options struct {
 	Kernel  string   // package, or a metapackage for one; "" is the usual one, or the one among Debs
 	Modules []string // names; nil is DefaultModules as far as there are any, an empty list is none
 	Install []string // packages to unpack in the guest, with all that they depend on; through apt only
+	Omit    []string // patterns of names, as path.Match has them, of files of these packages to leave out
 	Add     []string // programs of the host to put in the guest's /bin
 	Init    string   // a file of the host to be the guest's /init, "" for the default
 }
@@ -116,13 +118,13 @@ func (o *Options) make(ctx context.Context, src source) (*Result, error) {
 		packages = append(packages, publicRecord(r))
 	}
 	sort.Slice(packages, func(i, j int) bool { return packages[i].Name < packages[j].Name })
-	key := in.key(o.Modules, packages)
+	key := in.key(o.Modules, o.Omit, packages)
 	if r := unchanged(o.Dir, key); r != nil {
 		return r, nil
 	}
 	b := &build{ctx: ctx, dir: o.Dir, modules: o.Modules, tree: in.tree()}
 	for _, r := range more {
-		if err := b.install(src, r); err != nil {
+		if err := b.install(src, r, o.Omit); err != nil {
 			return nil, wrap("cannot use "+r.name+" "+r.version, err)
 		}
 	}
@@ -146,6 +148,11 @@ func (o *Options) installed(ctx context.Context, src source) ([]record, error) {
 	for _, name := range o.Install {
 		if !plainWord(name) {
 			return nil, fail(CodeUsage, "package "+name+" is no name of one", "", "--package sqlite3")
+		}
+	}
+	for _, p := range o.Omit {
+		if _, err := path.Match(p, ""); err != nil {
+			return nil, fail(CodeUsage, fmt.Sprintf("pattern %q is none", p), err.Error(), "--omit '*.a'")
 		}
 	}
 	r, ok := src.(resolver)

@@ -12,9 +12,24 @@ var leftOut = []string{
 	"usr/share/doc/", "usr/share/man/", "usr/share/info/", "usr/share/locale/", "usr/share/lintian/", "usr/share/bug/",
 }
 
+// kept tells whether a file is neither documentation nor of a name to omit.
+func kept(name string, omit []string) bool {
+	for _, dir := range leftOut {
+		if strings.HasPrefix(name+"/", dir) {
+			return false
+		}
+	}
+	for _, p := range omit {
+		if ok, _ := path.Match(p, path.Base(name)); ok {
+			return false
+		}
+	}
+	return true
+}
+
 // install unpacks a package into the tree. Its scripts are not run: what they
 // would set up is missing.
-func (b *build) install(src source, r record) error {
+func (b *build) install(src source, r record, omit []string) error {
 	f, err := b.contents(src, r)
 	if err != nil {
 		return err
@@ -27,10 +42,8 @@ func (b *build) install(src source, r record) error {
 		if err := b.ctx.Err(); err != nil {
 			return err
 		}
-		for _, dir := range leftOut {
-			if strings.HasPrefix(f.path+"/", dir) {
-				return nil
-			}
+		if !kept(f.path, omit) {
+			return nil
 		}
 		return b.tree.entry(h, f)
 	})

@@ -221,6 +221,14 @@ func TestInstall(t *testing.T) {
 	}
 	require.NotContains(t, l, "share")
 
+	o.Dir, o.Omit = t.TempDir(), []string{"libm.*"}
+	r, err = o.make(t.Context(), a)
+	require.NoError(t, err)
+	require.NotContains(t, fileListing(t, r.Initrd.Path), "libm.so")
+	o.Omit = []string{"["}
+	_, err = o.make(t.Context(), a)
+	require.Equal(t, CodeUsage, code(err), "%v", err)
+
 	o.Install = []string{"prog", "-oDir=/"}
 	_, err = o.make(t.Context(), a)
 	require.Equal(t, CodeUsage, code(err), "%v", err)
@@ -228,6 +236,12 @@ func TestInstall(t *testing.T) {
 	require.Equal(t, CodeUsage, code(err), "%v", err)
 	_, err = Debian(t.Context(), Options{Dir: t.TempDir(), Debs: debs(t, ""), Arch: "arm64"})
 	require.Equal(t, CodeUsage, code(err), "%v", err)
+}
+
+func fileListing(t *testing.T, name string) string {
+	b, err := os.ReadFile(name)
+	require.NoError(t, err)
+	return listing(t, b)
 }
 
 // TestOwnLists: what is not of the host's architecture is looked up beside the

@@ -55,6 +55,7 @@ without a command it starts a shell. godwit.then=poweroff|shell|reboot|halt|pani
 	f.StringSliceVar(&o.Modules, "module", nil, "kernel modules to load, with what they need; empty for none (default: "+
 		strings.Join(guest.DefaultModules, ",")+" as far as there are any)")
 	f.StringSliceVar(&o.Install, "package", nil, "package to unpack in the guest, with all that it depends on; needs apt")
+	f.StringSliceVar(&o.Omit, "omit", nil, "names of files of these packages to leave out: '*.a'")
 	f.StringArrayVar(&o.Add, "add", nil, "static program to put in the guest's /bin")
 	f.StringVar(&o.Init, "init", "", "program to be the guest's /init")
 	f.StringArrayVar(&o.Mirrors, "mirror", nil, "take packages from this archive; twice to add that of security updates")
