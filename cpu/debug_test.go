@@ -147,6 +147,29 @@ func TestNarrowTables(t *testing.T) {
 	}
 }
 
+// A far call with REX.W pushes 8 bytes each, also where an AMD processor reads an
+// offset of 4.
+func TestWideFarCall(t *testing.T) {
+	for _, tt := range []struct {
+		code string
+		size uint64
+	}{
+		{"48ff1c2500050000", 8}, // call far [0x500], REX.W
+		{"ff1c2500050000", 4},
+	} {
+		r := newRig(t)
+		r.long(0)
+		sp := r.R[RSP]
+		r.put64(0x500, rigUser|selCode64<<32)
+		r.put(rigCode, tt.code)
+		r.steps(1)
+		assert.Equal(t, uint64(rigUser), r.RIP)
+		assert.Equal(t, sp-2*tt.size, r.R[RSP])
+		assert.Equal(t, uint32(rigCode+len(tt.code)/2), r.get32(r.R[RSP]))
+		assert.Equal(t, uint32(selCode64), r.get32(r.R[RSP]+tt.size))
+	}
+}
+
 // REX.W on a far branch: Intel's processors and max read a 64-bit offset, AMD's
 // 32 bits of it.
 func TestWideFarPointers(t *testing.T) {

@@ -165,6 +165,9 @@ func hCallFar(c *CPU, in *isa.Inst) bool {
 		return false
 	}
 	size := int(in.OpSize)
+	if in.Flags&isa.FlagVexW != 0 {
+		size = 8 // also where the pointer's offset has 4 bytes [APM 3 CALL (Far)]
+	}
 	f := c.currentFrame(0)
 	f.mmu = c.mmu
 	if !c.protected() {
