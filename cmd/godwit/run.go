@@ -5,6 +5,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -180,7 +181,7 @@ func (r *runFlags) build(c *cobra.Command, args []string) (*control.Spec, error)
 		r.append = strings.TrimSpace(r.append + " " + strings.Join(args[n:], " "))
 	}
 	switch {
-	case r.bios != "" && (r.kernel != "" || r.initrd != ""):
+	case r.bios != "" && (r.kernel != "" || r.initrd != "" || slices.Contains(images, control.TinyName)):
 		return nil, control.Fail("usage", "a BIOS boots by itself", "godwit does not hand it a kernel", "godwit run --bios "+r.bios)
 	case r.bios != "" || r.kernel != "": // what else there is are disks
 		r.disks = append(images, r.disks...)

@@ -157,9 +157,8 @@ func (a *app) snapDiff() *cobra.Command {
 }
 
 func (a *app) snapRestore() *cobra.Command {
-	var l limits
+	var r resumeFlags
 	var force bool
-	var memory string
 	c := &cobra.Command{
 		Use: "restore [VM] TAG", Short: "go back to a snapshot",
 		Long:    "Go back to a snapshot. A running VM stays running, at the snapshot; what it did since is lost unless there is a snapshot of it.",
@@ -171,17 +170,14 @@ func (a *app) snapRestore() *cobra.Command {
 				return err
 			}
 			if !a.home.Alive(name) {
-				s, err := l.spec()
+				s, err := r.spec()
 				if err != nil {
-					return err
-				}
-				if s.Load, err = control.ParseLoad(memory); err != nil {
 					return err
 				}
 				if err := a.home.ToRestore(s, name, args[0], force); err != nil {
 					return err
 				}
-				return a.start(s, &l)
+				return a.start(s, &r.limits)
 			}
 			ctx, stop := interruptible()
 			defer stop()
@@ -192,15 +188,13 @@ func (a *app) snapRestore() *cobra.Command {
 			return a.print(o.Snap.Node, func(w io.Writer) { fmt.Fprintf(w, "%s is at %s, #%d\n", name, o.Snap.Tag, o.Snap.Count) })
 		},
 	}
-	l.register(c)
-	memoryFlag(c, &memory)
+	r.register(c)
 	c.Flags().BoolVar(&force, "force", false, "even if the VM is suspended, and throw that away")
 	return c
 }
 
 func (a *app) snapFork() *cobra.Command {
-	var l limits
-	var memory string
+	var r resumeFlags
 	c := &cobra.Command{
 		Use: "fork [VM] TAG", Short: "begin a second VM with a snapshot",
 		Long:    "Begin a second VM with a snapshot. It shares the snapshot's files, and is told that it is another machine: its random numbers are its own.",
@@ -211,21 +205,17 @@ func (a *app) snapFork() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			s, err := l.spec()
+			s, err := r.spec()
 			if err != nil {
-				return err
-			}
-			if s.Load, err = control.ParseLoad(memory); err != nil {
 				return err
 			}
 			if err := a.home.ToFork(s, name, args[0]); err != nil {
 				return err
 			}
-			return a.start(s, &l)
+			return a.start(s, &r.limits)
 		},
 	}
-	l.register(c)
-	memoryFlag(c, &memory)
+	r.register(c)
 	return c
 }
 

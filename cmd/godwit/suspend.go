@@ -49,10 +49,36 @@ func (a *app) suspendCommand() *cobra.Command {
 	return c
 }
 
+// resumeFlags are the flags of all commands by which a machine goes on from a file.
+type resumeFlags struct {
+	limits
+	memory, clock string
+}
+
+func (r *resumeFlags) register(c *cobra.Command) {
+	r.limits.register(c)
+	f := c.Flags()
+	f.StringVar(&r.memory, "memory", "all", "what of memory comes before the guest goes on: all, active (what it used last), none; the rest follows")
+	f.StringVar(&r.clock, "guest-clock", string(machine.ClockFreeze), "what the guest's clock does about the time since it was saved: freeze (late from then on), jump, or slew (5 % faster until it has caught up)")
+	offer(c, "memory", "all", string(control.LoadActive), string(control.LoadNone))
+	offer(c, "guest-clock", string(machine.ClockFreeze), string(machine.ClockJump), string(machine.ClockSlew))
+}
+
+// spec fills in what the flags say.
+func (r *resumeFlags) spec() (*control.Spec, error) {
+	s, err := r.limits.spec()
+	if err != nil {
+		return nil, err
+	}
+	if s.Load, err = control.ParseLoad(r.memory); err != nil {
+		return nil, err
+	}
+	s.GuestClock, err = control.ParseGuestClock(r.clock)
+	return s, err
+}
+
 func (a *app) resumeCommand() *cobra.Command {
-	var l limits
-	var clock string
-	var memory string
+	var r resumeFlags
 	c := &cobra.Command{
 		Use: "resume [NAME|FILE]", GroupID: "Save", Short: "let a suspended VM go on",
 		Example: "  godwit resume plover\n  godwit resume plover.gwsnap -n copy\n  godwit resume plover --paused -d",
@@ -62,7 +88,7 @@ func (a *app) resumeCommand() *cobra.Command {
 			return names, cobra.ShellCompDirectiveDefault // a file will do, too
 		},
 		RunE: func(_ *cobra.Command, args []string) error {
-			s, err := l.spec()
+			s, err := r.spec()
 			if err != nil {
 				return err
 			}
@@ -73,31 +99,12 @@ func (a *app) resumeCommand() *cobra.Command {
 			if err := a.home.ToResume(s, arg); err != nil {
 				return err
 			}
-			if s.GuestClock, err = control.ParseGuestClock(clock); err != nil {
-				return err
-			}
-			if s.Load, err = control.ParseLoad(memory); err != nil {
-				return err
-			}
-			return a.start(s, &l)
+			return a.start(s, &r.limits)
 		},
 	}
-	l.register(c)
-	memoryFlag(c, &memory)
-	l.registerFiles(c)
-	guestClockFlag(c, &clock)
+	r.register(c)
+	r.registerFiles(c)
 	return c
-}
-
-// guestClockFlag is the flag for the clock of a guest that lay in a file.
-func guestClockFlag(c *cobra.Command, to *string) {
-	c.Flags().StringVar(to, "guest-clock", string(machine.ClockFreeze), "what the guest's clock does about the time since it was saved: freeze (late from then on), jump, or slew (5 % faster until it has caught up)")
-	offer(c, "guest-clock", string(machine.ClockFreeze), string(machine.ClockJump), string(machine.ClockSlew))
-}
-
-// memoryFlag is the flag that says how much of memory comes first.
-func memoryFlag(c *cobra.Command, to *string) {
-	c.Flags().StringVar(to, "memory", "all", "what of memory comes before the guest goes on: all, active (what it used last), none; the rest follows")
 }
 
 // progress shows how far an operation is, once a second at most and only to a
