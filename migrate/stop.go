@@ -187,7 +187,7 @@ func (s *Source) acked(a *commit) error {
 // gone goes on once it is known that the guest runs at the destination.
 func (s *Source) gone(c *Conn) {
 	s.enter(StageActivate)
-	if s.out.on {
+	if s.out.on && s.out.owed.count() > 0 { // else the destination knows of nothing that is missing
 		s.out.running = true
 		s.enter(StagePostCopy)
 		s.ph = phPost

@@ -108,8 +108,9 @@ func (r *run) again() error {
 	r.b = NewBuilder(r.sc.Program, dst, r.sc.Costs)
 	r.b.Idle = dst.idle
 	sc := *r.sc
-	sc.Seed, sc.Faults, sc.Events = sc.Seed+1, nil, nil
+	sc.Seed, sc.Faults = sc.Seed+1, nil
 	sc.Options.Timeout, sc.Options.OnStall = 0, migrate.StallBudget
+	sc.Options.MaxSlowdown, sc.Options.MaxDowntime = 0, time.Minute // what cannot be kept on this link is no failure
 	sc.Horizon = r.w.now + sc.Horizon
 	r.sc = &sc
 	if err := r.engines(); err != nil {
