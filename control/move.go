@@ -323,7 +323,7 @@ func (r *Runner) here() {
 	r.mu.Lock()
 	r.out, r.shared, r.status.Move = nil, false, nil
 	r.mu.Unlock()
-	r.unbusy()
+	r.settle()
 }
 
 // gone ends the VM here: it runs elsewhere.

@@ -89,7 +89,7 @@ func (r *Runner) snap(o *ops, q SnapRequest) (*op, error) {
 	p, ctx := o.start("snap", "pages")
 	go func() {
 		res, err := r.take(ctx, p, q)
-		r.unbusy()
+		r.settle()
 		p.finish(AsError(what, err), func(o *Op) { o.Snap = res })
 	}()
 	return p, nil
@@ -322,7 +322,7 @@ func (r *Runner) changeSnaps(ctx context.Context, c SnapChange) (res SnapChanged
 	if err := r.begin(StateSaving, "snapshotted"); err != nil {
 		return res, err
 	}
-	defer r.unbusy()
+	defer r.settle()
 	r.share(true)
 	s, err := r.kept()
 	if err != nil {

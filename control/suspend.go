@@ -29,6 +29,13 @@ func (r *Runner) unbusy() {
 	r.wake()
 }
 
+// settle is unbusy for any other goroutine than the machine's. Whoever asks from now
+// on is told how the VM is without the operation.
+func (r *Runner) settle() {
+	r.unbusy()
+	_ = r.onMachine(func() error { r.publish(); return nil }) // it may have ended
+}
+
 // share lets others ask the machine while it is busy.
 func (r *Runner) share(on bool) {
 	r.mu.Lock()

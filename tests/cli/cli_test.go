@@ -13,6 +13,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"runtime"
 	"strconv"
 	"strings"
@@ -69,6 +70,7 @@ func TestSessions(t *testing.T) {
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
 			"code":     code,
 			"until":    until,
+			"soon":     soon,
 			"gone":     gone,
 			"patch":    patch,
 			"newer":    newer,
@@ -143,6 +145,24 @@ func until(ts *testscript.TestScript, neg bool, args []string) {
 			ts.Fatalf("%v after %q", err, seen.String())
 		}
 		seen.WriteByte(b)
+	}
+}
+
+// soon TEXT ARGS... runs godwit until it prints what the expression matches: for what
+// another process is about to know.
+func soon(ts *testscript.TestScript, neg bool, args []string) {
+	if len(args) < 2 || neg {
+		ts.Fatalf("usage: soon TEXT ARGS...")
+	}
+	want := regexp.MustCompile(args[0])
+	for end := time.Now().Add(limit); ; time.Sleep(10 * time.Millisecond) {
+		ts.Check(ts.Exec("godwit", args[1:]...))
+		if want.MatchString(ts.ReadFile("stdout")) {
+			return
+		}
+		if time.Now().After(end) {
+			ts.Fatalf("it never printed %q", args[0])
+		}
 	}
 }
 
