@@ -7,7 +7,7 @@ race:     ; CGO_ENABLED=1 go test -race -short ./...
 generate: ; go generate ./...
 fuzz:     ; go run ./tests/fuzz $(FUZZ)
 bench:    ; go test -run '^$$' -bench . ./cpu ./mem ./machine ./snapshot
-lint:     ; go tool -modfile=tools/go.mod staticcheck ./... && test -z "$$(go tool -modfile=tools/go.mod gofumpt -l $$(git ls-files "*.go"))"
+lint:     ; go tool -modfile=tools/go.mod staticcheck ./... && test -z "$$(go tool -modfile=tools/go.mod gofumpt -l $$(git grep -L "^// Code generated" -- "*.go"))"
 guest:    ; go run ./cmd/godwit guest debian .cache/guests
 cross:
 	@for os in linux darwin windows; do for arch in amd64 arm64; do \

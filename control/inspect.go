@@ -134,17 +134,33 @@ func segView(n string, s *cpu.Segment) SegView {
 // system adds what regs shows beyond cpu.
 func (v *CPUView) system(a *cpu.Arch) {
 	v.Control = []Value{
-		{"cr0", Hex(a.CR0)}, {"cr2", Hex(a.CR2)}, {"cr3", Hex(a.CR3)}, {"cr4", Hex(a.CR4)}, {"xcr0", Hex(a.XCR0)},
-		{"efer", Hex(a.EFER)}, {"gdtr.base", Hex(a.GDTR.Base)}, {"gdtr.limit", Hex(a.GDTR.Limit)},
-		{"idtr.base", Hex(a.IDTR.Base)}, {"idtr.limit", Hex(a.IDTR.Limit)}, {"pkru", Hex(a.PKRU)},
+		{"cr0", Hex(a.CR0)},
+		{"cr2", Hex(a.CR2)},
+		{"cr3", Hex(a.CR3)},
+		{"cr4", Hex(a.CR4)},
+		{"xcr0", Hex(a.XCR0)},
+		{"efer", Hex(a.EFER)},
+		{"gdtr.base", Hex(a.GDTR.Base)},
+		{"gdtr.limit", Hex(a.GDTR.Limit)},
+		{"idtr.base", Hex(a.IDTR.Base)},
+		{"idtr.limit", Hex(a.IDTR.Limit)},
+		{"pkru", Hex(a.PKRU)},
 	}
 	for _, i := range [...]int{0, 1, 2, 3, 6, 7} {
 		v.Debug = append(v.Debug, Value{fmt.Sprintf("dr%d", i), Hex(a.DR[i])})
 	}
 	v.MSRs = []Value{
-		{"star", Hex(a.STAR)}, {"lstar", Hex(a.LSTAR)}, {"cstar", Hex(a.CSTAR)}, {"fmask", Hex(a.FMASK)},
-		{"kernel_gs_base", Hex(a.KernelGSBase)}, {"sysenter_cs", Hex(a.SysenterCS)}, {"sysenter_esp", Hex(a.SysenterESP)},
-		{"sysenter_eip", Hex(a.SysenterEIP)}, {"pat", Hex(a.PAT)}, {"tsc_aux", Hex(a.TSCAux)}, {"tsc_adjust", Hex(a.TSCAdjust)},
+		{"star", Hex(a.STAR)},
+		{"lstar", Hex(a.LSTAR)},
+		{"cstar", Hex(a.CSTAR)},
+		{"fmask", Hex(a.FMASK)},
+		{"kernel_gs_base", Hex(a.KernelGSBase)},
+		{"sysenter_cs", Hex(a.SysenterCS)},
+		{"sysenter_esp", Hex(a.SysenterESP)},
+		{"sysenter_eip", Hex(a.SysenterEIP)},
+		{"pat", Hex(a.PAT)},
+		{"tsc_aux", Hex(a.TSCAux)},
+		{"tsc_adjust", Hex(a.TSCAdjust)},
 	}
 	v.FPU = []Value{{"fcw", Hex(a.FCW)}, {"fsw", Hex(a.FSW)}, {"ftw", Hex(a.FTW)}, {"mxcsr", Hex(a.MXCSR)}}
 	for i, st := range a.ST {

@@ -67,8 +67,17 @@ func TestParseBytes(t *testing.T) {
 		want uint64
 		ok   bool
 	}{
-		{"4096", 4096, true}, {"512M", 512 << 20, true}, {"1g", 1 << 30, true}, {"64MiB", 64 << 20, true}, {"2kb", 2048, true},
-		{"", 0, false}, {"M", 0, false}, {"-1", 0, false}, {"1.5G", 0, false}, {"99999999T", 0, false}, {"18446744073709551615", 0, false},
+		{"4096", 4096, true},
+		{"512M", 512 << 20, true},
+		{"1g", 1 << 30, true},
+		{"64MiB", 64 << 20, true},
+		{"2kb", 2048, true},
+		{"", 0, false},
+		{"M", 0, false},
+		{"-1", 0, false},
+		{"1.5G", 0, false},
+		{"99999999T", 0, false},
+		{"18446744073709551615", 0, false},
 	} {
 		got, err := ParseBytes(tt.text)
 		require.Equal(t, tt.ok, err == nil, "%q: %v", tt.text, err)

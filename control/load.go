@@ -37,7 +37,6 @@ type loading struct {
 	*machine.Loader
 	f    *snapshot.File
 	name string
-	keep bool // the file stays open: others use it
 }
 
 // load builds the machine of a file, which the machine keeps open as long as it

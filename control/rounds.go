@@ -20,7 +20,6 @@ type Rounds struct {
 	now   func() time.Time // the host's clock, for that only
 	shown time.Time
 
-	pages  uint32         // of memory: what a full bar stands for
 	first  uint64         // pages of the first round
 	held   string         // a round's line, until what it led to is known
 	answer migrate.Answer // last told

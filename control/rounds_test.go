@@ -16,18 +16,24 @@ const mb = 1_000_000
 // story is a migration of a guest that writes too fast: hopeless at first, then
 // by a budget.
 func story() []migrate.Event {
-	hopeless := &migrate.Verdict{Answer: migrate.Hopeless, Downtime: 2100 * time.Millisecond, Asked: 300 * time.Millisecond, Dirtied: 900 * mb,
+	hopeless := &migrate.Verdict{
+		Answer: migrate.Hopeless, Downtime: 2100 * time.Millisecond, Asked: 300 * time.Millisecond, Dirtied: 900 * mb,
 		Wire: 610 * mb, Speed: 134 * mb, NeedBPS: 940 * mb, NeedRate: 0.14, Passes: 1,
-		Writers: []migrate.Writer{{RIP: 0x401186, CPL: 3, Pages: 930}, {Device: "virtio-blk0", Pages: 70}}}
+		Writers: []migrate.Writer{{RIP: 0x401186, CPL: 3, Pages: 930}, {Device: "virtio-blk0", Pages: 70}},
+	}
 	pass := func(n, dirty uint32, kinds migrate.KindTable, sent uint64, took time.Duration) migrate.Event {
-		return migrate.Event{What: migrate.EventPass, Stage: migrate.StagePreCopy, Round: n,
-			Pass: &migrate.PassStats{Number: n, Dirty: dirty, Kinds: kinds, Sent: sent, Took: took, Rate: 900 * mb, Speed: 134 * mb}}
+		return migrate.Event{
+			What: migrate.EventPass, Stage: migrate.StagePreCopy, Round: n,
+			Pass: &migrate.PassStats{Number: n, Dirty: dirty, Kinds: kinds, Sent: sent, Took: took, Rate: 900 * mb, Speed: 134 * mb},
+		}
 	}
 	verdict := func(n uint32, v *migrate.Verdict) migrate.Event {
 		return migrate.Event{What: migrate.EventVerdict, Stage: migrate.StagePreCopy, Round: n, Verdict: v}
 	}
-	good := &migrate.Verdict{Answer: migrate.Converges, Passes: 1, Total: 400 * time.Millisecond, Downtime: 18 * time.Millisecond, Asked: 300 * time.Millisecond,
-		Dirtied: 900 * mb, Wire: 100 * mb, Speed: 134 * mb}
+	good := &migrate.Verdict{
+		Answer: migrate.Converges, Passes: 1, Total: 400 * time.Millisecond, Downtime: 18 * time.Millisecond, Asked: 300 * time.Millisecond,
+		Dirtied: 900 * mb, Wire: 100 * mb, Speed: 134 * mb,
+	}
 	last := pass(3, 312, migrate.KindTable{migrate.Raw: {Pages: 12}, migrate.Lines: {Pages: 300}}, mb, 9*time.Millisecond)
 	last.Pass.Slowdown = 0.41
 	return []migrate.Event{
@@ -48,10 +54,14 @@ func story() []migrate.Event {
 		verdict(3, good),
 		{What: migrate.EventStage, Stage: migrate.StageStop},
 		{What: migrate.EventStage, Stage: migrate.StageCommit},
-		{What: migrate.EventReport, Stage: migrate.StageDone, Report: &migrate.Report{Chosen: migrate.ModePre, Pages: 131072, Total: 2600 * time.Millisecond, Sent: 196 * mb,
+		{What: migrate.EventReport, Stage: migrate.StageDone, Report: &migrate.Report{
+			Chosen: migrate.ModePre, Pages: 131072, Total: 2600 * time.Millisecond, Sent: 196 * mb,
 			Predicted: 18 * time.Millisecond, Slowdown: 0.41, Stalled: 700 * time.Millisecond,
-			Downtime: migrate.Downtime{Total: 21 * time.Millisecond, Stop: 900 * time.Microsecond, Pages: 9 * time.Millisecond, Devices: time.Millisecond,
-				Load: 6 * time.Millisecond, Commit: 4 * time.Millisecond, Activate: 100 * time.Microsecond, Fence: 7 * time.Millisecond}}},
+			Downtime: migrate.Downtime{
+				Total: 21 * time.Millisecond, Stop: 900 * time.Microsecond, Pages: 9 * time.Millisecond, Devices: time.Millisecond,
+				Load: 6 * time.Millisecond, Commit: 4 * time.Millisecond, Activate: 100 * time.Microsecond, Fence: 7 * time.Millisecond,
+			},
+		}},
 	}
 }
 
@@ -116,9 +126,19 @@ func TestBar(t *testing.T) {
 
 func TestNumbers(t *testing.T) {
 	for _, tt := range []struct{ got, want string }{
-		{count(0), "0"}, {count(999), "999"}, {count(1000), "1,000"}, {count(1234567), "1,234,567"},
-		{bytesSent(0), "0 B"}, {bytesSent(999), "999 B"}, {bytesSent(1000), "1 kB"}, {bytesSent(182_400_000), "182 MB"}, {bytesSent(1_230_000_000), "1.23 GB"},
-		{seconds(0), "0 µs"}, {seconds(1500 * time.Microsecond), "1.5 ms"}, {seconds(21 * time.Millisecond), "21 ms"}, {seconds(9100 * time.Millisecond), "9.1 s"},
+		{count(0), "0"},
+		{count(999), "999"},
+		{count(1000), "1,000"},
+		{count(1234567), "1,234,567"},
+		{bytesSent(0), "0 B"},
+		{bytesSent(999), "999 B"},
+		{bytesSent(1000), "1 kB"},
+		{bytesSent(182_400_000), "182 MB"},
+		{bytesSent(1_230_000_000), "1.23 GB"},
+		{seconds(0), "0 µs"},
+		{seconds(1500 * time.Microsecond), "1.5 ms"},
+		{seconds(21 * time.Millisecond), "21 ms"},
+		{seconds(9100 * time.Millisecond), "9.1 s"},
 	} {
 		require.Equal(t, tt.want, tt.got)
 	}

@@ -99,12 +99,33 @@ func TestRefusedMSRs(t *testing.T) {
 		v    uint64
 		want bool
 	}{
-		{0x400, 0, true}, {0x400, all64, true}, {0x400, 1, false}, {0x401, 1, false}, {0x402, 0xaaaa, true},
-		{0x200, 6, true}, {0x200, 2, false}, {0x200, 7, false}, {0x200, 1 << 8, false}, {0x201, 1 << 11, true}, {0x201, 1, false},
-		{0x250, 0x0606060606060606, true}, {0x250, 2, false}, {0x277, 7, true}, {0x277, 2, false}, {0x277, 8, false},
-		{0x2ff, 0xc06, true}, {0x2ff, 3, false}, {0x2ff, 1 << 12, false}, {0xfe, 0, false},
-		{0xc0000100, 1 << 47, false}, {0xc0000100, 0xffff800000000000, true}, {0x1d9, 4, false}, {0x6e1, 0, false},
-		{0x174, 1 << 32, false}, {0xc0000103, 1 << 32, false}, {0xc0000084, 1 << 32, false},
+		{0x400, 0, true},
+		{0x400, all64, true},
+		{0x400, 1, false},
+		{0x401, 1, false},
+		{0x402, 0xaaaa, true},
+		{0x200, 6, true},
+		{0x200, 2, false},
+		{0x200, 7, false},
+		{0x200, 1 << 8, false},
+		{0x201, 1 << 11, true},
+		{0x201, 1, false},
+		{0x250, 0x0606060606060606, true},
+		{0x250, 2, false},
+		{0x277, 7, true},
+		{0x277, 2, false},
+		{0x277, 8, false},
+		{0x2ff, 0xc06, true},
+		{0x2ff, 3, false},
+		{0x2ff, 1 << 12, false},
+		{0xfe, 0, false},
+		{0xc0000100, 1 << 47, false},
+		{0xc0000100, 0xffff800000000000, true},
+		{0x1d9, 4, false},
+		{0x6e1, 0, false},
+		{0x174, 1 << 32, false},
+		{0xc0000103, 1 << 32, false},
+		{0xc0000084, 1 << 32, false},
 	} {
 		assert.Equal(t, tt.want, r.writeMSR(tt.n, tt.v), "%#x = %#x", tt.n, tt.v)
 	}
@@ -135,8 +156,10 @@ func TestNarrowTables(t *testing.T) {
 		code string
 		base uint64
 	}{
-		{"0f01160005 0f01060006", 0x345678}, {"66 0f01160005 0f01060006", 0x12345678},
-		{"0f011e0005 66 0f010e0006", 0x345678}, {"66 0f011e0005 0f010e0006", 0x12345678},
+		{"0f01160005 0f01060006", 0x345678},
+		{"66 0f01160005 0f01060006", 0x12345678},
+		{"0f011e0005 66 0f010e0006", 0x345678},
+		{"66 0f011e0005 0f010e0006", 0x12345678},
 	} {
 		r := newRig(t)
 		r.real()

@@ -66,15 +66,27 @@ func TestVectorControl(t *testing.T) {
 		fsw        uint16
 		want       int
 	}{
-		{xorps, "plain", 0, 0, 0, -1}, {paddb, "plain", 0, 0, 0, -1}, {cvtpi2ps, "plain", 0, 0, 0, -1},
-		{xorps, "EM", cr0EM, 0, 0, vecUD}, {paddb, "EM", cr0EM, 0, 0, vecUD}, {cvtpi2ps, "EM", cr0EM, 0, 0, vecUD},
-		{xorps, "TS", cr0TS, 0, 0, vecNM}, {paddb, "TS", cr0TS, 0, 0, vecNM}, {pcmpistri, "TS", cr0TS, 0, 0, vecNM},
-		{xorps, "EM TS", cr0EM | cr0TS, 0, 0, vecUD}, {paddb, "EM TS", cr0EM | cr0TS, 0, 0, vecUD},
-		{xorps, "no OSFXSR", 0, cr4OSFXSR, 0, vecUD}, {cvtpi2ps, "no OSFXSR", 0, cr4OSFXSR, 0, vecUD},
+		{xorps, "plain", 0, 0, 0, -1},
+		{paddb, "plain", 0, 0, 0, -1},
+		{cvtpi2ps, "plain", 0, 0, 0, -1},
+		{xorps, "EM", cr0EM, 0, 0, vecUD},
+		{paddb, "EM", cr0EM, 0, 0, vecUD},
+		{cvtpi2ps, "EM", cr0EM, 0, 0, vecUD},
+		{xorps, "TS", cr0TS, 0, 0, vecNM},
+		{paddb, "TS", cr0TS, 0, 0, vecNM},
+		{pcmpistri, "TS", cr0TS, 0, 0, vecNM},
+		{xorps, "EM TS", cr0EM | cr0TS, 0, 0, vecUD},
+		{paddb, "EM TS", cr0EM | cr0TS, 0, 0, vecUD},
+		{xorps, "no OSFXSR", 0, cr4OSFXSR, 0, vecUD},
+		{cvtpi2ps, "no OSFXSR", 0, cr4OSFXSR, 0, vecUD},
 		{xorps, "no OSFXSR, TS", cr0TS, cr4OSFXSR, 0, vecUD},
-		{paddb, "no OSFXSR", 0, cr4OSFXSR, 0, -1}, {pavgb, "no OSFXSR", 0, cr4OSFXSR, 0, -1},
-		{xorps, "#MF pending", 0, 0, 0x81, -1}, {paddb, "#MF pending", 0, 0, 0x81, vecMF}, {cvtpi2ps, "#MF pending", 0, 0, 0x81, vecMF},
-		{movnti, "EM TS no OSFXSR", cr0EM | cr0TS, cr4OSFXSR, 0, -1}, {crc, "EM TS no OSFXSR", cr0EM | cr0TS, cr4OSFXSR, 0, -1},
+		{paddb, "no OSFXSR", 0, cr4OSFXSR, 0, -1},
+		{pavgb, "no OSFXSR", 0, cr4OSFXSR, 0, -1},
+		{xorps, "#MF pending", 0, 0, 0x81, -1},
+		{paddb, "#MF pending", 0, 0, 0x81, vecMF},
+		{cvtpi2ps, "#MF pending", 0, 0, 0x81, vecMF},
+		{movnti, "EM TS no OSFXSR", cr0EM | cr0TS, cr4OSFXSR, 0, -1},
+		{crc, "EM TS no OSFXSR", cr0EM | cr0TS, cr4OSFXSR, 0, -1},
 	} {
 		r := sseRig(t)
 		r.R[RSI] = 0x200000
@@ -265,8 +277,10 @@ func TestMMXAlias(t *testing.T) {
 
 // Handlers do not allocate.
 func TestVectorAllocations(t *testing.T) {
-	for _, code := range []string{"660ffcc1", "0f58c1", "f20f5ec1", "0ffcc1", "0f63c1", "660f3800c1", "660f3a63c10c", "660f38dcc1",
-		"660f2ac1", "0f2dc1", "f20f2ac0", "660f3a0fc105", "0f38c8c1", "f20f38f1c0", "c4e2f8f2c1", "660f3a40c1ff", "0f2806", "0f2906"} {
+	for _, code := range []string{
+		"660ffcc1", "0f58c1", "f20f5ec1", "0ffcc1", "0f63c1", "660f3800c1", "660f3a63c10c", "660f38dcc1",
+		"660f2ac1", "0f2dc1", "f20f2ac0", "660f3a0fc105", "0f38c8c1", "f20f38f1c0", "c4e2f8f2c1", "660f3a40c1ff", "0f2806", "0f2906",
+	} {
 		r := sseRig(t)
 		r.MXCSR = 0x1fa0
 		r.R[RSI] = 0x200000

@@ -39,16 +39,22 @@ func TestSystemInstructions(t *testing.T) {
 		}},
 		{"clts", "0f06", func(r *rig) { r.CR0 |= cr0TS }, func(t *testing.T, r *rig) { assert.Zero(t, r.CR0&cr0TS) }},
 		{"mov fs, sel", "8ee1", rcx(selData), func(t *testing.T, r *rig) { assert.Equal(t, uint16(selData), r.Seg[isa.FS].Sel) }},
-		{"mov fs, null clears the base", "8ee1", func(r *rig) { r.Seg[isa.FS].Base = 5; r.R[RCX] = 0 },
-			func(t *testing.T, r *rig) { assert.Equal(t, uint64(0), r.R[regFS]) }},
+		{
+			"mov fs, null clears the base", "8ee1", func(r *rig) { r.Seg[isa.FS].Base = 5; r.R[RCX] = 0 },
+			func(t *testing.T, r *rig) { assert.Equal(t, uint64(0), r.R[regFS]) },
+		},
 		{"lfs, whose offset is never wider than 32 bits on AMD", "480fb40c2500f00000", func(r *rig) { r.put64(0xf000, 0x9abcdef0|selData<<32) }, func(t *testing.T, r *rig) {
 			assert.Equal(t, uint64(0x9abcdef0), r.R[RCX])
 			assert.Equal(t, uint16(selData), r.Seg[isa.FS].Sel)
 		}},
-		{"wrfsbase", "f3480faed1", func(r *rig) { r.CR4 |= cr4FSGSBASE; r.R[RCX] = 0xffff800000001234 },
-			func(t *testing.T, r *rig) { assert.Equal(t, uint64(0xffff800000001234), r.R[regFS]) }},
-		{"rdgsbase 32", "f30faec9", func(r *rig) { r.CR4 |= cr4FSGSBASE; r.Seg[isa.GS].Base = 0x1234567890 },
-			func(t *testing.T, r *rig) { assert.Equal(t, uint64(0x34567890), r.R[RCX]) }},
+		{
+			"wrfsbase", "f3480faed1", func(r *rig) { r.CR4 |= cr4FSGSBASE; r.R[RCX] = 0xffff800000001234 },
+			func(t *testing.T, r *rig) { assert.Equal(t, uint64(0xffff800000001234), r.R[regFS]) },
+		},
+		{
+			"rdgsbase 32", "f30faec9", func(r *rig) { r.CR4 |= cr4FSGSBASE; r.Seg[isa.GS].Base = 0x1234567890 },
+			func(t *testing.T, r *rig) { assert.Equal(t, uint64(0x34567890), r.R[RCX]) },
+		},
 		{"rdtscp", "0f01f9", func(r *rig) { r.TSCAux = 7 }, func(t *testing.T, r *rig) {
 			assert.Equal(t, []uint64{10, 7, 0}, []uint64{r.R[RAX], r.R[RCX], r.R[RDX]})
 		}},
@@ -61,8 +67,10 @@ func TestSystemInstructions(t *testing.T) {
 		{"xgetbv", "0f01d0", func(r *rig) { r.XCR0 = 0x203; r.R[RDX] = 5 }, func(t *testing.T, r *rig) {
 			assert.Equal(t, []uint64{0x203, 0}, []uint64{r.R[RAX], r.R[RDX]})
 		}},
-		{"wrpkru", "0f01ef", func(r *rig) { r.CR4 |= cr4PKE; r.R[RAX] = 0x55555554 },
-			func(t *testing.T, r *rig) { assert.Equal(t, uint32(0x55555554), r.PKRU) }},
+		{
+			"wrpkru", "0f01ef", func(r *rig) { r.CR4 |= cr4PKE; r.R[RAX] = 0x55555554 },
+			func(t *testing.T, r *rig) { assert.Equal(t, uint32(0x55555554), r.PKRU) },
+		},
 		{"invpcid", "660f38820c2500f00000", func(r *rig) { r.R[RCX] = 2 }, nil},
 		{"invlpg beyond", "0f013c2500000040", nil, nil},
 		{"mov cr8", "440f22c1", rcx(9), func(t *testing.T, r *rig) { assert.Equal(t, uint8(9), r.lapic.tpr) }},

@@ -257,9 +257,7 @@ func (c *CPU) loadTask(t *taskState, ext uint32) bool {
 	}
 	c.lzOp = lzNone
 	c.RFLAGS = t.eflags&(flagsUser|flagRF|flagIF|flagIOPL|flagVM|flagVIF|flagVIP) | flagsFixed
-	for i, v := range t.r {
-		c.R[i] = v
-	}
+	copy(c.R[:], t.r[:])
 	c.CR0 |= cr0TS
 	c.DR[7] &^= 0x155 // local breakpoints are the old task's
 	c.RIP, c.nextRIP = t.eip, t.eip

@@ -69,6 +69,7 @@ func (a *testAPIC) SetTPR(class uint8) { a.tpr = class }
 func (a *testAPIC) ReadMSR(n uint32) (uint64, bool) {
 	return a.base, n == msrAPICBase
 }
+
 func (a *testAPIC) WriteMSR(n uint32, v uint64) bool {
 	a.base = v
 	return n == msrAPICBase

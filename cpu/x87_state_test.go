@@ -189,10 +189,24 @@ func TestX87Pointers(t *testing.T) {
 func TestX87Restart(t *testing.T) {
 	const bad = 0x200000 // not mapped
 	for _, tt := range []struct{ name, code string }{
-		{"fld m32", "d903"}, {"fld m64", "dd03"}, {"fld m80", "db2b"}, {"fild m16", "df03"}, {"fbld", "df23"},
-		{"fst m32", "d913"}, {"fstp m64", "dd1b"}, {"fstp m80", "db3b"}, {"fistp m16", "df1b"}, {"fisttp m64", "dd0b"},
-		{"fbstp", "df33"}, {"fadd m32", "d803"}, {"fidivr m32", "da3b"}, {"ficomp m16", "de1b"},
-		{"fldenv", "d923"}, {"fnstenv", "d933"}, {"fnsave", "dd33"}, {"frstor", "dd23"},
+		{"fld m32", "d903"},
+		{"fld m64", "dd03"},
+		{"fld m80", "db2b"},
+		{"fild m16", "df03"},
+		{"fbld", "df23"},
+		{"fst m32", "d913"},
+		{"fstp m64", "dd1b"},
+		{"fstp m80", "db3b"},
+		{"fistp m16", "df1b"},
+		{"fisttp m64", "dd0b"},
+		{"fbstp", "df33"},
+		{"fadd m32", "d803"},
+		{"fidivr m32", "da3b"},
+		{"ficomp m16", "de1b"},
+		{"fldenv", "d923"},
+		{"fnstenv", "d933"},
+		{"fnsave", "dd33"},
+		{"frstor", "dd23"},
 	} {
 		for _, back := range []uint64{0, 1, 9} { // wholly there, and across
 			t.Run(tt.name, func(t *testing.T) {
@@ -233,9 +247,16 @@ func TestX87Alignment(t *testing.T) {
 		name, code string
 		align      uint64
 	}{
-		{"fld m32", "d903", 4}, {"fld m64", "dd03", 8}, {"fld m80", "db2b", 8}, {"fstp m80", "db3b", 8},
-		{"fist m16", "df13", 2}, {"fbstp", "df33", 8}, {"fnstenv", "d933", 4}, {"fnstenv 16", "66d933", 2},
-		{"fnsave", "dd33", 4}, {"frstor 16", "66dd23", 2},
+		{"fld m32", "d903", 4},
+		{"fld m64", "dd03", 8},
+		{"fld m80", "db2b", 8},
+		{"fstp m80", "db3b", 8},
+		{"fist m16", "df13", 2},
+		{"fbstp", "df33", 8},
+		{"fnstenv", "d933", 4},
+		{"fnstenv 16", "66d933", 2},
+		{"fnsave", "dd33", 4},
+		{"frstor 16", "66dd23", 2},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			for off := uint64(0); off < 8; off++ {

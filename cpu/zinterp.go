@@ -1561,7 +1561,7 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 				a = c.R[op.dst&31] & 0xff
 				b = c.R[op.src&31] & 0xff
 				c.R[op.dst&31] = c.R[op.dst&31]&^0xff | (a+b)&0xff
-				c.lzOp, c.lzA, c.lzB = lzAdd|0, a, b
+				c.lzOp, c.lzA, c.lzB = lzAdd, a, b
 			case opAdd8rrN:
 				a = c.R[op.dst&31] & 0xff
 				b = c.R[op.src&31] & 0xff
@@ -1570,7 +1570,7 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 				a = c.R[op.dst&31] & 0xff
 				b = (uint64(int64(op.imm))) & 0xff
 				c.R[op.dst&31] = c.R[op.dst&31]&^0xff | (a+b)&0xff
-				c.lzOp, c.lzA, c.lzB = lzAdd|0, a, b
+				c.lzOp, c.lzA, c.lzB = lzAdd, a, b
 			case opAdd8riN:
 				a = c.R[op.dst&31] & 0xff
 				b = (uint64(int64(op.imm))) & 0xff
@@ -1585,7 +1585,7 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 				}
 				a = c.R[op.dst&31] & 0xff
 				c.R[op.dst&31] = c.R[op.dst&31]&^0xff | (a+b)&0xff
-				c.lzOp, c.lzA, c.lzB = lzAdd|0, a, b
+				c.lzOp, c.lzA, c.lzB = lzAdd, a, b
 			case opAdd8rmN:
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
 				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
@@ -1610,7 +1610,7 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 				b = c.R[op.src&31] & 0xff
 				a = uint64(c.ram[at])
 				c.ram[at] = byte(a + b)
-				c.lzOp, c.lzA, c.lzB = lzAdd|0, a, b
+				c.lzOp, c.lzA, c.lzB = lzAdd, a, b
 			case opAdd8mrN:
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
 				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
@@ -1639,7 +1639,7 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 				b = (uint64(int64(op.imm))) & 0xff
 				a = uint64(c.ram[at])
 				c.ram[at] = byte(a + b)
-				c.lzOp, c.lzA, c.lzB = lzAdd|0, a, b
+				c.lzOp, c.lzA, c.lzB = lzAdd, a, b
 			case opAdd8miN:
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
 				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
@@ -1853,7 +1853,7 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 				b = c.R[op.src&31] & 0xff
 				v = a | b
 				c.R[op.dst&31] = c.R[op.dst&31]&^0xff | (v)&0xff
-				c.lzOp, c.lzA, c.lzB = lzLogic|0, v, 0
+				c.lzOp, c.lzA, c.lzB = lzLogic, v, 0
 			case opOr8rrN:
 				a = c.R[op.dst&31] & 0xff
 				b = c.R[op.src&31] & 0xff
@@ -1863,7 +1863,7 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 				b = (uint64(int64(op.imm))) & 0xff
 				v = a | b
 				c.R[op.dst&31] = c.R[op.dst&31]&^0xff | (v)&0xff
-				c.lzOp, c.lzA, c.lzB = lzLogic|0, v, 0
+				c.lzOp, c.lzA, c.lzB = lzLogic, v, 0
 			case opOr8riN:
 				a = c.R[op.dst&31] & 0xff
 				b = (uint64(int64(op.imm))) & 0xff
@@ -1879,7 +1879,7 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 				a = c.R[op.dst&31] & 0xff
 				v = a | b
 				c.R[op.dst&31] = c.R[op.dst&31]&^0xff | (v)&0xff
-				c.lzOp, c.lzA, c.lzB = lzLogic|0, v, 0
+				c.lzOp, c.lzA, c.lzB = lzLogic, v, 0
 			case opOr8rmN:
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
 				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
@@ -1905,7 +1905,7 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 				a = uint64(c.ram[at])
 				v = a | b
 				c.ram[at] = byte(v)
-				c.lzOp, c.lzA, c.lzB = lzLogic|0, v, 0
+				c.lzOp, c.lzA, c.lzB = lzLogic, v, 0
 			case opOr8mrN:
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
 				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
@@ -1935,7 +1935,7 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 				a = uint64(c.ram[at])
 				v = a | b
 				c.ram[at] = byte(v)
-				c.lzOp, c.lzA, c.lzB = lzLogic|0, v, 0
+				c.lzOp, c.lzA, c.lzB = lzLogic, v, 0
 			case opOr8miN:
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
 				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
@@ -2159,9 +2159,9 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 				b = c.R[op.src&31] & 0xff
 				v = c.carry()
 				c.R[op.dst&31] = c.R[op.dst&31]&^0xff | (a+b+v)&0xff
-				c.lzOp, c.lzA, c.lzB = lzAdd|0, a, b
+				c.lzOp, c.lzA, c.lzB = lzAdd, a, b
 				if v != 0 {
-					c.lzOp = lzAdc | 0
+					c.lzOp = lzAdc
 				}
 			case opAdc8rrN:
 				a = c.R[op.dst&31] & 0xff
@@ -2173,9 +2173,9 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 				b = (uint64(int64(op.imm))) & 0xff
 				v = c.carry()
 				c.R[op.dst&31] = c.R[op.dst&31]&^0xff | (a+b+v)&0xff
-				c.lzOp, c.lzA, c.lzB = lzAdd|0, a, b
+				c.lzOp, c.lzA, c.lzB = lzAdd, a, b
 				if v != 0 {
-					c.lzOp = lzAdc | 0
+					c.lzOp = lzAdc
 				}
 			case opAdc8riN:
 				a = c.R[op.dst&31] & 0xff
@@ -2193,9 +2193,9 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 				a = c.R[op.dst&31] & 0xff
 				v = c.carry()
 				c.R[op.dst&31] = c.R[op.dst&31]&^0xff | (a+b+v)&0xff
-				c.lzOp, c.lzA, c.lzB = lzAdd|0, a, b
+				c.lzOp, c.lzA, c.lzB = lzAdd, a, b
 				if v != 0 {
-					c.lzOp = lzAdc | 0
+					c.lzOp = lzAdc
 				}
 			case opAdc8rmN:
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
@@ -2223,9 +2223,9 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 				a = uint64(c.ram[at])
 				v = c.carry()
 				c.ram[at] = byte(a + b + v)
-				c.lzOp, c.lzA, c.lzB = lzAdd|0, a, b
+				c.lzOp, c.lzA, c.lzB = lzAdd, a, b
 				if v != 0 {
-					c.lzOp = lzAdc | 0
+					c.lzOp = lzAdc
 				}
 			case opAdc8mrN:
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
@@ -2257,9 +2257,9 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 				a = uint64(c.ram[at])
 				v = c.carry()
 				c.ram[at] = byte(a + b + v)
-				c.lzOp, c.lzA, c.lzB = lzAdd|0, a, b
+				c.lzOp, c.lzA, c.lzB = lzAdd, a, b
 				if v != 0 {
-					c.lzOp = lzAdc | 0
+					c.lzOp = lzAdc
 				}
 			case opAdc8miN:
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
@@ -2525,9 +2525,9 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 				b = c.R[op.src&31] & 0xff
 				v = c.carry()
 				c.R[op.dst&31] = c.R[op.dst&31]&^0xff | (a-b-v)&0xff
-				c.lzOp, c.lzA, c.lzB = lzSub|0, a, b
+				c.lzOp, c.lzA, c.lzB = lzSub, a, b
 				if v != 0 {
-					c.lzOp = lzSbb | 0
+					c.lzOp = lzSbb
 				}
 			case opSbb8rrN:
 				a = c.R[op.dst&31] & 0xff
@@ -2539,9 +2539,9 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 				b = (uint64(int64(op.imm))) & 0xff
 				v = c.carry()
 				c.R[op.dst&31] = c.R[op.dst&31]&^0xff | (a-b-v)&0xff
-				c.lzOp, c.lzA, c.lzB = lzSub|0, a, b
+				c.lzOp, c.lzA, c.lzB = lzSub, a, b
 				if v != 0 {
-					c.lzOp = lzSbb | 0
+					c.lzOp = lzSbb
 				}
 			case opSbb8riN:
 				a = c.R[op.dst&31] & 0xff
@@ -2559,9 +2559,9 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 				a = c.R[op.dst&31] & 0xff
 				v = c.carry()
 				c.R[op.dst&31] = c.R[op.dst&31]&^0xff | (a-b-v)&0xff
-				c.lzOp, c.lzA, c.lzB = lzSub|0, a, b
+				c.lzOp, c.lzA, c.lzB = lzSub, a, b
 				if v != 0 {
-					c.lzOp = lzSbb | 0
+					c.lzOp = lzSbb
 				}
 			case opSbb8rmN:
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
@@ -2589,9 +2589,9 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 				a = uint64(c.ram[at])
 				v = c.carry()
 				c.ram[at] = byte(a - b - v)
-				c.lzOp, c.lzA, c.lzB = lzSub|0, a, b
+				c.lzOp, c.lzA, c.lzB = lzSub, a, b
 				if v != 0 {
-					c.lzOp = lzSbb | 0
+					c.lzOp = lzSbb
 				}
 			case opSbb8mrN:
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
@@ -2623,9 +2623,9 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 				a = uint64(c.ram[at])
 				v = c.carry()
 				c.ram[at] = byte(a - b - v)
-				c.lzOp, c.lzA, c.lzB = lzSub|0, a, b
+				c.lzOp, c.lzA, c.lzB = lzSub, a, b
 				if v != 0 {
-					c.lzOp = lzSbb | 0
+					c.lzOp = lzSbb
 				}
 			case opSbb8miN:
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
@@ -2891,7 +2891,7 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 				b = c.R[op.src&31] & 0xff
 				v = a & b
 				c.R[op.dst&31] = c.R[op.dst&31]&^0xff | (v)&0xff
-				c.lzOp, c.lzA, c.lzB = lzLogic|0, v, 0
+				c.lzOp, c.lzA, c.lzB = lzLogic, v, 0
 			case opAnd8rrN:
 				a = c.R[op.dst&31] & 0xff
 				b = c.R[op.src&31] & 0xff
@@ -2901,7 +2901,7 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 				b = (uint64(int64(op.imm))) & 0xff
 				v = a & b
 				c.R[op.dst&31] = c.R[op.dst&31]&^0xff | (v)&0xff
-				c.lzOp, c.lzA, c.lzB = lzLogic|0, v, 0
+				c.lzOp, c.lzA, c.lzB = lzLogic, v, 0
 			case opAnd8riN:
 				a = c.R[op.dst&31] & 0xff
 				b = (uint64(int64(op.imm))) & 0xff
@@ -2917,7 +2917,7 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 				a = c.R[op.dst&31] & 0xff
 				v = a & b
 				c.R[op.dst&31] = c.R[op.dst&31]&^0xff | (v)&0xff
-				c.lzOp, c.lzA, c.lzB = lzLogic|0, v, 0
+				c.lzOp, c.lzA, c.lzB = lzLogic, v, 0
 			case opAnd8rmN:
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
 				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
@@ -2943,7 +2943,7 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 				a = uint64(c.ram[at])
 				v = a & b
 				c.ram[at] = byte(v)
-				c.lzOp, c.lzA, c.lzB = lzLogic|0, v, 0
+				c.lzOp, c.lzA, c.lzB = lzLogic, v, 0
 			case opAnd8mrN:
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
 				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
@@ -2973,7 +2973,7 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 				a = uint64(c.ram[at])
 				v = a & b
 				c.ram[at] = byte(v)
-				c.lzOp, c.lzA, c.lzB = lzLogic|0, v, 0
+				c.lzOp, c.lzA, c.lzB = lzLogic, v, 0
 			case opAnd8miN:
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
 				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
@@ -3196,7 +3196,7 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 				a = c.R[op.dst&31] & 0xff
 				b = c.R[op.src&31] & 0xff
 				c.R[op.dst&31] = c.R[op.dst&31]&^0xff | (a-b)&0xff
-				c.lzOp, c.lzA, c.lzB = lzSub|0, a, b
+				c.lzOp, c.lzA, c.lzB = lzSub, a, b
 			case opSub8rrN:
 				a = c.R[op.dst&31] & 0xff
 				b = c.R[op.src&31] & 0xff
@@ -3205,7 +3205,7 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 				a = c.R[op.dst&31] & 0xff
 				b = (uint64(int64(op.imm))) & 0xff
 				c.R[op.dst&31] = c.R[op.dst&31]&^0xff | (a-b)&0xff
-				c.lzOp, c.lzA, c.lzB = lzSub|0, a, b
+				c.lzOp, c.lzA, c.lzB = lzSub, a, b
 			case opSub8riN:
 				a = c.R[op.dst&31] & 0xff
 				b = (uint64(int64(op.imm))) & 0xff
@@ -3220,7 +3220,7 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 				}
 				a = c.R[op.dst&31] & 0xff
 				c.R[op.dst&31] = c.R[op.dst&31]&^0xff | (a-b)&0xff
-				c.lzOp, c.lzA, c.lzB = lzSub|0, a, b
+				c.lzOp, c.lzA, c.lzB = lzSub, a, b
 			case opSub8rmN:
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
 				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
@@ -3245,7 +3245,7 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 				b = c.R[op.src&31] & 0xff
 				a = uint64(c.ram[at])
 				c.ram[at] = byte(a - b)
-				c.lzOp, c.lzA, c.lzB = lzSub|0, a, b
+				c.lzOp, c.lzA, c.lzB = lzSub, a, b
 			case opSub8mrN:
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
 				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
@@ -3274,7 +3274,7 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 				b = (uint64(int64(op.imm))) & 0xff
 				a = uint64(c.ram[at])
 				c.ram[at] = byte(a - b)
-				c.lzOp, c.lzA, c.lzB = lzSub|0, a, b
+				c.lzOp, c.lzA, c.lzB = lzSub, a, b
 			case opSub8miN:
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
 				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
@@ -3488,7 +3488,7 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 				b = c.R[op.src&31] & 0xff
 				v = a ^ b
 				c.R[op.dst&31] = c.R[op.dst&31]&^0xff | (v)&0xff
-				c.lzOp, c.lzA, c.lzB = lzLogic|0, v, 0
+				c.lzOp, c.lzA, c.lzB = lzLogic, v, 0
 			case opXor8rrN:
 				a = c.R[op.dst&31] & 0xff
 				b = c.R[op.src&31] & 0xff
@@ -3498,7 +3498,7 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 				b = (uint64(int64(op.imm))) & 0xff
 				v = a ^ b
 				c.R[op.dst&31] = c.R[op.dst&31]&^0xff | (v)&0xff
-				c.lzOp, c.lzA, c.lzB = lzLogic|0, v, 0
+				c.lzOp, c.lzA, c.lzB = lzLogic, v, 0
 			case opXor8riN:
 				a = c.R[op.dst&31] & 0xff
 				b = (uint64(int64(op.imm))) & 0xff
@@ -3514,7 +3514,7 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 				a = c.R[op.dst&31] & 0xff
 				v = a ^ b
 				c.R[op.dst&31] = c.R[op.dst&31]&^0xff | (v)&0xff
-				c.lzOp, c.lzA, c.lzB = lzLogic|0, v, 0
+				c.lzOp, c.lzA, c.lzB = lzLogic, v, 0
 			case opXor8rmN:
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
 				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
@@ -3540,7 +3540,7 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 				a = uint64(c.ram[at])
 				v = a ^ b
 				c.ram[at] = byte(v)
-				c.lzOp, c.lzA, c.lzB = lzLogic|0, v, 0
+				c.lzOp, c.lzA, c.lzB = lzLogic, v, 0
 			case opXor8mrN:
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
 				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
@@ -3570,7 +3570,7 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 				a = uint64(c.ram[at])
 				v = a ^ b
 				c.ram[at] = byte(v)
-				c.lzOp, c.lzA, c.lzB = lzLogic|0, v, 0
+				c.lzOp, c.lzA, c.lzB = lzLogic, v, 0
 			case opXor8miN:
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
 				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
@@ -3792,11 +3792,11 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 			case opCmp8rr:
 				a = c.R[op.dst&31] & 0xff
 				b = c.R[op.src&31] & 0xff
-				c.lzOp, c.lzA, c.lzB = lzSub|0, a, b
+				c.lzOp, c.lzA, c.lzB = lzSub, a, b
 			case opCmp8ri:
 				a = c.R[op.dst&31] & 0xff
 				b = (uint64(int64(op.imm))) & 0xff
-				c.lzOp, c.lzA, c.lzB = lzSub|0, a, b
+				c.lzOp, c.lzA, c.lzB = lzSub, a, b
 			case opCmp8rm:
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
 				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
@@ -3806,7 +3806,7 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 					goto leave
 				}
 				a = c.R[op.dst&31] & 0xff
-				c.lzOp, c.lzA, c.lzB = lzSub|0, a, b
+				c.lzOp, c.lzA, c.lzB = lzSub, a, b
 			case opCmp8mr:
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
 				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
@@ -3816,7 +3816,7 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 					goto leave
 				}
 				b = c.R[op.src&31] & 0xff
-				c.lzOp, c.lzA, c.lzB = lzSub|0, a, b
+				c.lzOp, c.lzA, c.lzB = lzSub, a, b
 			case opCmp8mi:
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
 				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
@@ -3826,7 +3826,7 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 					goto leave
 				}
 				b = (uint64(int64(op.imm))) & 0xff
-				c.lzOp, c.lzA, c.lzB = lzSub|0, a, b
+				c.lzOp, c.lzA, c.lzB = lzSub, a, b
 			case opCmp32rr:
 				a = uint64(uint32(c.R[op.dst&31]))
 				b = uint64(uint32(c.R[op.src&31]))
@@ -3906,11 +3906,11 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 			case opTest8rr:
 				a = c.R[op.dst&31] & 0xff
 				b = c.R[op.src&31] & 0xff
-				c.lzOp, c.lzA, c.lzB = lzLogic|0, a&b, 0
+				c.lzOp, c.lzA, c.lzB = lzLogic, a&b, 0
 			case opTest8ri:
 				a = c.R[op.dst&31] & 0xff
 				b = (uint64(int64(op.imm))) & 0xff
-				c.lzOp, c.lzA, c.lzB = lzLogic|0, a&b, 0
+				c.lzOp, c.lzA, c.lzB = lzLogic, a&b, 0
 			case opTest8mr:
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
 				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
@@ -3920,7 +3920,7 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 					goto leave
 				}
 				b = c.R[op.src&31] & 0xff
-				c.lzOp, c.lzA, c.lzB = lzLogic|0, a&b, 0
+				c.lzOp, c.lzA, c.lzB = lzLogic, a&b, 0
 			case opTest8mi:
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
 				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
@@ -3930,7 +3930,7 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 					goto leave
 				}
 				b = (uint64(int64(op.imm))) & 0xff
-				c.lzOp, c.lzA, c.lzB = lzLogic|0, a&b, 0
+				c.lzOp, c.lzA, c.lzB = lzLogic, a&b, 0
 			case opTest32rr:
 				a = uint64(uint32(c.R[op.dst&31]))
 				b = uint64(uint32(c.R[op.src&31]))
@@ -3990,7 +3990,7 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 			case opCmp8rrJ2:
 				a = c.R[op.dst&31] & 0xff
 				b = c.R[op.src&31] & 0xff
-				c.lzOp, c.lzA, c.lzB = lzSub|0, a, b
+				c.lzOp, c.lzA, c.lzB = lzSub, a, b
 				if a < b {
 					goto taken
 				}
@@ -3998,7 +3998,7 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 			case opCmp8rrJ3:
 				a = c.R[op.dst&31] & 0xff
 				b = c.R[op.src&31] & 0xff
-				c.lzOp, c.lzA, c.lzB = lzSub|0, a, b
+				c.lzOp, c.lzA, c.lzB = lzSub, a, b
 				if !(a < b) {
 					goto taken
 				}
@@ -4006,7 +4006,7 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 			case opCmp8rrJ4:
 				a = c.R[op.dst&31] & 0xff
 				b = c.R[op.src&31] & 0xff
-				c.lzOp, c.lzA, c.lzB = lzSub|0, a, b
+				c.lzOp, c.lzA, c.lzB = lzSub, a, b
 				if a == b {
 					goto taken
 				}
@@ -4014,7 +4014,7 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 			case opCmp8rrJ5:
 				a = c.R[op.dst&31] & 0xff
 				b = c.R[op.src&31] & 0xff
-				c.lzOp, c.lzA, c.lzB = lzSub|0, a, b
+				c.lzOp, c.lzA, c.lzB = lzSub, a, b
 				if !(a == b) {
 					goto taken
 				}
@@ -4022,7 +4022,7 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 			case opCmp8rrJ6:
 				a = c.R[op.dst&31] & 0xff
 				b = c.R[op.src&31] & 0xff
-				c.lzOp, c.lzA, c.lzB = lzSub|0, a, b
+				c.lzOp, c.lzA, c.lzB = lzSub, a, b
 				if a <= b {
 					goto taken
 				}
@@ -4030,7 +4030,7 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 			case opCmp8rrJ7:
 				a = c.R[op.dst&31] & 0xff
 				b = c.R[op.src&31] & 0xff
-				c.lzOp, c.lzA, c.lzB = lzSub|0, a, b
+				c.lzOp, c.lzA, c.lzB = lzSub, a, b
 				if !(a <= b) {
 					goto taken
 				}
@@ -4038,7 +4038,7 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 			case opCmp8rrJ8:
 				a = c.R[op.dst&31] & 0xff
 				b = c.R[op.src&31] & 0xff
-				c.lzOp, c.lzA, c.lzB = lzSub|0, a, b
+				c.lzOp, c.lzA, c.lzB = lzSub, a, b
 				if int8(a-b) < 0 {
 					goto taken
 				}
@@ -4046,7 +4046,7 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 			case opCmp8rrJ9:
 				a = c.R[op.dst&31] & 0xff
 				b = c.R[op.src&31] & 0xff
-				c.lzOp, c.lzA, c.lzB = lzSub|0, a, b
+				c.lzOp, c.lzA, c.lzB = lzSub, a, b
 				if !(int8(a-b) < 0) {
 					goto taken
 				}
@@ -4054,7 +4054,7 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 			case opCmp8rrJ12:
 				a = c.R[op.dst&31] & 0xff
 				b = c.R[op.src&31] & 0xff
-				c.lzOp, c.lzA, c.lzB = lzSub|0, a, b
+				c.lzOp, c.lzA, c.lzB = lzSub, a, b
 				if int8(a) < int8(b) {
 					goto taken
 				}
@@ -4062,7 +4062,7 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 			case opCmp8rrJ13:
 				a = c.R[op.dst&31] & 0xff
 				b = c.R[op.src&31] & 0xff
-				c.lzOp, c.lzA, c.lzB = lzSub|0, a, b
+				c.lzOp, c.lzA, c.lzB = lzSub, a, b
 				if !(int8(a) < int8(b)) {
 					goto taken
 				}
@@ -4070,7 +4070,7 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 			case opCmp8rrJ14:
 				a = c.R[op.dst&31] & 0xff
 				b = c.R[op.src&31] & 0xff
-				c.lzOp, c.lzA, c.lzB = lzSub|0, a, b
+				c.lzOp, c.lzA, c.lzB = lzSub, a, b
 				if int8(a) <= int8(b) {
 					goto taken
 				}
@@ -4078,7 +4078,7 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 			case opCmp8rrJ15:
 				a = c.R[op.dst&31] & 0xff
 				b = c.R[op.src&31] & 0xff
-				c.lzOp, c.lzA, c.lzB = lzSub|0, a, b
+				c.lzOp, c.lzA, c.lzB = lzSub, a, b
 				if !(int8(a) <= int8(b)) {
 					goto taken
 				}
@@ -4086,7 +4086,7 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 			case opCmp8riJ2:
 				a = c.R[op.dst&31] & 0xff
 				b = (uint64(int64(op.imm))) & 0xff
-				c.lzOp, c.lzA, c.lzB = lzSub|0, a, b
+				c.lzOp, c.lzA, c.lzB = lzSub, a, b
 				if a < b {
 					goto taken
 				}
@@ -4094,7 +4094,7 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 			case opCmp8riJ3:
 				a = c.R[op.dst&31] & 0xff
 				b = (uint64(int64(op.imm))) & 0xff
-				c.lzOp, c.lzA, c.lzB = lzSub|0, a, b
+				c.lzOp, c.lzA, c.lzB = lzSub, a, b
 				if !(a < b) {
 					goto taken
 				}
@@ -4102,7 +4102,7 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 			case opCmp8riJ4:
 				a = c.R[op.dst&31] & 0xff
 				b = (uint64(int64(op.imm))) & 0xff
-				c.lzOp, c.lzA, c.lzB = lzSub|0, a, b
+				c.lzOp, c.lzA, c.lzB = lzSub, a, b
 				if a == b {
 					goto taken
 				}
@@ -4110,7 +4110,7 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 			case opCmp8riJ5:
 				a = c.R[op.dst&31] & 0xff
 				b = (uint64(int64(op.imm))) & 0xff
-				c.lzOp, c.lzA, c.lzB = lzSub|0, a, b
+				c.lzOp, c.lzA, c.lzB = lzSub, a, b
 				if !(a == b) {
 					goto taken
 				}
@@ -4118,7 +4118,7 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 			case opCmp8riJ6:
 				a = c.R[op.dst&31] & 0xff
 				b = (uint64(int64(op.imm))) & 0xff
-				c.lzOp, c.lzA, c.lzB = lzSub|0, a, b
+				c.lzOp, c.lzA, c.lzB = lzSub, a, b
 				if a <= b {
 					goto taken
 				}
@@ -4126,7 +4126,7 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 			case opCmp8riJ7:
 				a = c.R[op.dst&31] & 0xff
 				b = (uint64(int64(op.imm))) & 0xff
-				c.lzOp, c.lzA, c.lzB = lzSub|0, a, b
+				c.lzOp, c.lzA, c.lzB = lzSub, a, b
 				if !(a <= b) {
 					goto taken
 				}
@@ -4134,7 +4134,7 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 			case opCmp8riJ8:
 				a = c.R[op.dst&31] & 0xff
 				b = (uint64(int64(op.imm))) & 0xff
-				c.lzOp, c.lzA, c.lzB = lzSub|0, a, b
+				c.lzOp, c.lzA, c.lzB = lzSub, a, b
 				if int8(a-b) < 0 {
 					goto taken
 				}
@@ -4142,7 +4142,7 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 			case opCmp8riJ9:
 				a = c.R[op.dst&31] & 0xff
 				b = (uint64(int64(op.imm))) & 0xff
-				c.lzOp, c.lzA, c.lzB = lzSub|0, a, b
+				c.lzOp, c.lzA, c.lzB = lzSub, a, b
 				if !(int8(a-b) < 0) {
 					goto taken
 				}
@@ -4150,7 +4150,7 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 			case opCmp8riJ12:
 				a = c.R[op.dst&31] & 0xff
 				b = (uint64(int64(op.imm))) & 0xff
-				c.lzOp, c.lzA, c.lzB = lzSub|0, a, b
+				c.lzOp, c.lzA, c.lzB = lzSub, a, b
 				if int8(a) < int8(b) {
 					goto taken
 				}
@@ -4158,7 +4158,7 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 			case opCmp8riJ13:
 				a = c.R[op.dst&31] & 0xff
 				b = (uint64(int64(op.imm))) & 0xff
-				c.lzOp, c.lzA, c.lzB = lzSub|0, a, b
+				c.lzOp, c.lzA, c.lzB = lzSub, a, b
 				if !(int8(a) < int8(b)) {
 					goto taken
 				}
@@ -4166,7 +4166,7 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 			case opCmp8riJ14:
 				a = c.R[op.dst&31] & 0xff
 				b = (uint64(int64(op.imm))) & 0xff
-				c.lzOp, c.lzA, c.lzB = lzSub|0, a, b
+				c.lzOp, c.lzA, c.lzB = lzSub, a, b
 				if int8(a) <= int8(b) {
 					goto taken
 				}
@@ -4174,7 +4174,7 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 			case opCmp8riJ15:
 				a = c.R[op.dst&31] & 0xff
 				b = (uint64(int64(op.imm))) & 0xff
-				c.lzOp, c.lzA, c.lzB = lzSub|0, a, b
+				c.lzOp, c.lzA, c.lzB = lzSub, a, b
 				if !(int8(a) <= int8(b)) {
 					goto taken
 				}
@@ -4188,7 +4188,7 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 					goto leave
 				}
 				a = c.R[op.dst&31] & 0xff
-				c.lzOp, c.lzA, c.lzB = lzSub|0, a, b
+				c.lzOp, c.lzA, c.lzB = lzSub, a, b
 				if a < b {
 					goto taken
 				}
@@ -4202,7 +4202,7 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 					goto leave
 				}
 				a = c.R[op.dst&31] & 0xff
-				c.lzOp, c.lzA, c.lzB = lzSub|0, a, b
+				c.lzOp, c.lzA, c.lzB = lzSub, a, b
 				if !(a < b) {
 					goto taken
 				}
@@ -4216,7 +4216,7 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 					goto leave
 				}
 				a = c.R[op.dst&31] & 0xff
-				c.lzOp, c.lzA, c.lzB = lzSub|0, a, b
+				c.lzOp, c.lzA, c.lzB = lzSub, a, b
 				if a == b {
 					goto taken
 				}
@@ -4230,7 +4230,7 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 					goto leave
 				}
 				a = c.R[op.dst&31] & 0xff
-				c.lzOp, c.lzA, c.lzB = lzSub|0, a, b
+				c.lzOp, c.lzA, c.lzB = lzSub, a, b
 				if !(a == b) {
 					goto taken
 				}
@@ -4244,7 +4244,7 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 					goto leave
 				}
 				a = c.R[op.dst&31] & 0xff
-				c.lzOp, c.lzA, c.lzB = lzSub|0, a, b
+				c.lzOp, c.lzA, c.lzB = lzSub, a, b
 				if a <= b {
 					goto taken
 				}
@@ -4258,7 +4258,7 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 					goto leave
 				}
 				a = c.R[op.dst&31] & 0xff
-				c.lzOp, c.lzA, c.lzB = lzSub|0, a, b
+				c.lzOp, c.lzA, c.lzB = lzSub, a, b
 				if !(a <= b) {
 					goto taken
 				}
@@ -4272,7 +4272,7 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 					goto leave
 				}
 				a = c.R[op.dst&31] & 0xff
-				c.lzOp, c.lzA, c.lzB = lzSub|0, a, b
+				c.lzOp, c.lzA, c.lzB = lzSub, a, b
 				if int8(a-b) < 0 {
 					goto taken
 				}
@@ -4286,7 +4286,7 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 					goto leave
 				}
 				a = c.R[op.dst&31] & 0xff
-				c.lzOp, c.lzA, c.lzB = lzSub|0, a, b
+				c.lzOp, c.lzA, c.lzB = lzSub, a, b
 				if !(int8(a-b) < 0) {
 					goto taken
 				}
@@ -4300,7 +4300,7 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 					goto leave
 				}
 				a = c.R[op.dst&31] & 0xff
-				c.lzOp, c.lzA, c.lzB = lzSub|0, a, b
+				c.lzOp, c.lzA, c.lzB = lzSub, a, b
 				if int8(a) < int8(b) {
 					goto taken
 				}
@@ -4314,7 +4314,7 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 					goto leave
 				}
 				a = c.R[op.dst&31] & 0xff
-				c.lzOp, c.lzA, c.lzB = lzSub|0, a, b
+				c.lzOp, c.lzA, c.lzB = lzSub, a, b
 				if !(int8(a) < int8(b)) {
 					goto taken
 				}
@@ -4328,7 +4328,7 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 					goto leave
 				}
 				a = c.R[op.dst&31] & 0xff
-				c.lzOp, c.lzA, c.lzB = lzSub|0, a, b
+				c.lzOp, c.lzA, c.lzB = lzSub, a, b
 				if int8(a) <= int8(b) {
 					goto taken
 				}
@@ -4342,7 +4342,7 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 					goto leave
 				}
 				a = c.R[op.dst&31] & 0xff
-				c.lzOp, c.lzA, c.lzB = lzSub|0, a, b
+				c.lzOp, c.lzA, c.lzB = lzSub, a, b
 				if !(int8(a) <= int8(b)) {
 					goto taken
 				}
@@ -4356,7 +4356,7 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 					goto leave
 				}
 				b = c.R[op.src&31] & 0xff
-				c.lzOp, c.lzA, c.lzB = lzSub|0, a, b
+				c.lzOp, c.lzA, c.lzB = lzSub, a, b
 				if a < b {
 					goto taken
 				}
@@ -4370,7 +4370,7 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 					goto leave
 				}
 				b = c.R[op.src&31] & 0xff
-				c.lzOp, c.lzA, c.lzB = lzSub|0, a, b
+				c.lzOp, c.lzA, c.lzB = lzSub, a, b
 				if !(a < b) {
 					goto taken
 				}
@@ -4384,7 +4384,7 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 					goto leave
 				}
 				b = c.R[op.src&31] & 0xff
-				c.lzOp, c.lzA, c.lzB = lzSub|0, a, b
+				c.lzOp, c.lzA, c.lzB = lzSub, a, b
 				if a == b {
 					goto taken
 				}
@@ -4398,7 +4398,7 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 					goto leave
 				}
 				b = c.R[op.src&31] & 0xff
-				c.lzOp, c.lzA, c.lzB = lzSub|0, a, b
+				c.lzOp, c.lzA, c.lzB = lzSub, a, b
 				if !(a == b) {
 					goto taken
 				}
@@ -4412,7 +4412,7 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 					goto leave
 				}
 				b = c.R[op.src&31] & 0xff
-				c.lzOp, c.lzA, c.lzB = lzSub|0, a, b
+				c.lzOp, c.lzA, c.lzB = lzSub, a, b
 				if a <= b {
 					goto taken
 				}
@@ -4426,7 +4426,7 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 					goto leave
 				}
 				b = c.R[op.src&31] & 0xff
-				c.lzOp, c.lzA, c.lzB = lzSub|0, a, b
+				c.lzOp, c.lzA, c.lzB = lzSub, a, b
 				if !(a <= b) {
 					goto taken
 				}
@@ -4440,7 +4440,7 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 					goto leave
 				}
 				b = c.R[op.src&31] & 0xff
-				c.lzOp, c.lzA, c.lzB = lzSub|0, a, b
+				c.lzOp, c.lzA, c.lzB = lzSub, a, b
 				if int8(a-b) < 0 {
 					goto taken
 				}
@@ -4454,7 +4454,7 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 					goto leave
 				}
 				b = c.R[op.src&31] & 0xff
-				c.lzOp, c.lzA, c.lzB = lzSub|0, a, b
+				c.lzOp, c.lzA, c.lzB = lzSub, a, b
 				if !(int8(a-b) < 0) {
 					goto taken
 				}
@@ -4468,7 +4468,7 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 					goto leave
 				}
 				b = c.R[op.src&31] & 0xff
-				c.lzOp, c.lzA, c.lzB = lzSub|0, a, b
+				c.lzOp, c.lzA, c.lzB = lzSub, a, b
 				if int8(a) < int8(b) {
 					goto taken
 				}
@@ -4482,7 +4482,7 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 					goto leave
 				}
 				b = c.R[op.src&31] & 0xff
-				c.lzOp, c.lzA, c.lzB = lzSub|0, a, b
+				c.lzOp, c.lzA, c.lzB = lzSub, a, b
 				if !(int8(a) < int8(b)) {
 					goto taken
 				}
@@ -4496,7 +4496,7 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 					goto leave
 				}
 				b = c.R[op.src&31] & 0xff
-				c.lzOp, c.lzA, c.lzB = lzSub|0, a, b
+				c.lzOp, c.lzA, c.lzB = lzSub, a, b
 				if int8(a) <= int8(b) {
 					goto taken
 				}
@@ -4510,7 +4510,7 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 					goto leave
 				}
 				b = c.R[op.src&31] & 0xff
-				c.lzOp, c.lzA, c.lzB = lzSub|0, a, b
+				c.lzOp, c.lzA, c.lzB = lzSub, a, b
 				if !(int8(a) <= int8(b)) {
 					goto taken
 				}
@@ -4524,7 +4524,7 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 					goto leave
 				}
 				b = (uint64(int64(op.imm))) & 0xff
-				c.lzOp, c.lzA, c.lzB = lzSub|0, a, b
+				c.lzOp, c.lzA, c.lzB = lzSub, a, b
 				if a < b {
 					goto taken
 				}
@@ -4538,7 +4538,7 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 					goto leave
 				}
 				b = (uint64(int64(op.imm))) & 0xff
-				c.lzOp, c.lzA, c.lzB = lzSub|0, a, b
+				c.lzOp, c.lzA, c.lzB = lzSub, a, b
 				if !(a < b) {
 					goto taken
 				}
@@ -4552,7 +4552,7 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 					goto leave
 				}
 				b = (uint64(int64(op.imm))) & 0xff
-				c.lzOp, c.lzA, c.lzB = lzSub|0, a, b
+				c.lzOp, c.lzA, c.lzB = lzSub, a, b
 				if a == b {
 					goto taken
 				}
@@ -4566,7 +4566,7 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 					goto leave
 				}
 				b = (uint64(int64(op.imm))) & 0xff
-				c.lzOp, c.lzA, c.lzB = lzSub|0, a, b
+				c.lzOp, c.lzA, c.lzB = lzSub, a, b
 				if !(a == b) {
 					goto taken
 				}
@@ -4580,7 +4580,7 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 					goto leave
 				}
 				b = (uint64(int64(op.imm))) & 0xff
-				c.lzOp, c.lzA, c.lzB = lzSub|0, a, b
+				c.lzOp, c.lzA, c.lzB = lzSub, a, b
 				if a <= b {
 					goto taken
 				}
@@ -4594,7 +4594,7 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 					goto leave
 				}
 				b = (uint64(int64(op.imm))) & 0xff
-				c.lzOp, c.lzA, c.lzB = lzSub|0, a, b
+				c.lzOp, c.lzA, c.lzB = lzSub, a, b
 				if !(a <= b) {
 					goto taken
 				}
@@ -4608,7 +4608,7 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 					goto leave
 				}
 				b = (uint64(int64(op.imm))) & 0xff
-				c.lzOp, c.lzA, c.lzB = lzSub|0, a, b
+				c.lzOp, c.lzA, c.lzB = lzSub, a, b
 				if int8(a-b) < 0 {
 					goto taken
 				}
@@ -4622,7 +4622,7 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 					goto leave
 				}
 				b = (uint64(int64(op.imm))) & 0xff
-				c.lzOp, c.lzA, c.lzB = lzSub|0, a, b
+				c.lzOp, c.lzA, c.lzB = lzSub, a, b
 				if !(int8(a-b) < 0) {
 					goto taken
 				}
@@ -4636,7 +4636,7 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 					goto leave
 				}
 				b = (uint64(int64(op.imm))) & 0xff
-				c.lzOp, c.lzA, c.lzB = lzSub|0, a, b
+				c.lzOp, c.lzA, c.lzB = lzSub, a, b
 				if int8(a) < int8(b) {
 					goto taken
 				}
@@ -4650,7 +4650,7 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 					goto leave
 				}
 				b = (uint64(int64(op.imm))) & 0xff
-				c.lzOp, c.lzA, c.lzB = lzSub|0, a, b
+				c.lzOp, c.lzA, c.lzB = lzSub, a, b
 				if !(int8(a) < int8(b)) {
 					goto taken
 				}
@@ -4664,7 +4664,7 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 					goto leave
 				}
 				b = (uint64(int64(op.imm))) & 0xff
-				c.lzOp, c.lzA, c.lzB = lzSub|0, a, b
+				c.lzOp, c.lzA, c.lzB = lzSub, a, b
 				if int8(a) <= int8(b) {
 					goto taken
 				}
@@ -4678,7 +4678,7 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 					goto leave
 				}
 				b = (uint64(int64(op.imm))) & 0xff
-				c.lzOp, c.lzA, c.lzB = lzSub|0, a, b
+				c.lzOp, c.lzA, c.lzB = lzSub, a, b
 				if !(int8(a) <= int8(b)) {
 					goto taken
 				}
@@ -6079,7 +6079,7 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 				a = c.R[op.dst&31] & 0xff
 				b = c.R[op.src&31] & 0xff
 				v = a & b
-				c.lzOp, c.lzA, c.lzB = lzLogic|0, v, 0
+				c.lzOp, c.lzA, c.lzB = lzLogic, v, 0
 				if false {
 					goto taken
 				}
@@ -6088,7 +6088,7 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 				a = c.R[op.dst&31] & 0xff
 				b = c.R[op.src&31] & 0xff
 				v = a & b
-				c.lzOp, c.lzA, c.lzB = lzLogic|0, v, 0
+				c.lzOp, c.lzA, c.lzB = lzLogic, v, 0
 				if !(false) {
 					goto taken
 				}
@@ -6097,7 +6097,7 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 				a = c.R[op.dst&31] & 0xff
 				b = c.R[op.src&31] & 0xff
 				v = a & b
-				c.lzOp, c.lzA, c.lzB = lzLogic|0, v, 0
+				c.lzOp, c.lzA, c.lzB = lzLogic, v, 0
 				if v == 0 {
 					goto taken
 				}
@@ -6106,7 +6106,7 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 				a = c.R[op.dst&31] & 0xff
 				b = c.R[op.src&31] & 0xff
 				v = a & b
-				c.lzOp, c.lzA, c.lzB = lzLogic|0, v, 0
+				c.lzOp, c.lzA, c.lzB = lzLogic, v, 0
 				if !(v == 0) {
 					goto taken
 				}
@@ -6115,7 +6115,7 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 				a = c.R[op.dst&31] & 0xff
 				b = c.R[op.src&31] & 0xff
 				v = a & b
-				c.lzOp, c.lzA, c.lzB = lzLogic|0, v, 0
+				c.lzOp, c.lzA, c.lzB = lzLogic, v, 0
 				if v == 0 {
 					goto taken
 				}
@@ -6124,7 +6124,7 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 				a = c.R[op.dst&31] & 0xff
 				b = c.R[op.src&31] & 0xff
 				v = a & b
-				c.lzOp, c.lzA, c.lzB = lzLogic|0, v, 0
+				c.lzOp, c.lzA, c.lzB = lzLogic, v, 0
 				if !(v == 0) {
 					goto taken
 				}
@@ -6133,7 +6133,7 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 				a = c.R[op.dst&31] & 0xff
 				b = c.R[op.src&31] & 0xff
 				v = a & b
-				c.lzOp, c.lzA, c.lzB = lzLogic|0, v, 0
+				c.lzOp, c.lzA, c.lzB = lzLogic, v, 0
 				if int8(v) < 0 {
 					goto taken
 				}
@@ -6142,7 +6142,7 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 				a = c.R[op.dst&31] & 0xff
 				b = c.R[op.src&31] & 0xff
 				v = a & b
-				c.lzOp, c.lzA, c.lzB = lzLogic|0, v, 0
+				c.lzOp, c.lzA, c.lzB = lzLogic, v, 0
 				if !(int8(v) < 0) {
 					goto taken
 				}
@@ -6151,7 +6151,7 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 				a = c.R[op.dst&31] & 0xff
 				b = c.R[op.src&31] & 0xff
 				v = a & b
-				c.lzOp, c.lzA, c.lzB = lzLogic|0, v, 0
+				c.lzOp, c.lzA, c.lzB = lzLogic, v, 0
 				if int8(v) < 0 {
 					goto taken
 				}
@@ -6160,7 +6160,7 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 				a = c.R[op.dst&31] & 0xff
 				b = c.R[op.src&31] & 0xff
 				v = a & b
-				c.lzOp, c.lzA, c.lzB = lzLogic|0, v, 0
+				c.lzOp, c.lzA, c.lzB = lzLogic, v, 0
 				if !(int8(v) < 0) {
 					goto taken
 				}
@@ -6169,7 +6169,7 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 				a = c.R[op.dst&31] & 0xff
 				b = c.R[op.src&31] & 0xff
 				v = a & b
-				c.lzOp, c.lzA, c.lzB = lzLogic|0, v, 0
+				c.lzOp, c.lzA, c.lzB = lzLogic, v, 0
 				if int8(v) <= 0 {
 					goto taken
 				}
@@ -6178,7 +6178,7 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 				a = c.R[op.dst&31] & 0xff
 				b = c.R[op.src&31] & 0xff
 				v = a & b
-				c.lzOp, c.lzA, c.lzB = lzLogic|0, v, 0
+				c.lzOp, c.lzA, c.lzB = lzLogic, v, 0
 				if !(int8(v) <= 0) {
 					goto taken
 				}
@@ -6187,7 +6187,7 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 				a = c.R[op.dst&31] & 0xff
 				b = (uint64(int64(op.imm))) & 0xff
 				v = a & b
-				c.lzOp, c.lzA, c.lzB = lzLogic|0, v, 0
+				c.lzOp, c.lzA, c.lzB = lzLogic, v, 0
 				if false {
 					goto taken
 				}
@@ -6196,7 +6196,7 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 				a = c.R[op.dst&31] & 0xff
 				b = (uint64(int64(op.imm))) & 0xff
 				v = a & b
-				c.lzOp, c.lzA, c.lzB = lzLogic|0, v, 0
+				c.lzOp, c.lzA, c.lzB = lzLogic, v, 0
 				if !(false) {
 					goto taken
 				}
@@ -6205,7 +6205,7 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 				a = c.R[op.dst&31] & 0xff
 				b = (uint64(int64(op.imm))) & 0xff
 				v = a & b
-				c.lzOp, c.lzA, c.lzB = lzLogic|0, v, 0
+				c.lzOp, c.lzA, c.lzB = lzLogic, v, 0
 				if v == 0 {
 					goto taken
 				}
@@ -6214,7 +6214,7 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 				a = c.R[op.dst&31] & 0xff
 				b = (uint64(int64(op.imm))) & 0xff
 				v = a & b
-				c.lzOp, c.lzA, c.lzB = lzLogic|0, v, 0
+				c.lzOp, c.lzA, c.lzB = lzLogic, v, 0
 				if !(v == 0) {
 					goto taken
 				}
@@ -6223,7 +6223,7 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 				a = c.R[op.dst&31] & 0xff
 				b = (uint64(int64(op.imm))) & 0xff
 				v = a & b
-				c.lzOp, c.lzA, c.lzB = lzLogic|0, v, 0
+				c.lzOp, c.lzA, c.lzB = lzLogic, v, 0
 				if v == 0 {
 					goto taken
 				}
@@ -6232,7 +6232,7 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 				a = c.R[op.dst&31] & 0xff
 				b = (uint64(int64(op.imm))) & 0xff
 				v = a & b
-				c.lzOp, c.lzA, c.lzB = lzLogic|0, v, 0
+				c.lzOp, c.lzA, c.lzB = lzLogic, v, 0
 				if !(v == 0) {
 					goto taken
 				}
@@ -6241,7 +6241,7 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 				a = c.R[op.dst&31] & 0xff
 				b = (uint64(int64(op.imm))) & 0xff
 				v = a & b
-				c.lzOp, c.lzA, c.lzB = lzLogic|0, v, 0
+				c.lzOp, c.lzA, c.lzB = lzLogic, v, 0
 				if int8(v) < 0 {
 					goto taken
 				}
@@ -6250,7 +6250,7 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 				a = c.R[op.dst&31] & 0xff
 				b = (uint64(int64(op.imm))) & 0xff
 				v = a & b
-				c.lzOp, c.lzA, c.lzB = lzLogic|0, v, 0
+				c.lzOp, c.lzA, c.lzB = lzLogic, v, 0
 				if !(int8(v) < 0) {
 					goto taken
 				}
@@ -6259,7 +6259,7 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 				a = c.R[op.dst&31] & 0xff
 				b = (uint64(int64(op.imm))) & 0xff
 				v = a & b
-				c.lzOp, c.lzA, c.lzB = lzLogic|0, v, 0
+				c.lzOp, c.lzA, c.lzB = lzLogic, v, 0
 				if int8(v) < 0 {
 					goto taken
 				}
@@ -6268,7 +6268,7 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 				a = c.R[op.dst&31] & 0xff
 				b = (uint64(int64(op.imm))) & 0xff
 				v = a & b
-				c.lzOp, c.lzA, c.lzB = lzLogic|0, v, 0
+				c.lzOp, c.lzA, c.lzB = lzLogic, v, 0
 				if !(int8(v) < 0) {
 					goto taken
 				}
@@ -6277,7 +6277,7 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 				a = c.R[op.dst&31] & 0xff
 				b = (uint64(int64(op.imm))) & 0xff
 				v = a & b
-				c.lzOp, c.lzA, c.lzB = lzLogic|0, v, 0
+				c.lzOp, c.lzA, c.lzB = lzLogic, v, 0
 				if int8(v) <= 0 {
 					goto taken
 				}
@@ -6286,7 +6286,7 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 				a = c.R[op.dst&31] & 0xff
 				b = (uint64(int64(op.imm))) & 0xff
 				v = a & b
-				c.lzOp, c.lzA, c.lzB = lzLogic|0, v, 0
+				c.lzOp, c.lzA, c.lzB = lzLogic, v, 0
 				if !(int8(v) <= 0) {
 					goto taken
 				}
@@ -6301,7 +6301,7 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 				}
 				b = (uint64(int64(op.imm))) & 0xff
 				v = a & b
-				c.lzOp, c.lzA, c.lzB = lzLogic|0, v, 0
+				c.lzOp, c.lzA, c.lzB = lzLogic, v, 0
 				if false {
 					goto taken
 				}
@@ -6316,7 +6316,7 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 				}
 				b = (uint64(int64(op.imm))) & 0xff
 				v = a & b
-				c.lzOp, c.lzA, c.lzB = lzLogic|0, v, 0
+				c.lzOp, c.lzA, c.lzB = lzLogic, v, 0
 				if !(false) {
 					goto taken
 				}
@@ -6331,7 +6331,7 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 				}
 				b = (uint64(int64(op.imm))) & 0xff
 				v = a & b
-				c.lzOp, c.lzA, c.lzB = lzLogic|0, v, 0
+				c.lzOp, c.lzA, c.lzB = lzLogic, v, 0
 				if v == 0 {
 					goto taken
 				}
@@ -6346,7 +6346,7 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 				}
 				b = (uint64(int64(op.imm))) & 0xff
 				v = a & b
-				c.lzOp, c.lzA, c.lzB = lzLogic|0, v, 0
+				c.lzOp, c.lzA, c.lzB = lzLogic, v, 0
 				if !(v == 0) {
 					goto taken
 				}
@@ -6361,7 +6361,7 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 				}
 				b = (uint64(int64(op.imm))) & 0xff
 				v = a & b
-				c.lzOp, c.lzA, c.lzB = lzLogic|0, v, 0
+				c.lzOp, c.lzA, c.lzB = lzLogic, v, 0
 				if v == 0 {
 					goto taken
 				}
@@ -6376,7 +6376,7 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 				}
 				b = (uint64(int64(op.imm))) & 0xff
 				v = a & b
-				c.lzOp, c.lzA, c.lzB = lzLogic|0, v, 0
+				c.lzOp, c.lzA, c.lzB = lzLogic, v, 0
 				if !(v == 0) {
 					goto taken
 				}
@@ -6391,7 +6391,7 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 				}
 				b = (uint64(int64(op.imm))) & 0xff
 				v = a & b
-				c.lzOp, c.lzA, c.lzB = lzLogic|0, v, 0
+				c.lzOp, c.lzA, c.lzB = lzLogic, v, 0
 				if int8(v) < 0 {
 					goto taken
 				}
@@ -6406,7 +6406,7 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 				}
 				b = (uint64(int64(op.imm))) & 0xff
 				v = a & b
-				c.lzOp, c.lzA, c.lzB = lzLogic|0, v, 0
+				c.lzOp, c.lzA, c.lzB = lzLogic, v, 0
 				if !(int8(v) < 0) {
 					goto taken
 				}
@@ -6421,7 +6421,7 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 				}
 				b = (uint64(int64(op.imm))) & 0xff
 				v = a & b
-				c.lzOp, c.lzA, c.lzB = lzLogic|0, v, 0
+				c.lzOp, c.lzA, c.lzB = lzLogic, v, 0
 				if int8(v) < 0 {
 					goto taken
 				}
@@ -6436,7 +6436,7 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 				}
 				b = (uint64(int64(op.imm))) & 0xff
 				v = a & b
-				c.lzOp, c.lzA, c.lzB = lzLogic|0, v, 0
+				c.lzOp, c.lzA, c.lzB = lzLogic, v, 0
 				if !(int8(v) < 0) {
 					goto taken
 				}
@@ -6451,7 +6451,7 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 				}
 				b = (uint64(int64(op.imm))) & 0xff
 				v = a & b
-				c.lzOp, c.lzA, c.lzB = lzLogic|0, v, 0
+				c.lzOp, c.lzA, c.lzB = lzLogic, v, 0
 				if int8(v) <= 0 {
 					goto taken
 				}
@@ -6466,7 +6466,7 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 				}
 				b = (uint64(int64(op.imm))) & 0xff
 				v = a & b
-				c.lzOp, c.lzA, c.lzB = lzLogic|0, v, 0
+				c.lzOp, c.lzA, c.lzB = lzLogic, v, 0
 				if !(int8(v) <= 0) {
 					goto taken
 				}
@@ -7267,7 +7267,7 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 				a = c.R[op.dst&31] & 0xff
 				v = c.carry()
 				c.R[op.dst&31] = c.R[op.dst&31]&^0xff | (a+1)&0xff
-				c.lzOp, c.lzA, c.lzB = lzInc|0, a, v
+				c.lzOp, c.lzA, c.lzB = lzInc, a, v
 			case opInc8rN:
 				a = c.R[op.dst&31] & 0xff
 				c.R[op.dst&31] = c.R[op.dst&31]&^0xff | (a+1)&0xff
@@ -7275,14 +7275,14 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 				a = c.R[op.dst&31] & 0xff
 				v = c.carry()
 				c.R[op.dst&31] = c.R[op.dst&31]&^0xff | (a-1)&0xff
-				c.lzOp, c.lzA, c.lzB = lzDec|0, a, v
+				c.lzOp, c.lzA, c.lzB = lzDec, a, v
 			case opDec8rN:
 				a = c.R[op.dst&31] & 0xff
 				c.R[op.dst&31] = c.R[op.dst&31]&^0xff | (a-1)&0xff
 			case opNeg8r:
 				a = c.R[op.dst&31] & 0xff
 				c.R[op.dst&31] = c.R[op.dst&31]&^0xff | (-a)&0xff
-				c.lzOp, c.lzA, c.lzB = lzSub|0, 0, a
+				c.lzOp, c.lzA, c.lzB = lzSub, 0, a
 			case opNeg8rN:
 				a = c.R[op.dst&31] & 0xff
 				c.R[op.dst&31] = c.R[op.dst&31]&^0xff | (-a)&0xff
@@ -7303,7 +7303,7 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 				a = uint64(c.ram[at])
 				v = c.carry()
 				c.ram[at] = byte(a + 1)
-				c.lzOp, c.lzA, c.lzB = lzInc|0, a, v
+				c.lzOp, c.lzA, c.lzB = lzInc, a, v
 			case opInc8mN:
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
 				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
@@ -7331,7 +7331,7 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 				a = uint64(c.ram[at])
 				v = c.carry()
 				c.ram[at] = byte(a - 1)
-				c.lzOp, c.lzA, c.lzB = lzDec|0, a, v
+				c.lzOp, c.lzA, c.lzB = lzDec, a, v
 			case opDec8mN:
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
 				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
@@ -7358,7 +7358,7 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 				at += e.add
 				a = uint64(c.ram[at])
 				c.ram[at] = byte(-a)
-				c.lzOp, c.lzA, c.lzB = lzSub|0, 0, a
+				c.lzOp, c.lzA, c.lzB = lzSub, 0, a
 			case opNeg8mN:
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
 				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]

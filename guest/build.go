@@ -331,8 +331,10 @@ func (b *build) finish(packages []Package, key string) (*Result, error) {
 	if err := b.tree.write(&initrd); err != nil {
 		return nil, err
 	}
-	r := &Result{Release: b.release, Packages: packages, Modules: append([]string{}, b.order...),
-		Kernel: fileOf(b.path(KernelFile), b.image), Initrd: fileOf(b.path(InitrdFile), initrd.Bytes())}
+	r := &Result{
+		Release: b.release, Packages: packages, Modules: append([]string{}, b.order...),
+		Kernel: fileOf(b.path(KernelFile), b.image), Initrd: fileOf(b.path(InitrdFile), initrd.Bytes()),
+	}
 	if err := os.MkdirAll(b.dir, 0o755); err != nil {
 		return nil, err
 	}

@@ -102,8 +102,10 @@ type record struct {
 // record is what a stanza says, without a source.
 func (s stanza) record() record {
 	size, _ := strconv.ParseInt(s["Size"], 10, 64) // absent or nonsense: no download has that size
-	return record{name: s["Package"], version: s["Version"], arch: s["Architecture"], depends: s["Depends"],
-		sha256: strings.ToLower(s["SHA256"]), file: s["Filename"], size: size}
+	return record{
+		name: s["Package"], version: s["Version"], arch: s["Architecture"], depends: s["Depends"],
+		sha256: strings.ToLower(s["SHA256"]), file: s["Filename"], size: size,
+	}
 }
 
 // image finds the first dependency that is a kernel image, as metapackages such

@@ -215,8 +215,10 @@ func TestInstall(t *testing.T) {
 	require.NoError(t, err)
 	l := listing(t, initrd)
 	require.Equal(t, strings.Replace(installed, "INIT", strconv.Itoa(len(defaultInit)), 1), l[:strings.Index(l, "17 ")])
-	for _, want := range []string{" usr/lib/x86_64-linux-gnu/libl.so.1 8\n", " usr/lib/x86_64-linux-gnu/libm.so 8\n", " 040644 2 var/lib/prog 0\n",
-		" usr/lib/modules/6.1.0-9-cloud-amd64/modules.dep 318\n"} {
+	for _, want := range []string{
+		" usr/lib/x86_64-linux-gnu/libl.so.1 8\n", " usr/lib/x86_64-linux-gnu/libm.so 8\n", " 040644 2 var/lib/prog 0\n",
+		" usr/lib/modules/6.1.0-9-cloud-amd64/modules.dep 318\n",
+	} {
 		require.Contains(t, l, want)
 	}
 	require.NotContains(t, l, "share")

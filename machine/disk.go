@@ -124,8 +124,10 @@ func (m *Machine) openDisks() error {
 
 // newDisk builds the device of a disk.
 func (m *Machine) newDisk(i int) devices.Device {
-	w := blk.Wiring{Disk: m.disks[i], Serial: m.cfg.Disks[i].ID, Queues: m.cfg.CPUs,
-		Late: func() { m.dmaStalled, m.diskLate = true, true }}
+	w := blk.Wiring{
+		Disk: m.disks[i], Serial: m.cfg.Disks[i].ID, Queues: m.cfg.CPUs,
+		Late: func() { m.dmaStalled, m.diskLate = true, true },
+	}
 	if m.cfg.Clock == ClockVirtual {
 		w.Clock = m.clock()
 	}

@@ -47,8 +47,10 @@ func (m *Machine) pciLine(slot, pin int) devices.Line {
 
 // virtio is the wiring of a virtio device.
 func (m *Machine) virtio(slot uint8) virtio.Wiring {
-	return virtio.Wiring{Bus: m.pci, Slot: slot, Line: m.pciLine(int(slot), 0), MSI: m.apicBus, Mem: m.dma(),
-		Stall: func() { m.dmaStalled = true }}
+	return virtio.Wiring{
+		Bus: m.pci, Slot: slot, Line: m.pciLine(int(slot), 0), MSI: m.apicBus, Mem: m.dma(),
+		Stall: func() { m.dmaStalled = true },
+	}
 }
 
 // dma is memory for the next device to be added.

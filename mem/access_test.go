@@ -114,11 +114,14 @@ func TestWatcher(t *testing.T) {
 		{"one byte of an entry", 0x2013, []byte{0xab}, []string{"table 2+0x10 0->ab000000"}},
 		{"unchanged entry", 0x2010, []byte{0, 0, 0, 0xab}, nil},
 		{"across two entries", 0x2016, []byte{1, 0, 0, 2}, []string{
-			"table 2+0x10 ab000000->10000ab000000", "table 2+0x18 0->200"}},
+			"table 2+0x10 ab000000->10000ab000000", "table 2+0x18 0->200",
+		}},
 		{"three, one unchanged", 0x2ff0 - 8, append(append([]byte{5}, make([]byte, 15)...), 6), []string{
-			"table 2+0xfe8 0->5", "table 2+0xff8 0->6"}},
+			"table 2+0xfe8 0->5", "table 2+0xff8 0->6",
+		}},
 		{"across pages", 0x2fff, []byte{9, 9}, []string{
-			"table 2+0xff8 6->900000000000006", "code 3+0x0,1", "table 3+0x0 0->9"}},
+			"table 2+0xff8 6->900000000000006", "code 3+0x0,1", "table 3+0x0 0->9",
+		}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			w.log = nil

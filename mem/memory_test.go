@@ -65,21 +65,34 @@ func TestLookup(t *testing.T) {
 		want []want
 	}{
 		{"one page", 4096, []want{
-			{0, 0, RAM, true}, {4095, 4095, RAM, true}, {4096, 0, RAM, false},
-			{0xfffe0000, 4096, ROM, true}, {0xffffffff, 4096 + 0x1ffff, ROM, true},
-			{0xe0000000, 4096 + 0x20000, RAM, true}, {0xe0002fff, 4096 + 0x22fff, RAM, true},
-			{0xe0003000, 0, RAM, false}, {HighBase, 0, RAM, false}, {^uint64(0), 0, RAM, false},
+			{0, 0, RAM, true},
+			{4095, 4095, RAM, true},
+			{4096, 0, RAM, false},
+			{0xfffe0000, 4096, ROM, true},
+			{0xffffffff, 4096 + 0x1ffff, ROM, true},
+			{0xe0000000, 4096 + 0x20000, RAM, true},
+			{0xe0002fff, 4096 + 0x22fff, RAM, true},
+			{0xe0003000, 0, RAM, false},
+			{HighBase, 0, RAM, false},
+			{^uint64(0), 0, RAM, false},
 		}},
 		{"up to the hole", LowTop, []want{
-			{LowTop - 1, LowTop - 1, RAM, true}, {LowTop, 0, RAM, false}, {HighBase, 0, RAM, false},
+			{LowTop - 1, LowTop - 1, RAM, true},
+			{LowTop, 0, RAM, false},
+			{HighBase, 0, RAM, false},
 			{0xfffe0000, LowTop, ROM, true},
 		}},
 		{"one page above the hole", LowTop + 4096, []want{
-			{LowTop - 1, LowTop - 1, RAM, true}, {LowTop, 0, RAM, false}, {HighBase - 1, LowTop + 4096 + 0x1ffff, ROM, true},
-			{HighBase, LowTop, RAM, true}, {HighBase + 4095, LowTop + 4095, RAM, true}, {HighBase + 4096, 0, RAM, false},
+			{LowTop - 1, LowTop - 1, RAM, true},
+			{LowTop, 0, RAM, false},
+			{HighBase - 1, LowTop + 4096 + 0x1ffff, ROM, true},
+			{HighBase, LowTop, RAM, true},
+			{HighBase + 4095, LowTop + 4095, RAM, true},
+			{HighBase + 4096, 0, RAM, false},
 		}},
 		{"5 GiB", 5 << 30, []want{
-			{HighBase + 2<<30 - 1, 5<<30 - 1, RAM, true}, {HighBase + 2<<30, 0, RAM, false},
+			{HighBase + 2<<30 - 1, 5<<30 - 1, RAM, true},
+			{HighBase + 2<<30, 0, RAM, false},
 			{0xe0000000, 5<<30 + 0x20000, RAM, true},
 		}},
 	} {

@@ -30,7 +30,6 @@ type Dest struct {
 	final   bool   // it is sent by a guest that stands still
 	in      pagesIn
 	page    [PageSize]byte
-	base    [PageSize]byte
 
 	promised  [][LeafSize]byte
 	absent    bitmap // announced, not yet told to memory

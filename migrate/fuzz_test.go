@@ -194,7 +194,9 @@ func FuzzDest(f *testing.F) {
 		}
 	}
 	post := []frame{
-		{typ: frHello, payload: mustEncode(&hello{12})}, {typ: frConfig, payload: mustEncode(&sectionCount{})}, {typ: frReserve, payload: mustEncode(&empty{})},
+		{typ: frHello, payload: mustEncode(&hello{12})},
+		{typ: frConfig, payload: mustEncode(&sectionCount{})},
+		{typ: frReserve, payload: mustEncode(&empty{})},
 		{typ: frPassBegin, payload: mustEncode(&passMark{Pass: 1})},
 	}
 	var l list

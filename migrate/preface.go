@@ -141,8 +141,15 @@ func foreignOr(b []byte, other error) error {
 		return other
 	}
 	for _, k := range []struct{ prefix, name string }{
-		{"SSH-", "an SSH server"}, {"HTTP/", "a web server"}, {"GET ", "a web browser"}, {"POST ", "a web client"},
-		{"\x16\x03", "TLS"}, {"\x15\x03", "TLS"}, {"QEVM", "QEMU"}, {"RFB ", "a VNC server"}, {"GODWIT\x1a\n", "a godwit snapshot file"},
+		{"SSH-", "an SSH server"},
+		{"HTTP/", "a web server"},
+		{"GET ", "a web browser"},
+		{"POST ", "a web client"},
+		{"\x16\x03", "TLS"},
+		{"\x15\x03", "TLS"},
+		{"QEVM", "QEMU"},
+		{"RFB ", "a VNC server"},
+		{"GODWIT\x1a\n", "a godwit snapshot file"},
 	} {
 		if bytes.HasPrefix(b, []byte(k.prefix)) {
 			return errorf(NotGodwit, "the other side is not godwit: it looks like %s", k.name)

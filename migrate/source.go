@@ -564,7 +564,8 @@ func (o *Options) fill() error {
 		return fmt.Errorf("slowdown %v must be from 0 to 1, bandwidth %v not negative", o.MaxSlowdown, o.Bandwidth)
 	}
 	for _, d := range []struct{ have, want *time.Duration }{
-		{&o.MaxDowntime, ptr(DefaultMaxDowntime)}, {&o.Observe, ptr(DefaultObserve)},
+		{&o.MaxDowntime, ptr(DefaultMaxDowntime)},
+		{&o.Observe, ptr(DefaultObserve)},
 		{&o.Recover, ptr(DefaultRecover)},
 	} {
 		if *d.have == 0 {

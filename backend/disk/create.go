@@ -166,8 +166,10 @@ func format(f File, path string, o CreateOptions) (image, error) {
 // formatQcow2 makes an image of three clusters, header, refcount table and
 // refcount block, for a disk of no size, and then lets it grow.
 func formatQcow2(f File, o CreateOptions) (*qcow2, error) {
-	h := &header{version: o.Version, refOrder: 4, refClusters: 1, refOff: o.ClusterSize,
-		backing: o.Backing, backingFmt: o.BackingFormat}
+	h := &header{
+		version: o.Version, refOrder: 4, refClusters: 1, refOff: o.ClusterSize,
+		backing: o.Backing, backingFmt: o.BackingFormat,
+	}
 	for h.clusterBits = 9; h.cluster() < o.ClusterSize; h.clusterBits++ {
 	}
 	if n := h.l1For(o.Size); o.Size > 0 && n > maxL1/8 {

@@ -127,11 +127,24 @@ func TestReadWhatQemuMakes(t *testing.T) {
 	file := filepath.Join(dir, "model")
 	require.NoError(t, os.WriteFile(file, model, 0o600))
 	for i, opts := range [][]string{
-		{"-o", "cluster_size=512"}, {"-o", "cluster_size=1k,compat=0.10"}, {"-o", "cluster_size=4k"},
-		{"-o", "cluster_size=2M"}, {"-o", "cluster_size=16k,refcount_bits=1"}, {"-o", "refcount_bits=2"},
-		{"-o", "cluster_size=512,refcount_bits=4"}, {"-o", "refcount_bits=8"}, {"-o", "refcount_bits=32"}, {"-o", "refcount_bits=64"},
-		{"-c", "-o", "compat=0.10"}, {"-c", "-o", "cluster_size=2M"}, {"-c", "-o", "cluster_size=4k"}, {"-c", "-o", "cluster_size=512"}, {"-c", "-o", "compression_type=zstd"},
-		{"-o", "preallocation=metadata"}, {"-o", "preallocation=falloc"}, {"-o", "lazy_refcounts=on"},
+		{"-o", "cluster_size=512"},
+		{"-o", "cluster_size=1k,compat=0.10"},
+		{"-o", "cluster_size=4k"},
+		{"-o", "cluster_size=2M"},
+		{"-o", "cluster_size=16k,refcount_bits=1"},
+		{"-o", "refcount_bits=2"},
+		{"-o", "cluster_size=512,refcount_bits=4"},
+		{"-o", "refcount_bits=8"},
+		{"-o", "refcount_bits=32"},
+		{"-o", "refcount_bits=64"},
+		{"-c", "-o", "compat=0.10"},
+		{"-c", "-o", "cluster_size=2M"},
+		{"-c", "-o", "cluster_size=4k"},
+		{"-c", "-o", "cluster_size=512"},
+		{"-c", "-o", "compression_type=zstd"},
+		{"-o", "preallocation=metadata"},
+		{"-o", "preallocation=falloc"},
+		{"-o", "lazy_refcounts=on"},
 	} {
 		t.Run(fmt.Sprint(opts), func(t *testing.T) {
 			path := filepath.Join(dir, fmt.Sprintf("%d.qcow2", i))

@@ -14,8 +14,10 @@ import (
 )
 
 func (a *app) guestCommand() *cobra.Command {
-	c := &cobra.Command{Use: "guest", GroupID: "Run", Short: "make guests of a distribution's packages", Args: cobra.NoArgs,
-		RunE: func(c *cobra.Command, _ []string) error { return c.Help() }}
+	c := &cobra.Command{
+		Use: "guest", GroupID: "Run", Short: "make guests of a distribution's packages", Args: cobra.NoArgs,
+		RunE: func(c *cobra.Command, _ []string) error { return c.Help() },
+	}
 	c.AddCommand(a.guestDebianCommand())
 	return c
 }

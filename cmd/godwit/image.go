@@ -15,8 +15,10 @@ import (
 )
 
 func (a *app) imageCommand() *cobra.Command {
-	c := &cobra.Command{Use: "image", GroupID: "Manage", Short: "make, convert and check disk images", Args: cobra.NoArgs,
-		RunE: func(c *cobra.Command, _ []string) error { return c.Help() }}
+	c := &cobra.Command{
+		Use: "image", GroupID: "Manage", Short: "make, convert and check disk images", Args: cobra.NoArgs,
+		RunE: func(c *cobra.Command, _ []string) error { return c.Help() },
+	}
 	c.AddCommand(a.imageCreate(), a.imageInfo(), a.imageConvert(), a.imageCheck(), a.imageResize(), a.imageCommit())
 	return c
 }

@@ -12,8 +12,10 @@ import (
 )
 
 func (a *app) labCommand() *cobra.Command {
-	c := &cobra.Command{Use: "lab", GroupID: "Learn", Short: "try things out in virtual time", Args: cobra.NoArgs,
-		RunE: func(c *cobra.Command, _ []string) error { return c.Help() }}
+	c := &cobra.Command{
+		Use: "lab", GroupID: "Learn", Short: "try things out in virtual time", Args: cobra.NoArgs,
+		RunE: func(c *cobra.Command, _ []string) error { return c.Help() },
+	}
 	c.AddCommand(a.labMigrateCommand())
 	return c
 }
@@ -36,8 +38,10 @@ Equal flags give equal results, on every host. "pre" is pre-copy alone: it gives
 				text string
 				to   func(uint64)
 			}{
-				{memory, func(n uint64) { s.Memory = n }}, {writer, func(n uint64) { s.Writer = n }},
-				{rate, func(n uint64) { s.Rate = float64(n) }}, {bandwidth, func(n uint64) { s.Bandwidth = float64(n) }},
+				{memory, func(n uint64) { s.Memory = n }},
+				{writer, func(n uint64) { s.Writer = n }},
+				{rate, func(n uint64) { s.Rate = float64(n) }},
+				{bandwidth, func(n uint64) { s.Bandwidth = float64(n) }},
 			} {
 				n, err := control.ParseBytes(p.text)
 				if err != nil {

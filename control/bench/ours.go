@@ -87,8 +87,10 @@ func (o *Options) move(ctx context.Context, home control.Home, c *control.Client
 	if err != nil {
 		return nil, nil, err
 	}
-	q := control.MigrateRequest{To: st.Listen, Insecure: true, Mode: string(m), Bandwidth: bw, MaxDowntimeNS: int64(maxDowntime), TimeoutNS: int64(o.Limit),
-		ObserveNS: -1} // nobody else watches the guest beforehand
+	q := control.MigrateRequest{
+		To: st.Listen, Insecure: true, Mode: string(m), Bandwidth: bw, MaxDowntimeNS: int64(maxDowntime), TimeoutNS: int64(o.Limit),
+		ObserveNS: -1,
+	} // nobody else watches the guest beforehand
 	if m == migrate.ModePre {
 		q.OnStall = string(migrate.StallCancel) // pre-copy alone
 	}
@@ -111,6 +113,8 @@ func (o *Options) move(ctx context.Context, home control.Home, c *control.Client
 		return nil, nil, err
 	}
 	p := op.Report
-	return home.Client(name), &Result{Done: true, TotalNS: int64(p.Total), DowntimeNS: int64(p.Downtime.Total), FenceNS: int64(p.Downtime.Fence),
-		Bytes: p.Sent + p.Received, Passes: len(p.Passes), Slowdown: p.Slowdown, Chosen: string(p.Chosen)}, nil
+	return home.Client(name), &Result{
+		Done: true, TotalNS: int64(p.Total), DowntimeNS: int64(p.Downtime.Total), FenceNS: int64(p.Downtime.Fence),
+		Bytes: p.Sent + p.Received, Passes: len(p.Passes), Slowdown: p.Slowdown, Chosen: string(p.Chosen),
+	}, nil
 }

@@ -24,9 +24,11 @@ type qemu struct {
 func startQEMU(ctx context.Context, dir string, w *load, name, incoming string) (*qemu, error) {
 	v := &qemu{serial: filepath.Join(dir, name+".serial")}
 	sock := filepath.Join(dir, name+".qmp")
-	args := []string{"-M", "pc", "-accel", "tcg", "-smp", "1", "-m", fmt.Sprint(w.memory >> 20), "-nodefaults", "-display", "none",
+	args := []string{
+		"-M", "pc", "-accel", "tcg", "-smp", "1", "-m", fmt.Sprint(w.memory >> 20), "-nodefaults", "-display", "none",
 		"-serial", "file:" + v.serial, "-qmp", "unix:" + sock + ",server=on,wait=off",
-		"-kernel", w.kernel, "-initrd", w.initrd, "-append", w.cmdline}
+		"-kernel", w.kernel, "-initrd", w.initrd, "-append", w.cmdline,
+	}
 	if incoming != "" {
 		args = append(args, "-incoming", incoming)
 	}

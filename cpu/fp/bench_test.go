@@ -43,21 +43,27 @@ func BenchmarkSoftSqrt64(b *testing.B) {
 func BenchmarkFMA64(b *testing.B) {
 	bench64(b, func(e *Env, x, y uint64) uint64 { return FMA64(e, x, y, 0x3ff0000000000001, 0) })
 }
+
 func BenchmarkCompare64(b *testing.B) {
 	bench64(b, func(e *Env, x, y uint64) uint64 { return uint64(Compare64(e, x, y, false)) })
 }
+
 func BenchmarkToInt64(b *testing.B) {
 	bench64(b, func(e *Env, x, _ uint64) uint64 { return uint64(F64ToI64(e, x, Zero)) })
 }
+
 func BenchmarkFromInt64(b *testing.B) {
 	bench64(b, func(e *Env, x, _ uint64) uint64 { return I64ToF64(e, int64(x>>20)) })
 }
+
 func BenchmarkAdd32(b *testing.B) {
 	bench64(b, func(e *Env, x, y uint64) uint64 { return uint64(Add32(e, uint32(x>>32), uint32(y>>32))) })
 }
+
 func BenchmarkMul32(b *testing.B) {
 	bench64(b, func(e *Env, x, y uint64) uint64 { return uint64(Mul32(e, uint32(x>>32), uint32(y>>32))) })
 }
+
 func BenchmarkF64To32(b *testing.B) {
 	bench64(b, func(e *Env, x, _ uint64) uint64 { return uint64(F64To32(e, x)) })
 }

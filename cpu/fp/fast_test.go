@@ -20,22 +20,32 @@ func TestFastPath(t *testing.T) {
 		{"sub32", wrap(Sub32), func(e *Env, a, b uint64) uint64 { return f32.add(e, a, b, true) }},
 		{"mul32", wrap(Mul32), f32.mul},
 		{"div32", wrap(Div32), f32.div},
-		{"sqrt32", wrap(func(e *Env, a, _ uint32) uint32 { return Sqrt32(e, a) }),
-			func(e *Env, a, _ uint64) uint64 { return f32.sqrt(e, a) }},
+		{
+			"sqrt32", wrap(func(e *Env, a, _ uint32) uint32 { return Sqrt32(e, a) }),
+			func(e *Env, a, _ uint64) uint64 { return f32.sqrt(e, a) },
+		},
 	}
 	double := []pair{
-		{"f64to32", func(e *Env, a, _ uint64) uint64 { return uint64(F64To32(e, a)) },
-			func(e *Env, a, _ uint64) uint64 { return f32.convert(e, &f64, a, f64.unpack(e, a)) }},
-		{"i64to32", func(e *Env, a, b uint64) uint64 { return uint64(I64ToF32(e, int64(a)>>(b&63))) },
-			func(e *Env, a, b uint64) uint64 { return f32.pack(e, fromInt(int64(a)>>(b&63))) }},
-		{"i64to64", func(e *Env, a, b uint64) uint64 { return I64ToF64(e, int64(a)>>(b&63)) },
-			func(e *Env, a, b uint64) uint64 { return f64.pack(e, fromInt(int64(a)>>(b&63))) }},
+		{
+			"f64to32", func(e *Env, a, _ uint64) uint64 { return uint64(F64To32(e, a)) },
+			func(e *Env, a, _ uint64) uint64 { return f32.convert(e, &f64, a, f64.unpack(e, a)) },
+		},
+		{
+			"i64to32", func(e *Env, a, b uint64) uint64 { return uint64(I64ToF32(e, int64(a)>>(b&63))) },
+			func(e *Env, a, b uint64) uint64 { return f32.pack(e, fromInt(int64(a)>>(b&63))) },
+		},
+		{
+			"i64to64", func(e *Env, a, b uint64) uint64 { return I64ToF64(e, int64(a)>>(b&63)) },
+			func(e *Env, a, b uint64) uint64 { return f64.pack(e, fromInt(int64(a)>>(b&63))) },
+		},
 		{"add64", Add64, func(e *Env, a, b uint64) uint64 { return f64.add(e, a, b, false) }},
 		{"sub64", Sub64, func(e *Env, a, b uint64) uint64 { return f64.add(e, a, b, true) }},
 		{"mul64", Mul64, f64.mul},
 		{"div64", Div64, f64.div},
-		{"sqrt64", func(e *Env, a, _ uint64) uint64 { return Sqrt64(e, a) },
-			func(e *Env, a, _ uint64) uint64 { return f64.sqrt(e, a) }},
+		{
+			"sqrt64", func(e *Env, a, _ uint64) uint64 { return Sqrt64(e, a) },
+			func(e *Env, a, _ uint64) uint64 { return f64.sqrt(e, a) },
+		},
 	}
 	run := func(t *testing.T, p pair, draw func() uint64) {
 		for range 50000 {
@@ -47,8 +57,10 @@ func TestFastPath(t *testing.T) {
 		}
 	}
 	s := newSource(*seed, 1)
-	run(t, pair{"f32to64", func(e *Env, a, _ uint64) uint64 { return F32To64(e, uint32(a)) },
-		func(e *Env, a, _ uint64) uint64 { return f64.convert(e, &f32, a, f32.unpack(e, a)) }}, s.draw32)
+	run(t, pair{
+		"f32to64", func(e *Env, a, _ uint64) uint64 { return F32To64(e, uint32(a)) },
+		func(e *Env, a, _ uint64) uint64 { return f64.convert(e, &f32, a, f32.unpack(e, a)) },
+	}, s.draw32)
 	for _, p := range single {
 		t.Run(p.name, func(t *testing.T) { run(t, p, s.draw32) })
 	}

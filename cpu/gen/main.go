@@ -121,8 +121,16 @@ func modify(w int) string {
 
 func size(w int) int { return map[int]int{8: 0, 16: 1, 32: 2, 64: 3}[w] }
 
+// lazyOp is the lazy operation of a kind at a width.
+func lazyOp(kind string, w int) string {
+	if n := size(w); n != 0 {
+		return fmt.Sprintf("%s|%d", kind, n)
+	}
+	return kind
+}
+
 func lazy(w int, kind, a, b string) string {
-	return fmt.Sprintf("c.lzOp, c.lzA, c.lzB = %s|%d, %s, %s\n", kind, size(w), a, b)
+	return fmt.Sprintf("c.lzOp, c.lzA, c.lzB = %s, %s, %s\n", lazyOp(kind, w), a, b)
 }
 
 var widths = []int{8, 32, 64}
@@ -173,8 +181,13 @@ func with(shape string, props ...string) []string {
 
 func alu() {
 	for _, o := range []struct{ name, kind, expr string }{
-		{"Add", "lzAdd", "a + b"}, {"Or", "", "a | b"}, {"Adc", "", ""}, {"Sbb", "", ""},
-		{"And", "", "a & b"}, {"Sub", "lzSub", "a - b"}, {"Xor", "", "a ^ b"},
+		{"Add", "lzAdd", "a + b"},
+		{"Or", "", "a | b"},
+		{"Adc", "", ""},
+		{"Sbb", "", ""},
+		{"And", "", "a & b"},
+		{"Sub", "lzSub", "a - b"},
+		{"Xor", "", "a ^ b"},
 	} {
 		for _, w := range widths {
 			for _, s := range shapes {
@@ -201,7 +214,7 @@ func carry(name, op string, w int, s, pre string, write func(string) string) {
 		kind, kindC, expr = "lzSub", "lzSbb", "a - b - v"
 	}
 	body := pre + "v = c.carry()\n" + write(expr)
-	flags := fmt.Sprintf("c.lzOp, c.lzA, c.lzB = %s|%d, a, b\nif v != 0 {\nc.lzOp = %s|%d\n}\n", kind, size(w), kindC, size(w))
+	flags := fmt.Sprintf("c.lzOp, c.lzA, c.lzB = %s, a, b\nif v != 0 {\nc.lzOp = %s\n}\n", lazyOp(kind, w), lazyOp(kindC, w))
 	emit(name, body+flags, with(s, reads, writes, pair)...)
 	emit(name+"N", body, with(s, reads)...)
 }
@@ -281,7 +294,8 @@ func shifts() {
 	for _, w := range []int{32, 64} {
 		a := "a = " + get(w, "dst") + "\nb = uint64(op.imm) & 63\n"
 		for _, o := range []struct{ name, kind, expr string }{
-			{"Shl", "lzShl", "a << b"}, {"Shr", "lzShr", "a >> b"},
+			{"Shl", "lzShl", "a << b"},
+			{"Shr", "lzShr", "a >> b"},
 			{"Sar", "lzSar", fmt.Sprintf("uint64(int%d(a) >> b)", w)},
 		} {
 			name := fmt.Sprintf("op%s%dri", o.name, w)

@@ -64,9 +64,18 @@ func vectors() {
 		return fmt.Sprintf("((%%[1]s | %[1]s) - %%[2]s&^%[1]s) ^ ^(%%[1]s^%%[2]s)&%[1]s", top)
 	}
 	for _, o := range []struct{ name, expr string }{
-		{"And", "%[1]s & %[2]s"}, {"Andn", "%[2]s &^ %[1]s"}, {"Or", "%[1]s | %[2]s"}, {"Xor", "%[1]s ^ %[2]s"},
-		{"Add8", lanes("top8", "add")}, {"Add16", lanes("top16", "add")}, {"Add32", lanes("top32", "add")}, {"Add64", "%[1]s + %[2]s"},
-		{"Sub8", lanes("top8", "sub")}, {"Sub16", lanes("top16", "sub")}, {"Sub32", lanes("top32", "sub")}, {"Sub64", "%[1]s - %[2]s"},
+		{"And", "%[1]s & %[2]s"},
+		{"Andn", "%[2]s &^ %[1]s"},
+		{"Or", "%[1]s | %[2]s"},
+		{"Xor", "%[1]s ^ %[2]s"},
+		{"Add8", lanes("top8", "add")},
+		{"Add16", lanes("top16", "add")},
+		{"Add32", lanes("top32", "add")},
+		{"Add64", "%[1]s + %[2]s"},
+		{"Sub8", lanes("top8", "sub")},
+		{"Sub16", lanes("top16", "sub")},
+		{"Sub32", lanes("top32", "sub")},
+		{"Sub64", "%[1]s - %[2]s"},
 	} {
 		pairOf("opV"+o.name, 128, "x[0], x[1] = "+fmt.Sprintf(o.expr, "x[0]", "v")+", "+fmt.Sprintf(o.expr, "x[1]", "hi")+"\n")
 	}
@@ -88,7 +97,8 @@ func vectorMoves() {
 	}
 	for _, w := range []int{32, 64} {
 		emit(fmt.Sprintf("opVmov%drr", w), unless("")+vdst+vsrc+map[int]string{
-			32: "x[0] = x[0]&^0xffffffff | y[0]&0xffffffff\n", 64: "x[0] = y[0]\n"}[w], barrier)
+			32: "x[0] = x[0]&^0xffffffff | y[0]&0xffffffff\n", 64: "x[0] = y[0]\n",
+		}[w], barrier)
 		emit(fmt.Sprintf("opVmov%drm", w), vload(w, false)+vdst+"x[0], x[1] = v, 0\n", barrier)
 		emit(fmt.Sprintf("opVmov%dmr", w), vstore(w, false)+vdst+rawStore(w, "d", "x[0]"), barrier)
 		emit(fmt.Sprintf("opVfromR%d", w), unless("")+vdst+"x[0], x[1] = "+get(w, "src")+", 0\n", barrier)

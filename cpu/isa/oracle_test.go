@@ -66,7 +66,6 @@ var (
 	// Prefixes without effect, which objdump shows and we do not.
 	uselessRE = regexp.MustCompile(`^(data16|data32|addr16|addr32|cs|ds|es|ss|fs|gs|bnd|notrack|rex\S*|repz|repnz|rep) `)
 	rizRE     = regexp.MustCompile(`,%[re]iz,[1248]`)
-	hintRE    = regexp.MustCompile(`,p[tn]$`)
 )
 
 // normal is a line of objdump, or our text, without what legitimately differs.

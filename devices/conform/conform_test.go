@@ -88,7 +88,8 @@ func newUART(w *testkit.World) testkit.Specimen {
 
 func newPIC(w *testkit.World) testkit.Specimen {
 	p := pic.New(pic.Wiring{ID: "pic", INTR: w.Line("intr")})
-	return testkit.Specimen{Dev: p, Windows: p.Windows(),
+	return testkit.Specimen{
+		Dev: p, Windows: p.Windows(),
 		Poke: func(r *rand.Rand) string {
 			if r.IntN(3) == 0 {
 				return fmt.Sprint("ack ", p.Ack())
@@ -100,7 +101,8 @@ func newPIC(w *testkit.World) testkit.Specimen {
 			for n := range 16 {
 				p.SetIRQ(n, false)
 			}
-		}}
+		},
+	}
 }
 
 func newPIT(w *testkit.World) testkit.Specimen {
@@ -120,7 +122,8 @@ func newDebugcon(w *testkit.World) testkit.Specimen {
 
 func newIOAPIC(w *testkit.World) testkit.Specimen {
 	a := ioapic.New(ioapic.Wiring{ID: "ioapic", Bus: outside{w}})
-	return testkit.Specimen{Dev: a, Windows: a.Windows(),
+	return testkit.Specimen{
+		Dev: a, Windows: a.Windows(),
 		Poke: func(r *rand.Rand) string {
 			switch r.IntN(4) {
 			case 0:
@@ -137,7 +140,8 @@ func newIOAPIC(w *testkit.World) testkit.Specimen {
 			for n := range ioapic.Pins {
 				a.SetIRQ(n, false)
 			}
-		}}
+		},
+	}
 }
 
 func newLAPIC(w *testkit.World) testkit.Specimen {
@@ -145,7 +149,8 @@ func newLAPIC(w *testkit.World) testkit.Specimen {
 	b.OnEOI(outside{w})
 	o := outside{w}
 	l := lapic.New(lapic.Wiring{ID: "lapic0", BSP: true, PhysBits: 40, Core: o, Clock: w, TSC: o, PIC: o, Bus: b})
-	return testkit.Specimen{Dev: l, Windows: l.Windows(),
+	return testkit.Specimen{
+		Dev: l, Windows: l.Windows(),
 		Poke:    func(r *rand.Rand) string { return pokeLAPIC(l, b, r) },
 		Release: func() { l.SetLINT(0, false); l.SetLINT(1, false) },
 		Enable:  func() { l.Write(0xf0, 4, 0x1ff) },

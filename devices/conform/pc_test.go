@@ -38,6 +38,7 @@ func newPCIHost(w *testkit.World) testkit.Specimen {
 
 // Read and Write are the reset control port.
 func (o outside) Read(off uint64, size int) uint64 { o.w.Logf("read %x %d", off, size); return 0x12 }
+
 func (o outside) Write(off uint64, size int, v uint64) {
 	o.w.Logf("write %x %d %x", off, size, v)
 }
@@ -194,7 +195,8 @@ func (o outside) Discard(pa uint64) { o.w.Logf("discard %x", pa) }
 
 func newHPET(w *testkit.World) testkit.Specimen {
 	h := hpet.New(hpet.Wiring{ID: "hpet0", Clock: w, Timer: w.Line("irq0"), RTC: w.Line("irq8")})
-	return testkit.Specimen{Dev: h, Windows: h.Windows(),
+	return testkit.Specimen{
+		Dev: h, Windows: h.Windows(),
 		Poke: func(r *rand.Rand) string {
 			n := r.Uint64N(hpet.Timers)
 			for i := range h.Timer { // a storm of events costs the test its time

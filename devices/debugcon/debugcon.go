@@ -66,6 +66,8 @@ func (d *Device) Write(_ uint64, _ int, v uint64) {
 
 // Regs describes the device's registers.
 func (d *Device) Regs() []devices.Reg {
-	return []devices.Reg{{Space: "pio", Off: 0, Size: 1, Name: "CHAR", Acc: devices.RC, Mask: 0, Reset: Port,
-		Bits: "7:0 CHAR", Ref: "[QEMU isa-debugcon]"}}
+	return []devices.Reg{{
+		Space: "pio", Off: 0, Size: 1, Name: "CHAR", Acc: devices.RC, Mask: 0, Reset: Port,
+		Bits: "7:0 CHAR", Ref: "[QEMU isa-debugcon]",
+	}}
 }

@@ -77,7 +77,9 @@ func (d *Device) Write(off uint64, size int, v uint64) {
 // Regs describes the device's registers.
 func (d *Device) Regs() []devices.Reg {
 	return []devices.Reg{
-		{Space: "pio", Off: 0, Size: 4, Name: "EXIT", Acc: devices.WO, Mask: 0xffffffff,
-			Bits: "31:0 CODE", Ref: "[QEMU isa-debug-exit]"},
+		{
+			Space: "pio", Off: 0, Size: 4, Name: "EXIT", Acc: devices.WO, Mask: 0xffffffff,
+			Bits: "31:0 CODE", Ref: "[QEMU isa-debug-exit]",
+		},
 	}
 }

@@ -89,8 +89,10 @@ var regs = makeRegs()
 
 func makeRegs() []devices.Reg {
 	rows := []devices.Reg{
-		{Space: "mmio", Off: regID, Size: 8, Name: "GCAP_ID", Acc: devices.RO, Reset: capability,
-			Bits: "63:32 PERIOD | 31:16 VENDOR | 15 LEG_RT | 13 COUNT_SIZE | 12:8 LAST_TIM | 7:0 REV", Ref: "[HPET 1.0a 2.3.4]"},
+		{
+			Space: "mmio", Off: regID, Size: 8, Name: "GCAP_ID", Acc: devices.RO, Reset: capability,
+			Bits: "63:32 PERIOD | 31:16 VENDOR | 15 LEG_RT | 13 COUNT_SIZE | 12:8 LAST_TIM | 7:0 REV", Ref: "[HPET 1.0a 2.3.4]",
+		},
 		{Space: "mmio", Off: regCONF, Size: 8, Name: "GEN_CONF", Mask: confMask, Bits: "1 LEG_RT | 0 ENABLE", Ref: "[HPET 1.0a 2.3.5]"},
 		{Space: "mmio", Off: regSTA, Size: 8, Name: "GINTR_STA", Acc: devices.W1C, Mask: 1<<Timers - 1, Bits: "2 T2 | 1 T1 | 0 T0", Ref: "[HPET 1.0a 2.3.6]"},
 		{Space: "mmio", Off: regCOUNTER, Size: 8, Name: "MAIN_CNT", Mask: ^uint64(0), Bits: "63:0 VALUE", Ref: "[HPET 1.0a 2.3.7]"},
@@ -98,10 +100,14 @@ func makeRegs() []devices.Reg {
 	for n := range uint64(Timers) {
 		at := regTimers + timerSize*n
 		rows = append(rows,
-			devices.Reg{Space: "mmio", Off: at + offCONF, Size: 8, Name: fmt.Sprintf("T%d_CONF", n), Mask: timMask, Reset: timFixed,
-				Bits: "63:32 ROUTES | 13:9 ROUTE | 8 32MODE | 6 VAL_SET | 5 SIZE | 4 PER_CAP | 3 PERIODIC | 2 ENABLE | 1 LEVEL", Ref: "[HPET 1.0a 2.3.8]"},
-			devices.Reg{Space: "mmio", Off: at + offCOMP, Size: 8, Name: fmt.Sprintf("T%d_COMP", n), Mask: ^uint64(0), Reset: ^uint64(0),
-				Bits: "63:0 VALUE", Ref: "[HPET 1.0a 2.3.9]"})
+			devices.Reg{
+				Space: "mmio", Off: at + offCONF, Size: 8, Name: fmt.Sprintf("T%d_CONF", n), Mask: timMask, Reset: timFixed,
+				Bits: "63:32 ROUTES | 13:9 ROUTE | 8 32MODE | 6 VAL_SET | 5 SIZE | 4 PER_CAP | 3 PERIODIC | 2 ENABLE | 1 LEVEL", Ref: "[HPET 1.0a 2.3.8]",
+			},
+			devices.Reg{
+				Space: "mmio", Off: at + offCOMP, Size: 8, Name: fmt.Sprintf("T%d_COMP", n), Mask: ^uint64(0), Reset: ^uint64(0),
+				Bits: "63:0 VALUE", Ref: "[HPET 1.0a 2.3.9]",
+			})
 	}
 	return rows
 }

@@ -96,8 +96,10 @@ func TestKeyboard(t *testing.T) {
 		{"echo and resend", "k ee fe 0", "[eeeefe]"},
 		{"disabled: answers wait, and writing enables", "c ad; c 20; d f2; all", "[75faab41]"},
 		{"held back while off", "d ff; c ad; r DATA; r STATUS; c ae; all", "fa 1c [aa]"},
-		{"interrupt", "c 60; d 5; ? irq1; d ff; log; r DATA; log; r DATA; ? irq1",
-			"0 [irq1=true] fa [irq1=false, irq1=true] aa 0"},
+		{
+			"interrupt", "c 60; d 5; ? irq1; d ff; log; r DATA; log; r DATA; ? irq1",
+			"0 [irq1=true] fa [irq1=false, irq1=true] aa 0",
+		},
 		{"no interrupt unless enabled", "c 60; d 4; d ff; ? irq1; r STATUS", "0 15"},
 		{"overrun loses", "k ee ee ee ee ee ee ee ee ee ee ee ee ee ee ee ee ee ee ee ee", "[eeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeeee]"},
 	} {

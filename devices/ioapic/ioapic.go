@@ -275,10 +275,12 @@ func makeRegs() []devices.Reg {
 		{Space: "index", Off: regARB, Size: 4, Name: "IOAPICARB", Acc: devices.RO, Banked: true, Bits: "27:24 ID", Ref: "[82093AA 3.2.3]"},
 	}
 	for n := range uint64(Pins) {
-		rs = append(rs, devices.Reg{Space: "index", Off: regREDIR + 2*n, Size: 8, Name: fmt.Sprintf("IOREDTBL%d", n),
+		rs = append(rs, devices.Reg{
+			Space: "index", Off: regREDIR + 2*n, Size: 8, Name: fmt.Sprintf("IOREDTBL%d", n),
 			Mask: entWritable, Reset: entReset, Banked: true,
 			Bits: "63:56 DEST | 16 MASK | 15 LEVEL | 14 RIRR | 13 POL | 12 STATUS | 11 LOGICAL | 10:8 MODE | 7:0 VECTOR",
-			Ref:  "[82093AA 3.2.4]"})
+			Ref:  "[82093AA 3.2.4]",
+		})
 	}
 	return rs
 }

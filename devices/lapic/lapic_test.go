@@ -49,8 +49,10 @@ func newRig(n int) *rig {
 	for i := range n {
 		c := core{r.w, i}
 		r.w.Line(fmt.Sprint("intr", i))
-		r.cpu = append(r.cpu, lapic.New(lapic.Wiring{ID: fmt.Sprint("lapic", i), APICID: uint32(i), BSP: i == 0,
-			PhysBits: 40, Core: c, Clock: r.w, TSC: c, PIC: c, Bus: r.bus}))
+		r.cpu = append(r.cpu, lapic.New(lapic.Wiring{
+			ID: fmt.Sprint("lapic", i), APICID: uint32(i), BSP: i == 0,
+			PhysBits: 40, Core: c, Clock: r.w, TSC: c, PIC: c, Bus: r.bus,
+		}))
 	}
 	r.w.Dev = r.cpu[0]
 	return r

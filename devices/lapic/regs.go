@@ -251,8 +251,10 @@ func makeRegs() []devices.Reg {
 			if row.n > 1 {
 				name = fmt.Sprintf("%s%d", name, i)
 			}
-			reg := devices.Reg{Size: 4, Name: name, Acc: row.acc, Mask: uint64(row.mask), Reset: uint64(row.reset),
-				Bits: row.bits, Ref: "[SDM 3A " + row.ref + "]"}
+			reg := devices.Reg{
+				Size: 4, Name: name, Acc: row.acc, Mask: uint64(row.mask), Reset: uint64(row.reset),
+				Bits: row.bits, Ref: "[SDM 3A " + row.ref + "]",
+			}
 			if !row.onlyX {
 				reg.Space, reg.Off = "mmio", uint64(row.r+i)<<4
 				mmio = append(mmio, reg)
@@ -264,10 +266,14 @@ func makeRegs() []devices.Reg {
 		}
 	}
 	return append(append(mmio, msr...),
-		devices.Reg{Space: "msr", Off: msrBase, Size: 8, Name: "IA32_APIC_BASE", Mask: 0xfffffffff000 | baseMode | baseBSP, Reset: DefaultBase | baseEnable,
-			Banked: true, Bits: "47:12 BASE | 11 EN | 10 EXTD | 8 BSP", Ref: "[SDM 3A 11.4.4]"},
-		devices.Reg{Space: "msr", Off: msrDeadline, Size: 8, Name: "IA32_TSC_DEADLINE", Mask: ^uint64(0),
-			Banked: true, Bits: "63:0 TSC", Ref: "[SDM 3A 11.5.4.1]"})
+		devices.Reg{
+			Space: "msr", Off: msrBase, Size: 8, Name: "IA32_APIC_BASE", Mask: 0xfffffffff000 | baseMode | baseBSP, Reset: DefaultBase | baseEnable,
+			Banked: true, Bits: "47:12 BASE | 11 EN | 10 EXTD | 8 BSP", Ref: "[SDM 3A 11.4.4]",
+		},
+		devices.Reg{
+			Space: "msr", Off: msrDeadline, Size: 8, Name: "IA32_TSC_DEADLINE", Mask: ^uint64(0),
+			Banked: true, Bits: "63:0 TSC", Ref: "[SDM 3A 11.5.4.1]",
+		})
 }
 
 // Regs describes the registers of both modes; what an MSR shows is for x2APIC mode.

@@ -57,8 +57,10 @@ func (f *Function) prepare() {
 		}
 		f.Regs = append(f.Regs, b.row(i))
 		if b.Wide {
-			f.Regs = append(f.Regs, devices.Reg{Space: "cfg", Off: regBAR0 + 4*uint64(i) + 4, Size: 4,
-				Name: fmt.Sprintf("BAR%d_HIGH", i), Mask: ^(b.Size - 1) >> 32, Bits: "31:0 BASE", Ref: "[PCI 3.0 6.2.5.1]"})
+			f.Regs = append(f.Regs, devices.Reg{
+				Space: "cfg", Off: regBAR0 + 4*uint64(i) + 4, Size: 4,
+				Name: fmt.Sprintf("BAR%d_HIGH", i), Mask: ^(b.Size - 1) >> 32, Bits: "31:0 BASE", Ref: "[PCI 3.0 6.2.5.1]",
+			})
 		}
 	}
 	for _, r := range f.Regs {
@@ -229,10 +231,14 @@ func Header(id Ident) []devices.Reg {
 	rows := []devices.Reg{
 		ro(0x00, 2, "VID", uint64(id.Vendor), "[PCI 3.0 6.2.1]"),
 		ro(0x02, 2, "DID", uint64(id.Device), "[PCI 3.0 6.2.1]"),
-		{Space: "cfg", Off: regCOMMAND, Size: 2, Name: "COMMAND", Mask: uint64(id.Command), Reset: uint64(id.CommandOn),
-			Bits: "10 INTX_DISABLE | 8 SERR | 6 PARITY | 2 MASTER | 1 MEMORY | 0 IO", Ref: "[PCI 3.0 6.2.2]"},
-		{Space: "cfg", Off: regSTATUS, Size: 2, Name: "STATUS", Acc: devices.RO, Reset: status,
-			Bits: "10:9 DEVSEL | 7 FAST | 4 CAPS | 3 INTX", Ref: "[PCI 3.0 6.2.3]"},
+		{
+			Space: "cfg", Off: regCOMMAND, Size: 2, Name: "COMMAND", Mask: uint64(id.Command), Reset: uint64(id.CommandOn),
+			Bits: "10 INTX_DISABLE | 8 SERR | 6 PARITY | 2 MASTER | 1 MEMORY | 0 IO", Ref: "[PCI 3.0 6.2.2]",
+		},
+		{
+			Space: "cfg", Off: regSTATUS, Size: 2, Name: "STATUS", Acc: devices.RO, Reset: status,
+			Bits: "10:9 DEVSEL | 7 FAST | 4 CAPS | 3 INTX", Ref: "[PCI 3.0 6.2.3]",
+		},
 		ro(0x08, 1, "RID", uint64(id.Revision), "[PCI 3.0 6.2.1]"),
 		ro(0x09, 1, "PI", uint64(id.Class&0xff), "[PCI 3.0 6.2.1]"),
 		ro(0x0a, 2, "CC", uint64(id.Class>>8), "[PCI 3.0 6.2.1]"),

@@ -52,8 +52,10 @@ func NewHost(w Wiring) (*Host, error) {
 // hostRegs describes the bridge [82441FX 3.2]. Its registers store and have no
 // effect: memory is where the machine put it.
 func hostRegs() []devices.Reg {
-	rows := Header(Ident{Vendor: 0x8086, Device: 0x1237, Revision: 2, Class: 0x060000, Command: 0x0102,
-		CommandOn: CommandMaster | CommandMemory, Status: 0x0280})
+	rows := Header(Ident{
+		Vendor: 0x8086, Device: 0x1237, Revision: 2, Class: 0x060000, Command: 0x0102,
+		CommandOn: CommandMaster | CommandMemory, Status: 0x0280,
+	})
 	rows = append(rows,
 		devices.Reg{Space: "cfg", Off: 0x50, Size: 2, Name: "PMCCFG", Mask: 0xffe0, Ref: "[82441FX 3.2.11]"},
 		devices.Reg{Space: "cfg", Off: 0x72, Size: 1, Name: "SMRAM", Mask: 0x78, Reset: 0x02, Bits: "6 DOPEN | 5 DCLS | 4 DLCK | 3 SMRAME | 2:0 BASE", Ref: "[82441FX 3.2.20]"},
@@ -63,8 +65,10 @@ func hostRegs() []devices.Reg {
 		if i == 0 {
 			mask = 0x30
 		}
-		rows = append(rows, devices.Reg{Space: "cfg", Off: 0x59 + uint64(i), Size: 1, Name: fmt.Sprintf("PAM%d", i), Mask: mask,
-			Bits: "5 HIWE | 4 HIRE | 1 LOWE | 0 LORE", Ref: "[82441FX 3.2.17]"})
+		rows = append(rows, devices.Reg{
+			Space: "cfg", Off: 0x59 + uint64(i), Size: 1, Name: fmt.Sprintf("PAM%d", i), Mask: mask,
+			Bits: "5 HIWE | 4 HIRE | 1 LOWE | 0 LORE", Ref: "[82441FX 3.2.17]",
+		})
 	}
 	return rows
 }

@@ -52,8 +52,10 @@ func MSIXRows(off, next uint64, n int, bar uint8, pba uint32) []devices.Reg {
 	return []devices.Reg{
 		row(0, 1, "MSIX_ID", capMSIX),
 		row(1, 1, "MSIX_NEXT", next),
-		{Space: "cfg", Off: off + 2, Size: 2, Name: "MSIX_CTRL", Mask: msixMask | msixEnable, Reset: uint64(n - 1),
-			Bits: "15 ENABLE | 14 MASK | 10:0 LAST", Ref: "[PCI 3.0 6.8.2.3]"},
+		{
+			Space: "cfg", Off: off + 2, Size: 2, Name: "MSIX_CTRL", Mask: msixMask | msixEnable, Reset: uint64(n - 1),
+			Bits: "15 ENABLE | 14 MASK | 10:0 LAST", Ref: "[PCI 3.0 6.8.2.3]",
+		},
 		row(4, 4, "MSIX_TABLE", uint64(bar)),
 		row(8, 4, "MSIX_PBA", uint64(pba)|uint64(bar)),
 	}

@@ -58,8 +58,10 @@ type BAR struct {
 
 // row describes the register's low half. [PCI 3.0 6.2.5.1]
 func (b *BAR) row(i int) devices.Reg {
-	r := devices.Reg{Space: "cfg", Off: regBAR0 + 4*uint64(i), Size: 4, Name: fmt.Sprintf("BAR%d", i),
-		Mask: ^(b.Size - 1) & 0xffffffff, Bits: "31:4 BASE | 2:1 TYPE | 0 IO", Ref: "[PCI 3.0 6.2.5.1]"}
+	r := devices.Reg{
+		Space: "cfg", Off: regBAR0 + 4*uint64(i), Size: 4, Name: fmt.Sprintf("BAR%d", i),
+		Mask: ^(b.Size - 1) & 0xffffffff, Bits: "31:4 BASE | 2:1 TYPE | 0 IO", Ref: "[PCI 3.0 6.2.5.1]",
+	}
 	switch {
 	case b.IO:
 		r.Mask, r.Reset = r.Mask&0xffff, 1

@@ -41,8 +41,10 @@ func newFixture(t *testing.T) *fixture {
 	pci.NewISA(pci.Wiring{Bus: f.bus})
 	pci.NewPM(pci.Wiring{Bus: f.bus})
 	for i := range f.state {
-		fn := &pci.Function{ID: fmt.Sprint(i), Slot: uint8(4 + i), Pin: 1, Line: &f.line[i], State: &f.state[i],
-			Regs: pci.Header(pci.Ident{Vendor: 0x1234, Device: uint16(i), Command: 0x0407, Pin: 1, Class: 0xff0000})}
+		fn := &pci.Function{
+			ID: fmt.Sprint(i), Slot: uint8(4 + i), Pin: 1, Line: &f.line[i], State: &f.state[i],
+			Regs: pci.Header(pci.Ident{Vendor: 0x1234, Device: uint16(i), Command: 0x0407, Pin: 1, Class: 0xff0000}),
+		}
 		n := echo(3 * i)
 		fn.BARs[0] = pci.BAR{Size: 0x100, IO: true, Handler: n + 1}
 		fn.BARs[1] = pci.BAR{Size: 0x1000, Handler: n + 2}

@@ -46,11 +46,15 @@ func Name(slot, fn uint8) string { return fmt.Sprintf("pci.0/%x.%d", slot, fn) }
 
 // isaRegs describes the ISA bridge [PIIX3 2.2]; its registers only store.
 func isaRegs() []devices.Reg {
-	rows := Header(Ident{Vendor: 0x8086, Device: 0x7000, Class: 0x060100, MultiFunction: true,
-		Command: 1 << 3, CommandOn: CommandIO | CommandMemory | CommandMaster, Status: 0x0200})
+	rows := Header(Ident{
+		Vendor: 0x8086, Device: 0x7000, Class: 0x060100, MultiFunction: true,
+		Command: 1 << 3, CommandOn: CommandIO | CommandMemory | CommandMaster, Status: 0x0200,
+	})
 	for i := range 4 {
-		rows = append(rows, devices.Reg{Space: "cfg", Off: 0x60 + uint64(i), Size: 1, Name: fmt.Sprintf("PIRQRC%c", 'A'+i),
-			Mask: 0x8f, Reset: 0x80, Bits: "7 OFF | 3:0 IRQ", Ref: "[PIIX3 2.2.9]"})
+		rows = append(rows, devices.Reg{
+			Space: "cfg", Off: 0x60 + uint64(i), Size: 1, Name: fmt.Sprintf("PIRQRC%c", 'A'+i),
+			Mask: 0x8f, Reset: 0x80, Bits: "7 OFF | 3:0 IRQ", Ref: "[PIIX3 2.2.9]",
+		})
 	}
 	return append(rows,
 		devices.Reg{Space: "cfg", Off: 0x4c, Size: 1, Name: "IORT", Mask: 0xff, Reset: 0x4d, Ref: "[PIIX3 2.2.7]"},

@@ -119,10 +119,14 @@ func makeRegs() []devices.Reg {
 		{Space: "pio", Off: 0, Size: 1, Name: "INDEX", Acc: devices.WO, Mask: 0xff, Bits: "7 NMIMASK | 6:0 INDEX", Ref: "[PIIX3 NMIERTC]"},
 		{Space: "pio", Off: 1, Size: 1, Name: "DATA", Mask: 0xff, Banked: true, Bits: "7:0 DATA", Ref: "[PIIX3 NMIERTC]"},
 	}
-	for i, name := range [...]string{"SECONDS", "SECONDS_ALARM", "MINUTES", "MINUTES_ALARM", "HOURS", "HOURS_ALARM",
-		"WEEKDAY", "DAY", "MONTH", "YEAR"} {
-		rs = append(rs, devices.Reg{Space: "index", Off: uint64(i), Size: 1, Name: name, Mask: 0xff, Banked: true,
-			Bits: "7:0 VALUE", Ref: "[MC146818A Table 2]"})
+	for i, name := range [...]string{
+		"SECONDS", "SECONDS_ALARM", "MINUTES", "MINUTES_ALARM", "HOURS", "HOURS_ALARM",
+		"WEEKDAY", "DAY", "MONTH", "YEAR",
+	} {
+		rs = append(rs, devices.Reg{
+			Space: "index", Off: uint64(i), Size: 1, Name: name, Mask: 0xff, Banked: true,
+			Bits: "7:0 VALUE", Ref: "[MC146818A Table 2]",
+		})
 	}
 	rs = append(rs,
 		devices.Reg{Space: "index", Off: regA, Size: 1, Name: "A", Mask: aMask, Reset: 0x26, Banked: true, Bits: "7 UIP | 6:4 DV | 3:0 RS", Ref: "[MC146818A Register A]"},
@@ -135,8 +139,10 @@ func makeRegs() []devices.Reg {
 		if i == Century {
 			name = "CENTURY"
 		}
-		rs = append(rs, devices.Reg{Space: "index", Off: i, Size: 1, Name: name, Mask: 0xff, Banked: true,
-			Bits: "7:0 VALUE", Ref: "[MC146818A Figure 10]"})
+		rs = append(rs, devices.Reg{
+			Space: "index", Off: i, Size: 1, Name: name, Mask: 0xff, Banked: true,
+			Bits: "7:0 VALUE", Ref: "[MC146818A Figure 10]",
+		})
 	}
 	return rs
 }

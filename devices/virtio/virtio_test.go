@@ -332,11 +332,13 @@ func TestBadDriver(t *testing.T) {
 		{"loop in a table", func(r *rig) {
 			r.Desc(r.indirect(32, 0), 0, virtio.Segment{Addr: 0, Len: 1}, virtiotest.Next, 0)
 		}, "chain longer than its table: a loop"},
-		{"no memory", func(r *rig) {
-			r.indirect(16, 0)
-			r.Desc(virtiotest.Table(0), 0, virtio.Segment{Addr: 1 << 60, Len: 16}, virtiotest.Indirect, 0)
+		{
+			"no memory", func(r *rig) {
+				r.indirect(16, 0)
+				r.Desc(virtiotest.Table(0), 0, virtio.Segment{Addr: 1 << 60, Len: 16}, virtiotest.Indirect, 0)
+			},
+			"indirect descriptor in an indirect table",
 		},
-			"indirect descriptor in an indirect table"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			r := newRig().start(t, modern|virtio.FeatureIndirect, true)

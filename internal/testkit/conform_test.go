@@ -133,8 +133,10 @@ func (f *forgetful) Read(uint64, int) uint64 { f.N++; return uint64(f.N) }
 func kindOf(build func(w *World) (devices.Device, devices.Handler)) Kind {
 	return Kind{Name: "chip", New: func(w *World) Specimen {
 		d, h := build(w)
-		return Specimen{Dev: d, Windows: []bus.Window{{Name: "pio", IO: true, Size: 1, Handler: h}},
-			Poke: func(*rand.Rand) string { return "" }}
+		return Specimen{
+			Dev: d, Windows: []bus.Window{{Name: "pio", IO: true, Size: 1, Handler: h}},
+			Poke: func(*rand.Rand) string { return "" },
+		}
 	}}
 }
 

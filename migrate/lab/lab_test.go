@@ -9,8 +9,10 @@ import (
 )
 
 func setup() Setup {
-	return Setup{Memory: 1 << 20, Writer: 256 << 10, Rate: 2e6, Pattern: "seq", Content: "random", Bandwidth: 250e3, RTTNS: 1e6,
-		MaxDowntimeNS: 300e6, Modes: []string{"stop", "pre", "post", "hybrid", "auto"}}
+	return Setup{
+		Memory: 1 << 20, Writer: 256 << 10, Rate: 2e6, Pattern: "seq", Content: "random", Bandwidth: 250e3, RTTNS: 1e6,
+		MaxDowntimeNS: 300e6, Modes: []string{"stop", "pre", "post", "hybrid", "auto"},
+	}
 }
 
 // TestStrategiesOfAWriter: pre-copy alone never catches it and says so; all others

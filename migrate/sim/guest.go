@@ -28,7 +28,6 @@ type Guest struct {
 	ndirty   int
 	sent     []uint64 // pages that some pass has had
 	budget   int
-	held     bool // a store waits for the budget
 	ran      time.Duration
 	stalled  time.Duration
 	since    time.Duration

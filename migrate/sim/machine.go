@@ -3,7 +3,6 @@ package sim
 import (
 	"encoding/binary"
 	"fmt"
-	"sync"
 	"time"
 
 	"godwit/migrate"
@@ -41,7 +40,6 @@ func (p *Program) unit() int {
 
 // machine runs a Program. Time reaches it only through advance.
 type machine struct {
-	mu      sync.Mutex // the real driver's tests look at it from outside
 	prog    Program
 	mem     [][]byte // nil: never written
 	count   uint64   // stores

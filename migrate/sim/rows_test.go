@@ -129,8 +129,14 @@ func TestAdversaries(t *testing.T) {
 	} {
 		p.Pages, p.Filled, p.Area, p.Rate, p.State = 320, 280, 200, 2e6, 1000
 		for _, o := range []migrate.Options{
-			{}, {OnStall: migrate.StallPost}, {OnStall: migrate.StallStop}, {Mode: migrate.ModePost}, {Mode: migrate.ModeHybrid},
-			{MaxSlowdown: 0.1}, {Mode: migrate.ModePre}, {Mode: migrate.ModePre, OnStall: migrate.StallCancel},
+			{},
+			{OnStall: migrate.StallPost},
+			{OnStall: migrate.StallStop},
+			{Mode: migrate.ModePost},
+			{Mode: migrate.ModeHybrid},
+			{MaxSlowdown: 0.1},
+			{Mode: migrate.ModePre},
+			{Mode: migrate.ModePre, OnStall: migrate.StallCancel},
 		} {
 			o.Observe, o.Codec, o.MaxDowntime = 200*time.Millisecond, "none", 100*time.Millisecond
 			name := fmt.Sprintf("%+v %s stall %s slowdown %v", p, o.Mode, o.OnStall, o.MaxSlowdown)

@@ -124,7 +124,7 @@ func TestCoreDoesNotSeeTheHost(t *testing.T) {
 	}
 }
 
-var keyInDocs = regexp.MustCompile("(?m)^- \\*\\*([^*]+)\\*\\*")
+var keyInDocs = regexp.MustCompile(`(?m)^- \*\*([^*]+)\*\*`)
 
 // TestCitationsAreKnown checks that what comments cite in capitals, such as
 // [SDM 3A 6.12.1], is listed in docs/REFERENCES.md.

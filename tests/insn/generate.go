@@ -73,10 +73,16 @@ type coder struct {
 	disp   int // offset of a 32-bit displacement without base, or 0
 }
 
+// few makes four bits of which few are set.
+func (r *rng) few() byte {
+	a, b := byte(r.n(16)), byte(r.n(16))
+	return a & b
+}
+
 // generate makes one instruction of a row.
 func generate(r *rng, row int, seed uint32) (v Vector, ok bool) {
 	t := &isa.Rows[row]
-	c := coder{r: r, opsize: 4, rex: byte(r.n(16)) & byte(r.n(16)), needs: r.n(4) == 0}
+	c := coder{r: r, opsize: 4, rex: r.few(), needs: r.n(4) == 0}
 	if r.n(2) == 0 {
 		c.rex &= 7
 	}

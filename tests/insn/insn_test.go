@@ -73,11 +73,18 @@ func TestDifference(t *testing.T) {
 		name   string
 		change func(*Effect)
 	}{
-		{"exception", func(e *Effect) { e.Trap = 13 }}, {"rip", func(e *Effect) { e.RIP++ }}, {"error code", func(e *Effect) { e.Err++ }},
-		{"cr2", func(e *Effect) { e.CR2++ }}, {"registers", func(e *Effect) { e.R = []RegValue{{N: 3, V: 1}} }},
-		{"flags", func(e *Effect) { e.Flags ^= af }}, {"memory", func(e *Effect) { e.Mem = []MemValue{{Addr: DataBase}} }},
-		{"vector lanes", func(e *Effect) { e.V = []LaneValue{{}} }}, {"st", func(e *Effect) { e.ST = []STValue{{}} }},
-		{"mxcsr", func(e *Effect) { e.MXCSR = 1 }}, {"fsw", func(e *Effect) { e.FSW = 1 }}, {"ftw", func(e *Effect) { e.FTW = 1 }},
+		{"exception", func(e *Effect) { e.Trap = 13 }},
+		{"rip", func(e *Effect) { e.RIP++ }},
+		{"error code", func(e *Effect) { e.Err++ }},
+		{"cr2", func(e *Effect) { e.CR2++ }},
+		{"registers", func(e *Effect) { e.R = []RegValue{{N: 3, V: 1}} }},
+		{"flags", func(e *Effect) { e.Flags ^= af }},
+		{"memory", func(e *Effect) { e.Mem = []MemValue{{Addr: DataBase}} }},
+		{"vector lanes", func(e *Effect) { e.V = []LaneValue{{}} }},
+		{"st", func(e *Effect) { e.ST = []STValue{{}} }},
+		{"mxcsr", func(e *Effect) { e.MXCSR = 1 }},
+		{"fsw", func(e *Effect) { e.FSW = 1 }},
+		{"ftw", func(e *Effect) { e.FTW = 1 }},
 	} {
 		got := v.Out
 		c.change(&got)

@@ -20,9 +20,11 @@ func (r *rng) n(k int) int { return int(r.next() >> 33 % uint64(k)) }
 // pick is one of a list's values.
 func pick[T any](r *rng, list []T) T { return list[r.n(len(list))] }
 
-var edges = []uint64{0, 1, 2, 3, 0x7f, 0x80, 0xff, 0x100, 0x7fff, 0x8000, 0xffff, 0x10000, 0x7fffffff, 0x80000000, 0xffffffff,
+var edges = []uint64{
+	0, 1, 2, 3, 0x7f, 0x80, 0xff, 0x100, 0x7fff, 0x8000, 0xffff, 0x10000, 0x7fffffff, 0x80000000, 0xffffffff,
 	0x100000000, 0x7fffffffffffffff, 0x8000000000000000, 0x8000000000000001, 0x5555555555555555, 0xaaaaaaaaaaaaaaaa,
-	0x0123456789abcdef, 0x8080808080808080, 0x7f7f7f7f7f7f7f7f, 0x00ff00ff00ff00ff, 0x8000800080008000, 0x7fff7fff7fff7fff}
+	0x0123456789abcdef, 0x8080808080808080, 0x7f7f7f7f7f7f7f7f, 0x00ff00ff00ff00ff, 0x8000800080008000, 0x7fff7fff7fff7fff,
+}
 
 // integer is rich in edge cases.
 func (r *rng) integer() uint64 {
@@ -82,7 +84,8 @@ func (r *rng) qword(kind int) uint64 {
 	case 2:
 		return r.float(11, 52)
 	case 3: // small bytes with zeros: text
-		return r.next() & r.next() & 0x0707070707070707
+		a, b := r.next(), r.next()
+		return a & b & 0x0707070707070707
 	}
 	return r.next()
 }

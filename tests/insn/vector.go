@@ -82,8 +82,10 @@ func (v *Vector) Input() (s State, mem []Window) {
 
 // effectOf tells how b differs from a; mem is what changed in memory.
 func effectOf(a *State, b *Outcome, mem []MemValue) (e Effect) {
-	e = Effect{RIP: int64(b.RIP - CodeRIP), Flags: b.RFLAGS & FlagsMask, Trap: int8(b.Trap), Err: uint8(b.Err), CR2: b.CR2,
-		Mem: mem, MXCSR: a.MXCSR ^ b.MXCSR, FSW: a.FSW ^ b.FSW, FTW: a.FTW ^ b.FTW}
+	e = Effect{
+		RIP: int64(b.RIP - CodeRIP), Flags: b.RFLAGS & FlagsMask, Trap: int8(b.Trap), Err: uint8(b.Err), CR2: b.CR2,
+		Mem: mem, MXCSR: a.MXCSR ^ b.MXCSR, FSW: a.FSW ^ b.FSW, FTW: a.FTW ^ b.FTW,
+	}
 	for i := range a.R {
 		if a.R[i] != b.R[i] {
 			e.R = append(e.R, RegValue{N: uint8(i), V: b.R[i]})

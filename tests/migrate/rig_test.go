@@ -51,6 +51,7 @@ func (v *vm) text() string              { v.mu.Lock(); defer v.mu.Unlock(); retu
 func (v *vm) start(m *machine.Machine)  { v.m = m; m.SetHost(v); go v.loop() }
 func (v *vm) stop()                     { close(v.quit); <-v.done }
 func (v *vm) count() (n uint64)         { v.do(func() error { n = v.m.Count(); return nil }); return n }
+
 func (v *vm) hash(t testing.TB) (h string) {
 	v.do(func() error { h = hash(t, v.m); return nil })
 	return h

@@ -39,8 +39,10 @@ func TestLocalAPIC(t *testing.T) {
 			p.tryMSR(x2+2, 0).tryMSR(x2+3, 0).tryMSR(x2+0xd, 0).tryMSR(x2+0xb, 1).tryMSR(x2+0xb, 0)
 			p.tryMSR(x2+8, 0x100).tryMSR(x2+0xf, 1<<13).tryMSR(x2+0x28, 1).tryMSR(x2+0x3f, 0x100).tryMSR(x2+0x3e, 4)
 		}, []uint64{0xffffffff, 0, 1, gp, 0, gp, 0, gp, 0, gp, 0, gp, 0, gp, 0, gp, 0, gp, 0, gp, 0, gp, 0, gp, 0, gp, 0}},
-		{"registers are no MSRs in xAPIC mode", "", func(p *prog) { p.rdmsr(x2+3).tryMSR(x2+8, 0) },
-			[]uint64{gp, 0, gp, 0}},
+		{
+			"registers are no MSRs in xAPIC mode", "", func(p *prog) { p.rdmsr(x2+3).tryMSR(x2+8, 0) },
+			[]uint64{gp, 0, gp, 0},
+		},
 		{"a changed mode keeps what it should", "", func(p *prog) {
 			p.write(apicLVTT, 0x200ef).write(apicTPR, 0x40).msr(msrBase, baseX2)
 			p.rdmsr(x2 + 0x32).rdmsr(x2 + 8).rdmsr(x2 + 0xf)
@@ -122,8 +124,10 @@ func TestInterprocessorInterrupts(t *testing.T) {
 			p.startAPs(3).icr(0, icrAssert|0x31).pause(3000)
 			p.icr(0, icrAll|0x30).pause(9000).icr(6, icrLogical|icrAssert|0x40)
 		}, [4][]uint64{{}, {0x30, 0x40}, {0x30, 0x40}, {0x30}}},
-		{"NMI", func(p *prog) { p.startAPs(3).icr(1, icrNMI|icrAssert).pause(9000).icr(0, icrOthers|icrNMI|icrAssert) },
-			[4][]uint64{1: {nm, nm}, 2: {nm}, 3: {nm}}},
+		{
+			"NMI", func(p *prog) { p.startAPs(3).icr(1, icrNMI|icrAssert).pause(9000).icr(0, icrOthers|icrNMI|icrAssert) },
+			[4][]uint64{1: {nm, nm}, 2: {nm}, 3: {nm}},
+		},
 		{"INIT and start-up again; start-up alone means nothing", func(p *prog) {
 			p.startAPs(3).icr(1, icrSIPI|startup>>12).pause(3000).read(spare + 0xff8)
 			p.icr(1, icrINIT|icrAssert).icr(1, icrAssert|0x40).icr(1, icrSIPI|startup>>12).await(spare+0xff8, 4).icr(1, icrAssert|0x41)

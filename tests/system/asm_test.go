@@ -129,6 +129,7 @@ func (p *prog) move(op, n uint8) *prog {
 func (p *prog) cr(n uint8, v uint64) *prog   { return p.rax(v).move(0x22, n) }
 func (p *prog) getcr(n uint8) *prog          { return p.x("31c0").move(0x20, n).log() }
 func (p *prog) orcr(n uint8, v uint64) *prog { return p.rbx(v).move(0x20, n).x("4809d8").move(0x22, n) }
+
 func (p *prog) andcr(n uint8, v uint64) *prog {
 	return p.rbx(v).move(0x20, n).x("4821d8").move(0x22, n)
 }

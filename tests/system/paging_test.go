@@ -128,8 +128,10 @@ func TestPaging(t *testing.T) {
 			p.window(data|3|2<<59).orcr(4, 1<<24).msr(0x6e1, 1<<4).load().msr(0x6e1, 2<<4).load().store().msr(0x6e1, 0).store()
 			p.window(data|7|2<<59).orcr(4, 1<<22).x("b810000000 31c9 31d2 0f01ef").load().x("31c0 0f01ef").load()
 		}, []uint64{pf, errP | 32, pf, errP | errW | 32, pf, errP | 32}},
-		{"a fault's address", "", func(p *prog) { p.window(0).try(func(p *prog) { p.rbx(win + 0x123).x("8b03") }).getcr(2) },
-			[]uint64{pf, 0, win + 0x123}},
+		{
+			"a fault's address", "", func(p *prog) { p.window(0).try(func(p *prog) { p.rbx(win + 0x123).x("8b03") }).getcr(2) },
+			[]uint64{pf, 0, win + 0x123},
+		},
 	})
 }
 

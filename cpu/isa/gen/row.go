@@ -219,8 +219,13 @@ func (r *row) isArg(i int, kind string) bool { return r.args[i].kind == kind }
 // opSize picks how the operand size follows from prefixes and mode.
 func (r *row) opSize() string {
 	for _, w := range []struct{ attr, name string }{
-		{"d64", "oszD64"}, {"f64", "oszF64"}, {"n64", "oszN64"}, {"z", "oszZ"},
-		{"y", "oszY"}, {"v", "oszV"}, {"a64", "oszA"},
+		{"d64", "oszD64"},
+		{"f64", "oszF64"},
+		{"n64", "oszN64"},
+		{"z", "oszZ"},
+		{"y", "oszY"},
+		{"v", "oszV"},
+		{"a64", "oszA"},
 	} {
 		if r.has(w.attr) {
 			return w.name

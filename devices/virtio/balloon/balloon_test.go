@@ -25,8 +25,10 @@ func (r *rig) Discard(pa uint64) { r.w.Logf("discard %x", pa) }
 func newRig(t *testing.T, features uint64) *rig {
 	r := &rig{w: &testkit.World{}}
 	ram := virtiotest.NewRAM(1 << 20)
-	r.Device = balloon.New(virtio.Wiring{Bus: virtiotest.NewBus().Bus, Slot: 6, Line: r.w.Line("inta"), Mem: ram,
-		Stall: func() { r.w.Logf("stall") }}, r)
+	r.Device = balloon.New(virtio.Wiring{
+		Bus: virtiotest.NewBus().Bus, Slot: 6, Line: r.w.Line("inta"), Mem: ram,
+		Stall: func() { r.w.Logf("stall") },
+	}, r)
 	r.Driver = virtiotest.NewDriver(r.Device, ram)
 	require.EqualValues(t, 0xf, r.Init(virtio.FeatureVersion1|features, false))
 	return r

@@ -49,8 +49,10 @@ func newRig(t testing.TB, change func(*blk.Wiring, *virtiotest.Disk)) *rig {
 		change(&w, r.disk)
 	}
 	ram := virtiotest.NewRAM(1 << 20)
-	r.dev = blk.New(virtio.Wiring{Bus: virtiotest.NewBus().Bus, Slot: 7, Line: r.w.Line("inta"), Mem: ram,
-		Stall: func() { r.w.Logf("stall") }, GuestError: func(_, what string) { r.w.Logf("%s", what) }}, w)
+	r.dev = blk.New(virtio.Wiring{
+		Bus: virtiotest.NewBus().Bus, Slot: 7, Line: r.w.Line("inta"), Mem: ram,
+		Stall: func() { r.w.Logf("stall") }, GuestError: func(_, what string) { r.w.Logf("%s", what) },
+	}, w)
 	r.w.Dev = r.dev
 	r.Driver = virtiotest.NewDriver(r.dev, ram)
 	r.init(t, flush)

@@ -28,8 +28,10 @@ type rig struct {
 func newRig(t *testing.T) *rig {
 	r := &rig{w: &testkit.World{}}
 	ram := virtiotest.NewRAM(1 << 20)
-	r.Device = console.New(virtio.Wiring{Bus: virtiotest.NewBus().Bus, Slot: 5, Line: r.w.Line("inta"), Mem: ram,
-		Stall: func() { r.w.Logf("stall") }}, &r.out, func() { r.ready++ })
+	r.Device = console.New(virtio.Wiring{
+		Bus: virtiotest.NewBus().Bus, Slot: 5, Line: r.w.Line("inta"), Mem: ram,
+		Stall: func() { r.w.Logf("stall") },
+	}, &r.out, func() { r.ready++ })
 	r.Driver = virtiotest.NewDriver(r.Device, ram)
 	require.EqualValues(t, 0xf, r.Init(virtio.FeatureVersion1|1, false))
 	return r
