@@ -194,6 +194,9 @@ var points = []struct {
 // doubt, stopped, until somebody who has looked takes it back.
 func TestDestinationKilled(t *testing.T) {
 	for _, at := range points {
+		if at.taken && !at.before {
+			continue // its ACK may come before its end; "ACK lost" is that end for certain
+		}
 		t.Run(at.name, func(t *testing.T) {
 			w := newWorld(t)
 			src := w.run("here", writer)
