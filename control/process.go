@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"crypto/rand"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -274,8 +275,11 @@ func (p *process) load() (*machine.Machine, error) {
 		}
 	}
 	m, err := p.r.load(f, p.spec.Load)
-	if err == nil && own {
+	switch {
+	case err == nil && own:
 		err = p.rests(m, f)
+	case p.r.loader == nil: // all of it was read, or none will be
+		err = errors.Join(err, f.Close())
 	}
 	if e := fromDisk(what, err); e != nil {
 		return nil, e
