@@ -1,7 +1,6 @@
 package control
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"os"
@@ -126,23 +125,30 @@ func (r *Runner) OpenDisk(c *machine.DiskConfig) (machine.Disk, error) {
 			return nil, err
 		}
 	}
-	d, err := disk.OpenDrive(c.File, disk.DriveOptions{
+	o := disk.DriveOptions{
 		Format: c.Format, ReadOnly: c.ReadOnly, Overlay: c.Overlay, Base: c.Base,
 		Claim: disk.Claim{Name: r.Status().Name, Epoch: c.Epoch},
-	})
+	}
+	if r.spec.Listen != "" && !c.ReadOnly { // it is still the other side's
+		o.Later = c.Size
+	}
+	d, err := disk.OpenDrive(c.File, o)
 	if err != nil {
 		return nil, err
 	}
+	d.Notify(r.wake)
+	r.drives = append(r.drives, d)
+	if o.Later != 0 {
+		return d, nil
+	}
 	if id, _ := d.Identity(); id != "" && c.Identity != "" && id != c.Identity {
-		d.Close()
-		return nil, fmt.Errorf("%s is another disk: %w", c.File, machine.ErrDisk)
+		r.drives = r.drives[:len(r.drives)-1]
+		return nil, errors.Join(fmt.Errorf("%s is another disk: %w", c.File, machine.ErrDisk), d.Close())
 	}
 	c.Base = d.Base()
 	if !c.Private {
 		c.Format = d.Format()
 	}
-	d.Notify(r.wake)
-	r.drives = append(r.drives, d)
 	return d, nil
 }
 
@@ -246,31 +252,6 @@ func (r *Runner) closeDisks() {
 			r.Note(err.Error(), true)
 		}
 	}
-}
-
-// handOver lets go of the disks for whoever receives the machine. Its state, to be
-// taken afterwards, says by which epochs they are to be claimed.
-func (r *Runner) handOver(ctx context.Context, to string) error {
-	if err := r.m.SyncDisks(ctx); err != nil {
-		return err
-	}
-	for _, d := range r.drives {
-		if _, err := d.HandOver(ctx, "sent to "+to); err != nil {
-			return errors.Join(err, r.reclaim())
-		}
-	}
-	return nil
-}
-
-// reclaim claims the disks again. It fails where the other side has them, or has
-// written.
-func (r *Runner) reclaim() error {
-	for _, d := range r.drives {
-		if err := d.TakeBack(); err != nil {
-			return err
-		}
-	}
-	return nil
 }
 
 func fromDisk(what string, err error) *Error {

@@ -2,6 +2,8 @@ package control
 
 import (
 	"context"
+	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/fxamacker/cbor/v2"
@@ -57,9 +59,10 @@ func aboutOf(secs []snapshot.Section, instance string) about {
 // disks.
 type departing struct {
 	*machine.Departing
-	r      *Runner
-	v      *outgoing
-	handed bool // the disks were let go of
+	r        *Runner
+	v        *outgoing
+	settles  atomic.Bool // disks are being written back
+	settling sync.WaitGroup
 }
 
 // guest makes the machine one that can be sent. Nothing is done to it yet.
@@ -92,48 +95,21 @@ func (r *Runner) onMachine(f func() error) error {
 	}
 }
 
-// Config hands the disks over first, if there are any: how they are to be claimed
-// is in the configuration. The guest stands still from then on.
-func (d *departing) Config() ([]snapshot.Section, error) {
-	if len(d.r.drives) > 0 && !d.v.req.Check && !d.handed {
-		if err := d.r.onMachine(d.letGo); err != nil {
-			return nil, err
-		}
-	}
-	return d.Departing.Config()
+// Pass also has the host write back what the guest wrote to its disks.
+func (d *departing) Pass() (migrate.Pass, error) {
+	d.settleDisks()
+	return d.Departing.Pass()
 }
 
-func (d *departing) letGo() error {
-	d.r.flush()
-	d.r.pace.stop()
-	if err := d.r.handOver(d.Ctx, d.v.address()); err != nil {
-		return err
-	}
-	d.handed, d.r.halted = true, true
-	d.M.Halt(true)
-	_, err := d.M.Sections() // notes what became of the disks
-	return err
-}
-
-// Resume takes the disks back before the guest goes on. Where somebody else has
-// them it must not.
+// Resume takes the disks back, if they were let go of, before the guest goes on.
 func (d *departing) Resume() {
-	if d.handed {
-		_ = d.r.onMachine(func() error { // fails where the machine is gone
-			if err := d.r.reclaim(); err != nil {
-				d.r.paused = true
-				d.r.update(func(s *Status) { s.Reason = err.Error() + "  godwit cont " + s.Name })
-				return nil
-			}
-			d.handed = false
-			return nil
-		})
-	}
+	_ = d.r.onMachine(d.r.regain) // fails where the machine is gone
 	d.Departing.Resume()
 }
 
 // Stop has what is known of the guest by then travel with its state.
 func (d *departing) Stop() (migrate.Final, error) {
+	d.settling.Wait() // while the guest runs
 	f, err := d.Departing.Stop()
 	if err != nil {
 		return nil, err
@@ -166,7 +142,11 @@ func (in *incoming) builder() *builder {
 	b := &builder{in: in}
 	b.Arriving = &machine.Arriving{
 		Host: r, Do: r.onMachine,
+		Vet: func(cfg machine.Config, _ []snapshot.Section) []migrate.Mismatch { return r.vetDisks(&cfg) },
 		Owned: func(epoch uint64, session snapshot.UUID) error {
+			if err := in.claimDisks(b.Machine(), session); err != nil {
+				return err
+			}
 			return Owner{Epoch: epoch, Session: session.String()}.write(r.home())
 		},
 		Started: in.start,
@@ -185,6 +165,12 @@ func (b *builder) Check(config []snapshot.Section) []migrate.Mismatch {
 	b.in.began(aboutOf(config, ""))
 	b.Clock = machine.ClockPolicy(b.in.what.Clock)
 	return b.Arriving.Check(config)
+}
+
+// Reserve builds the machine. Its disks are not opened yet.
+func (b *builder) Reserve(config []snapshot.Section) (migrate.Memory, error) {
+	b.in.p.r.drives = nil // of an earlier attempt
+	return b.Arriving.Reserve(config)
 }
 
 // Finish takes what is no state of the machine from it.

@@ -193,6 +193,9 @@ func (h Home) claim(s *Spec, again bool) error {
 		if err := h.free(s.Name); err != nil {
 			return err
 		}
+		if err := h.unused(s.Name); err != nil {
+			return err
+		}
 		if err := os.RemoveAll(h.Dir(s.Name)); err != nil {
 			return AsError("cannot use "+h.Dir(s.Name), err)
 		}
@@ -332,6 +335,9 @@ func (h Home) Look(name string) Status {
 func (h Home) Remove(name string) error {
 	if h.Alive(name) {
 		return Fail("state", fmt.Sprintf("cannot remove %q", name), "it is running", "godwit stop --force "+name)
+	}
+	if err := h.unused(name); err != nil {
+		return err
 	}
 	if p := h.sock(name); filepath.Dir(p) != h.Dir(name) {
 		os.Remove(p)

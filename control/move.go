@@ -11,6 +11,7 @@ import (
 	"godwit/machine"
 	"godwit/migrate"
 	"godwit/migrate/secure"
+	"godwit/snapshot"
 )
 
 // MigrateRequest is the body of POST /v1/migrate. What is zero is the engine's
@@ -158,9 +159,6 @@ func (r *Runner) migrate(o *ops, q *MigrateRequest) (*op, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := v.disks(r); err != nil {
-		return nil, err
-	}
 	if err := r.begin(StateMigrating, "migrated"); err != nil {
 		return nil, err
 	}
@@ -176,7 +174,8 @@ func (r *Runner) migrate(o *ops, q *MigrateRequest) (*op, error) {
 	p, ctx := o.start(verb, "pages")
 	v.op, v.opts.Epoch, v.giveUp = p, owner.Epoch, p.cancel
 	p.cancel = func() { r.cancelMove(v) }
-	v.opts.Fence, v.opts.Event = r.fence(v), r.watch(v)
+	v.opts.Session = snapshot.NewUUID()
+	v.opts.Fence, v.opts.Event = r.fence(ctx, v), r.watch(v)
 	v.guest = r.guest(ctx, v)
 	r.mu.Lock()
 	r.out, r.shared = v, true
@@ -191,21 +190,6 @@ func (r *Runner) migrate(o *ops, q *MigrateRequest) (*op, error) {
 		r.sent(v, &rep, err)
 	}()
 	return p, nil
-}
-
-// disks has a machine with disks move by stop-and-copy: they change hands before
-// the other side can open them.
-func (v *outgoing) disks(r *Runner) error {
-	st := r.Status()
-	if st.Disks == 0 || v.req.Check {
-		return nil
-	}
-	if v.opts.Mode != migrate.ModeAuto && v.opts.Mode != migrate.ModeStop {
-		return Fail("state", fmt.Sprintf("cannot migrate %q by %s", st.Name, title(v.opts.Mode)),
-			"it has disks, which change hands while it stands still", "--mode stop")
-	}
-	v.opts.Mode, v.opts.Observe = migrate.ModeStop, -1
-	return nil
 }
 
 // cancelMove gives a migration up, unless the guest runs on the other side, or
@@ -227,15 +211,22 @@ func (r *Runner) cancelMove(v *outgoing) {
 	v.op.migrating(migrate.Event{T: time.Since(v.at), Stage: migrate.StageRecovery, What: migrate.EventWarning, Reason: late})
 }
 
-// fence makes the record that the machine is the other side's, or this one's
-// again.
-func (r *Runner) fence(v *outgoing) func(uint64, bool) error {
+// fence makes the record that the machine is the other side's, with all its disks, or
+// this one's again.
+func (r *Runner) fence(ctx context.Context, v *outgoing) func(uint64, bool) error {
 	return func(epoch uint64, away bool) error {
-		o := Owner{Epoch: epoch, Away: away}
-		if away {
-			o.To = v.address()
+		o := Owner{Epoch: epoch, Away: away, Session: v.opts.Session.String()}
+		if !away {
+			if err := r.onMachine(r.reclaim); err != nil {
+				return err
+			}
+			return o.write(r.home())
 		}
-		return o.write(r.home())
+		if err := r.handOver(ctx, v.opts.Session); err != nil {
+			return err
+		}
+		o.To = v.address()
+		return o.write(r.home()) // if it fails the guest goes on here, once it has its disks again
 	}
 }
 

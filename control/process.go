@@ -396,7 +396,7 @@ func (p *process) bury() int {
 	if sock := p.home.sock(filepath.Base(dir)); filepath.Dir(sock) != dir || !p.spec.Ephemeral {
 		_ = os.Remove(sock)
 	}
-	if p.spec.Ephemeral {
+	if p.spec.Ephemeral && p.home.unused(filepath.Base(dir)) == nil {
 		_ = os.RemoveAll(dir)
 	}
 	p.lock.Close()
@@ -406,14 +406,19 @@ func (p *process) bury() int {
 	return st.End.Exit
 }
 
+// finalName is what the VM is to be called once it is here.
+func (p *process) finalName(what about) string {
+	if !p.spec.Named && what.Name != "" && !p.home.exists(what.Name) {
+		return what.Name
+	}
+	return strings.TrimSuffix(p.name, incomingSuffix)
+}
+
 // arrive gives the VM its final name: the one asked for, else the one it had,
 // else the one it waited under. Where the directory cannot be renamed, as on
 // Windows while it is in use, it stays NAME.incoming.
 func (p *process) arrive(what about) {
-	name := strings.TrimSuffix(p.name, incomingSuffix)
-	if !p.spec.Named && what.Name != "" && !p.home.exists(what.Name) {
-		name = what.Name
-	}
+	name := p.finalName(what)
 	if p.home.exists(name) {
 		name = birdName(p.home.exists)
 	}

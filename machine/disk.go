@@ -118,7 +118,7 @@ func (m *Machine) openDisks() error {
 		}
 		c.Size = d.Size()
 	}
-	m.noteDisks()
+	m.NoteDisks()
 	return nil
 }
 
@@ -232,15 +232,17 @@ func (m *Machine) FreezeDisk(ctx context.Context, i int, path string) (layer, fo
 	} else {
 		c.File, c.Format = path, "qcow2"
 	}
-	m.noteDisks()
+	m.NoteDisks()
 	return layer, format, nil
 }
 
-// noteDisks brings the configuration up to date with what the disks are now.
-func (m *Machine) noteDisks() {
+// NoteDisks brings the configuration up to date with what the disks are now. Of one
+// that is not open yet, nothing is known.
+func (m *Machine) NoteDisks() {
 	for i, d := range m.disks {
-		c := &m.cfg.Disks[i]
-		c.Identity, c.Epoch = d.Identity()
+		if id, epoch := d.Identity(); epoch != 0 {
+			m.cfg.Disks[i].Identity, m.cfg.Disks[i].Epoch = id, epoch
+		}
 	}
 }
 

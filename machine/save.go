@@ -72,7 +72,7 @@ func (m *Machine) stateSections() ([]snapshot.Section, error) {
 	if err := m.Quiesce(context.Background()); err != nil {
 		return nil, err
 	}
-	m.noteDisks()
+	m.NoteDisks()
 	var e encoder
 	e.add(secMachine, "", true, &m.st)
 	for i, c := range m.cpus {

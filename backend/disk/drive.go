@@ -46,6 +46,8 @@ type Drive struct {
 	base   uint64 // of the image under an overlay
 	wrote  bool   // the epoch is this drive's
 	heir   string // who was given the last lock; "": it is here
+	gone   bool   // it was let go of, too
+	size   int64  // bytes
 	later  *DriveOptions
 
 	jobs    []job
@@ -69,36 +71,13 @@ func OpenDrive(path string, o DriveOptions) (*Drive, error) {
 	d := &Drive{path: abs, ro: o.ReadOnly, fs: Options{FS: o.FS}.fs(), notify: func() {}, done: make(chan struct{})}
 	d.change.L = &d.mu
 	if o.Later != 0 {
-		d.later = &o
+		d.later, d.size, d.name = &o, o.Later, o.Name
 	} else if err := d.open(o); err != nil {
 		d.release()
 		return nil, err
 	}
 	go d.work()
 	return d, nil
-}
-
-// Open opens a drive that was made for later. Heir is as in Claim.
-func (d *Drive) Open(heir string) error {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	if d.later == nil {
-		return nil
-	}
-	o := *d.later
-	o.Heir = heir
-	err := d.open(o)
-	if err == nil && d.img.Size() != o.Later {
-		err = errors.Join(fmt.Errorf("image %s has %d bytes, the machine's has %d", d.path, d.img.Size(), o.Later), d.img.Close())
-		d.img = nil
-	}
-	if err != nil {
-		d.release()
-		return err
-	}
-	d.later = nil
-	d.change.Broadcast()
-	return nil
 }
 
 func (d *Drive) release() {
@@ -149,7 +128,7 @@ func (d *Drive) open(o DriveOptions) (err error) {
 	}
 	var i Info
 	img.info(&i)
-	d.img, d.format, d.name = img, i.Format, o.Name
+	d.img, d.format, d.name, d.size = img, i.Format, o.Name, img.Size()
 	return nil
 }
 
@@ -170,7 +149,8 @@ func (d *Drive) lock(c Claim) error {
 		l.Release()
 		return err
 	}
-	d.locks, d.epoch, d.wrote, d.heir = append(d.locks, l), o.Epoch, c.Name == "", ""
+	d.locks, d.epoch, d.wrote = append(d.locks, l), o.Epoch, c.Name == ""
+	d.heir, d.gone = "", false
 	return nil
 }
 
@@ -272,12 +252,7 @@ func (d *Drive) modify(f func(img Image) error) {
 }
 
 // Size is the disk's, in bytes.
-func (d *Drive) Size() int64 {
-	if d.later != nil {
-		return d.later.Later
-	}
-	return d.img.Size()
-}
+func (d *Drive) Size() int64 { return d.size }
 
 // ReadOnly tells whether the machine may only read it.
 func (d *Drive) ReadOnly() bool { return d.ro }
@@ -383,6 +358,18 @@ func (d *Drive) Sync(ctx context.Context) error {
 	return nil
 }
 
+// Settle brings what was written so far to stable storage while requests go on, so
+// that Sync has less to do later.
+func (d *Drive) Settle() error {
+	d.mu.Lock()
+	img := d.img
+	d.mu.Unlock()
+	if d.ro || img == nil {
+		return nil
+	}
+	return img.Flush()
+}
+
 // Freeze makes the disk's present content a layer that stays as it is, and path a
 // new image over it, which takes what is written from now on. The layer, a file of
 // a format, can be read by others while this goes on; its lock stays with the drive.
@@ -420,42 +407,6 @@ func (d *Drive) top(path string) error {
 	}
 	d.img, d.format = img, Qcow2
 	return nil
-}
-
-// HandOver notes durably that the image is next's from now on, and lets go of it:
-// whoever claims the epoch that is returned, or as this heir, gets it. The name
-// should be one that is used once. The drive is not to be used
-// any more, unless TakeBack succeeds. Of a disk that is only read nothing is to be
-// handed over, and the epoch is the image's.
-func (d *Drive) HandOver(ctx context.Context, next string) (epoch uint64, err error) {
-	if err := d.Sync(ctx); err != nil {
-		return 0, err
-	}
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	if len(d.locks) == 0 {
-		return d.epoch, nil
-	}
-	l := d.locks[len(d.locks)-1]
-	o := l.Owner()
-	o.Epoch, o.Name, o.PID = o.Epoch+1, next, 0
-	if err := l.Sign(o); err != nil {
-		return 0, fmt.Errorf("hand image %s over: %w", d.path, err)
-	}
-	l.Release()
-	d.locks, d.heir, d.epoch = d.locks[:len(d.locks)-1], next, o.Epoch
-	return o.Epoch, nil
-}
-
-// TakeBack claims an image again that was handed over. An error is an EpochError or
-// a LockedError where the other side has taken it.
-func (d *Drive) TakeBack() error {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	if d.heir == "" {
-		return nil
-	}
-	return d.lock(Claim{Name: d.name, Heir: d.heir})
 }
 
 // Close finishes what was begun and flushes. A request that has failed is lost, and

@@ -247,14 +247,14 @@ func TestDriveOpensLater(t *testing.T) {
 	a.write(t, 5)
 
 	var locked *LockedError
-	require.ErrorAs(t, b.Open("session 1"), &locked)
+	require.ErrorAs(t, b.Open("session 1", "b"), &locked)
 	_, err := a.HandOver(context.Background(), "session 2")
 	require.NoError(t, err)
 	var moved *EpochError
-	require.ErrorAs(t, b.Open("session 1"), &moved)
+	require.ErrorAs(t, b.Open("session 1", "b"), &moved)
 	require.Contains(t, moved.Error(), "not handed over to session 1")
-	require.NoError(t, b.Open("session 2"))
-	require.NoError(t, b.Open("session 2"), "it is open")
+	require.NoError(t, b.Open("session 2", "b"))
+	require.NoError(t, b.Open("session 2", "b"), "it is open")
 	require.NoError(t, b.Drain(context.Background()))
 	data, ok := b.Collect()
 	require.True(t, ok)
@@ -265,7 +265,7 @@ func TestDriveOpensLater(t *testing.T) {
 	require.ErrorAs(t, a.TakeBack(), &moved)
 
 	c := openDrive(t, path, DriveOptions{Claim: Claim{Name: "c"}, Later: 2 << 20})
-	require.ErrorContains(t, c.Open(""), "has 1048576 bytes, the machine's has 2097152")
+	require.ErrorContains(t, c.Open("", "c"), "has 1048576 bytes, the machine's has 2097152")
 	require.NoError(t, openDrive(t, path, DriveOptions{Claim: Claim{Name: "d"}}).Close(), "it has let go")
 }
 

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strings"
 
 	"godwit/internal/host"
 )
@@ -44,7 +45,8 @@ type Claim struct {
 // Lock is a writer's hold on an image.
 type Lock interface {
 	Owner() Owner
-	// Sign changes what the owner file says, durably.
+	// Sign changes what the owner file says, durably. It fails where the file no longer
+	// says what this lock left there: somebody has taken the image by force.
 	Sign(o Owner) error
 	// Release lets others in. The owner file says who was there last.
 	Release()
@@ -134,6 +136,23 @@ func ReadOwner(path string) (Owner, error) {
 	return readOwner(f)
 }
 
+// Locked tells whether somebody has an image open for writing, as far as this host
+// can see.
+func Locked(path string) (bool, error) {
+	name, err := ownerFile(path)
+	if err != nil {
+		return false, err
+	}
+	if _, err := os.Stat(name); errors.Is(err, os.ErrNotExist) {
+		return false, nil // and none is left behind
+	}
+	f, ok, err := host.Lock(name)
+	if err == nil && ok {
+		err = f.Close()
+	}
+	return !ok, err
+}
+
 func ownerFile(path string) (string, error) {
 	real, err := filepath.EvalSymlinks(path)
 	return real + OwnerSuffix, err
@@ -205,6 +224,10 @@ func (l *hostLock) Sign(o Owner) error {
 	if err != nil {
 		return err
 	}
+	if now, err := readOwner(l.f); err != nil || now != l.owner {
+		path := strings.TrimSuffix(l.f.Name(), OwnerSuffix)
+		return errors.Join(err, &EpochError{Path: path, Owner: now, Want: l.owner.Epoch})
+	}
 	if _, err := l.f.WriteAt(b, 0); err != nil {
 		return err
 	}
@@ -218,9 +241,9 @@ func (l *hostLock) Sign(o Owner) error {
 func (l *hostLock) Release() {
 	if !l.keep {
 		os.Remove(l.f.Name())
-	} else if l.owner.PID != 0 {
-		l.owner.PID = 0
-		_ = l.Sign(l.owner) // for people: the lock itself goes with the file
+	} else if o := l.owner; o.PID != 0 {
+		o.PID = 0
+		_ = l.Sign(o) // for people: the lock itself goes with the file
 	}
 	l.f.Close()
 }

@@ -48,6 +48,9 @@ If pre-copy does not come to an end by itself, --on-stall says what then: budget
 round, so that every writer comes to an end, and tells how much that slows it down; post goes on as post-copy; stop stops the guest
 however long the rest takes; cancel gives up. Ctrl-C gives up at any time before the other side is the owner: the guest runs on here.
 
+A VM's disks are to be reached on both sides, as the same files; receive --disk ID=FILE says where if not at the same place. They
+change hands, all or none, while the VM stands still.
+
 If the connection fails just when the other side may have become the owner, the VM is in doubt: it stays stopped here and asks until
 it knows. --force-take-back runs it here again; nothing then stops the other side from running it too, so look there first.`,
 		Example: "  godwit migrate plover hostb:4444\n  godwit migrate plover hostb:4444 --check\n" +

@@ -17,6 +17,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"godwit/backend/disk"
 	"godwit/control"
 	"godwit/machine"
 	"godwit/migrate"
@@ -52,12 +53,13 @@ const limit = time.Minute
 
 // world is a folder of VMs of its own.
 type world struct {
-	t    *testing.T
-	home control.Home
+	t     *testing.T
+	home  control.Home
+	disks []string // of the VM that run starts
 }
 
 func newWorld(t *testing.T) *world {
-	w := &world{t, control.Home(t.TempDir())}
+	w := &world{t: t, home: control.Home(t.TempDir())}
 	t.Cleanup(func() {
 		for _, s := range w.home.List() {
 			if w.home.Alive(s.Name) {
@@ -76,10 +78,16 @@ func newWorld(t *testing.T) *world {
 	return w
 }
 
-// run starts tiny with a command.
+// run starts tiny with a command, and two disks.
 func (w *world) run(name, cmd string) *control.Client {
 	cfg := machine.DefaultConfig()
 	cfg.Memory, cfg.Append = 16<<20, cmd
+	for i, format := range []string{disk.Raw, disk.Qcow2} {
+		path := filepath.Join(string(w.home), fmt.Sprint("disk", i))
+		require.NoError(w.t, disk.Create(path, disk.CreateOptions{Format: format, Size: 1 << 20}))
+		cfg.Disks = append(cfg.Disks, machine.DiskConfig{ID: fmt.Sprint("disk", i), File: path, Format: format})
+		w.disks = append(w.disks, path)
+	}
 	c, err := w.home.Launch(godwit, &control.Spec{Name: name, Machine: cfg, Kernel: control.TinyName, Source: "tiny"})
 	require.NoError(w.t, err)
 	return c
@@ -128,6 +136,22 @@ func (w *world) works(c *control.Client) {
 			require.NoError(w.t, err, "%s", seen.String())
 			seen.Write(b[:n])
 			require.NotContains(w.t, seen.String(), "CORRUPT")
+		}
+	}
+}
+
+// owns demands that a VM holds all disks, or nobody any.
+func (w *world) owns(name string) {
+	w.t.Helper()
+	for _, path := range w.disks {
+		locked, err := disk.Locked(path)
+		require.NoError(w.t, err)
+		require.Equal(w.t, name != "", locked, path)
+		if name != "" {
+			o, err := disk.ReadOwner(path)
+			require.NoError(w.t, err)
+			require.Equal(w.t, name, o.Name, path)
+			require.Equal(w.t, w.home.Look(name).PID, o.PID, path)
 		}
 	}
 }
@@ -190,10 +214,13 @@ var points = []struct {
 	{"ACK lost", frAck, true, true, true},
 }
 
+// modes take turns at the points.
+var modes = []migrate.Mode{migrate.ModeStop, migrate.ModePre, migrate.ModeHybrid}
+
 // TestDestinationKilled: before COMMIT the source runs on; after it the guest is in
 // doubt, stopped, until somebody who has looked takes it back.
 func TestDestinationKilled(t *testing.T) {
-	for _, at := range points {
+	for i, at := range points {
 		if at.taken && !at.before {
 			continue // its ACK may come before its end; "ACK lost" is that end for certain
 		}
@@ -214,12 +241,13 @@ func TestDestinationKilled(t *testing.T) {
 			defer cancel()
 			done := make(chan error, 1)
 			go func() {
-				_, err := src.Migrate(ctx, request(p.addr, migrate.ModeStop), nil)
+				_, err := src.Migrate(ctx, request(p.addr, modes[i%3]), nil)
 				done <- err
 			}()
 			if at.given {
 				w.state("here", control.StateInDoubt)
 				require.Equal(t, "in-doubt", codeOf(src.Post(ctx, "/v1/cont", nil, nil)), "it stays stopped")
+				w.owns("")
 				require.NoError(t, src.Post(ctx, "/v1/take-back", map[string]string{"name": "here"}, nil))
 				require.Equal(t, "in-doubt", codeOf(<-done))
 			} else {
@@ -229,12 +257,14 @@ func TestDestinationKilled(t *testing.T) {
 			}
 			w.state("here", control.StateRunning)
 			w.state(victim, control.StateLost)
+			w.owns("here")
 			w.works(src)
 
 			_, addr = w.receive("again") // and the next attempt succeeds
 			_, err := src.Migrate(ctx, request(addr, migrate.ModeStop), nil)
 			require.NoError(t, err)
 			w.state("again", control.StateRunning)
+			w.owns("again")
 		})
 	}
 }
@@ -242,7 +272,7 @@ func TestDestinationKilled(t *testing.T) {
 // TestSourceKilled: until COMMIT has come the destination does not run the guest;
 // from then on it does.
 func TestSourceKilled(t *testing.T) {
-	for _, at := range points {
+	for i, at := range points {
 		t.Run(at.name, func(t *testing.T) {
 			w := newWorld(t)
 			src := w.run("here", writer)
@@ -250,24 +280,26 @@ func TestSourceKilled(t *testing.T) {
 			dst, addr := w.receive("there")
 			p := newProxy(t, addr)
 			p.trip = &trip{at.typ, at.before, func() { kill(t, w.home, "here"); p.cut() }}
-			_, err := src.Migrate(context.Background(), request(p.addr, migrate.ModeStop), nil)
+			_, err := src.Migrate(context.Background(), request(p.addr, modes[i%2]), nil)
 			require.Error(t, err, "its process is gone")
 			w.state("here", control.StateLost)
 			if at.taken {
 				w.state("there", control.StateRunning)
+				w.owns("there")
 				w.works(w.home.Client("there"))
 				return
 			}
 			require.NoError(t, dst.Post(context.Background(), "/v1/stop", map[string]string{"how": "force"}, nil))
 			dst.Gone()
 			require.False(t, w.home.Alive("there"), "it never ran there")
+			w.owns("")
 		})
 	}
 }
 
 // TestLinkCut: a lost connection is made again, and the guest arrives once.
 func TestLinkCut(t *testing.T) {
-	for _, at := range points {
+	for i, at := range points {
 		t.Run(at.name, func(t *testing.T) {
 			w := newWorld(t)
 			src := w.run("here", writer)
@@ -275,12 +307,13 @@ func TestLinkCut(t *testing.T) {
 			_, addr := w.receive("there")
 			p := newProxy(t, addr)
 			p.trip = &trip{at.typ, at.before, p.cut}
-			q := request(p.addr, migrate.ModeStop)
+			q := request(p.addr, modes[i%3])
 			q.ReconnectNS = int64(limit)
 			_, err := src.Migrate(context.Background(), q, nil)
 			if at.given && !at.taken { // it may be told that it never ran there
 				if err != nil {
 					w.state("here", control.StateRunning)
+					w.owns("here")
 					w.works(src)
 					return
 				}
@@ -288,6 +321,7 @@ func TestLinkCut(t *testing.T) {
 			require.NoError(t, err)
 			w.state("here", control.StateGone)
 			w.state("there", control.StateRunning)
+			w.owns("there")
 			w.works(w.home.Client("there"))
 		})
 	}

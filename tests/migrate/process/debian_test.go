@@ -1,0 +1,111 @@
+package process
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"godwit/backend/disk"
+	"godwit/control"
+	"godwit/machine"
+	"godwit/migrate"
+)
+
+// writing is what a Debian does with its disk until a line is typed: files with random
+// bytes and their hashes, over and over. In the end it compares what is on the disk.
+const writing = "mkdir /a; mount -t ext4 /dev/vda /a && echo 3 > /proc/sys/vm/drop_caches;" +
+	"( n=0; while [ ! -e /stop ]; do i=$((n%12)); dd if=/dev/urandom of=/a/f$i bs=16k count=$((8+n%5)) 2>/dev/null; sha256sum /a/f$i > /a/s$i;" +
+	" [ $((n%3)) = 0 ] && sync; n=$((n+1)); echo round $n; done ) & read x; : > /stop; wait;" +
+	" sync; umount /a; mount -t ext4 /dev/vda /a; cat /a/s* | sha256sum -c - | grep -c OK; cat /a/s* | wc -l; umount /a; echo it is over"
+
+// debianWriter starts a Debian that writes to an ext4 disk, and returns once it does.
+func (w *world) debianWriter(name string) *control.Client {
+	dir := os.Getenv("GODWIT_GUESTS")
+	if dir == "" {
+		dir = "../../../.cache/guests"
+	}
+	kernel := filepath.Join(dir, "vmlinuz")
+	if _, err := os.Stat(kernel); os.IsNotExist(err) && os.Getenv("CI") != "true" {
+		w.t.Skip("no Debian guest: make guest")
+	}
+	path := filepath.Join(string(w.home), "root.raw")
+	require.NoError(w.t, disk.Create(path, disk.CreateOptions{Format: disk.Raw, Size: 64 << 20}))
+	w.tool("mkfs.ext4", "-q", "-F", path)
+	cfg := machine.DefaultConfig()
+	cfg.Memory = 192 << 20
+	cfg.Append = fmt.Sprintf("console=ttyS0 quiet godwit.run=%q", writing)
+	cfg.Disks = []machine.DiskConfig{{ID: "disk0", File: path, Format: disk.Raw}}
+	w.disks = []string{path}
+	c, err := w.home.Launch(godwit, &control.Spec{Name: name, Machine: cfg, Kernel: kernel, Initrd: filepath.Join(dir, "initrd.img"), Source: "debian"})
+	require.NoError(w.t, err)
+	w.until(c, "round 4")
+	return c
+}
+
+func (w *world) tool(name string, args ...string) string {
+	b, err := exec.Command(name, args...).CombinedOutput()
+	require.NoError(w.t, err, "%s %s: %s", name, strings.Join(args, " "), b)
+	return string(b)
+}
+
+// finishes has the guest compare its disk, and waits until it has powered off.
+func (w *world) finishes(c *control.Client) {
+	con, err := c.Console(true, true, 0)
+	require.NoError(w.t, err)
+	defer con.Close()
+	require.NoError(w.t, con.SetDeadline(time.Now().Add(2*limit)))
+	_, err = io.WriteString(con, "\r")
+	require.NoError(w.t, err)
+	b, _ := io.ReadAll(con) // up to its end
+	require.Contains(w.t, string(b), "\n12\r\n12\r\nit is over", "%s", b)
+	for _, bad := range []string{"I/O error", "EXT4-fs error", "Oops", "BUG:", "Call Trace"} {
+		require.NotContains(w.t, string(b), bad)
+	}
+	c.Gone()
+}
+
+// TestDebianWithItsDisk moves a Debian that writes to a disk which both sides reach,
+// by every strategy, one after the other. It loses nothing.
+func TestDebianWithItsDisk(t *testing.T) {
+	w := newWorld(t)
+	c := w.debianWriter("vm0")
+	for i, mode := range []migrate.Mode{migrate.ModePre, migrate.ModePost, migrate.ModeHybrid, migrate.ModeAuto, migrate.ModeStop} {
+		name := fmt.Sprint("vm", i+1)
+		_, addr := w.receive(name)
+		q := request(addr, mode)
+		q.ObserveNS = int64(100 * time.Millisecond)
+		rep, err := c.Migrate(context.Background(), q, nil)
+		require.NoError(t, err)
+		t.Logf("%s: %v", mode, rep.Report.Downtime)
+		w.state(name, control.StateRunning)
+		w.owns(name)
+		c = w.home.Client(name)
+		w.rounds(c)
+	}
+	w.finishes(c)
+	w.owns("")
+	w.tool("e2fsck", "-fn", w.disks[0])
+}
+
+// rounds waits for the guest to write some more.
+func (w *world) rounds(c *control.Client) {
+	con, err := c.Console(false, false, 0)
+	require.NoError(w.t, err)
+	defer con.Close()
+	require.NoError(w.t, con.SetDeadline(time.Now().Add(limit)))
+	var seen strings.Builder
+	b := make([]byte, 4096)
+	for strings.Count(seen.String(), "round ") < 4 {
+		n, err := con.Read(b)
+		require.NoError(w.t, err, "%s", seen.String())
+		seen.Write(b[:n])
+	}
+}
