@@ -713,6 +713,8 @@ const (
 	opJmpr32
 	opJmpm32
 	opRet32
+	opSlow
+	opEnd
 	opVmovrr
 	opVmovarm
 	opVmovamr
@@ -810,8 +812,6 @@ const (
 	opFInt64rm
 	opFTrunc64rr
 	opFTrunc64rm
-	opSlow
-	opEnd
 	numOps
 )
 
@@ -1425,6 +1425,8 @@ var opProps = [numOps]uint8{
 	opJmpr32:        propBarrier,
 	opJmpm32:        propBarrier,
 	opRet32:         propBarrier,
+	opSlow:          propReads | propBarrier,
+	opEnd:           propReads | propBarrier,
 	opVmovrr:        propBarrier,
 	opVmovarm:       propBarrier,
 	opVmovamr:       propBarrier,
@@ -1522,8 +1524,6 @@ var opProps = [numOps]uint8{
 	opFInt64rm:      propBarrier,
 	opFTrunc64rr:    propBarrier,
 	opFTrunc64rm:    propBarrier,
-	opSlow:          propReads | propBarrier,
-	opEnd:           propReads | propBarrier,
 }
 
 // interp runs block bi, whose first instruction is at R[RegRIP], and the blocks
@@ -8517,1736 +8517,6 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 				}
 				c.R[RSP] = uint64(uint32(ea + 4 + uint64(uint32(op.imm))))
 				goto indirect
-			case opVmovrr:
-				if !c.sse {
-					if !c.slow(bk, i, budget) {
-						goto leave
-					}
-					continue
-				}
-				x := &c.V[op.dst&15]
-				y := &c.V[op.src&15]
-				x[0], x[1] = y[0], y[1]
-			case opVmovarm:
-				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
-				d := ea - e.r
-				if !c.sse || !(d <= 4096-16 && ea&15 == 0) {
-					if !c.slow(bk, i, budget) {
-						goto leave
-					}
-					continue
-				}
-				d += e.add
-				v, hi = mem.Load64(c.ram, d), mem.Load64(c.ram, d+8)
-				x := &c.V[op.dst&15]
-				x[0], x[1] = v, hi
-			case opVmovamr:
-				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
-				d := ea - e.w
-				if !c.sse || !(d <= 4096-16 && ea&15 == 0) {
-					if !c.slow(bk, i, budget) {
-						goto leave
-					}
-					continue
-				}
-				d += e.add
-				x := &c.V[op.dst&15]
-				mem.Store64(c.ram, d, x[0])
-				mem.Store64(c.ram, d+8, x[1])
-			case opVmovurm:
-				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
-				d := ea - e.r
-				if !c.sse || !(d <= 4096-16) {
-					if !c.slow(bk, i, budget) {
-						goto leave
-					}
-					continue
-				}
-				d += e.add
-				v, hi = mem.Load64(c.ram, d), mem.Load64(c.ram, d+8)
-				x := &c.V[op.dst&15]
-				x[0], x[1] = v, hi
-			case opVmovumr:
-				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
-				d := ea - e.w
-				if !c.sse || !(d <= 4096-16) {
-					if !c.slow(bk, i, budget) {
-						goto leave
-					}
-					continue
-				}
-				d += e.add
-				x := &c.V[op.dst&15]
-				mem.Store64(c.ram, d, x[0])
-				mem.Store64(c.ram, d+8, x[1])
-			case opVmov32rr:
-				if !c.sse {
-					if !c.slow(bk, i, budget) {
-						goto leave
-					}
-					continue
-				}
-				x := &c.V[op.dst&15]
-				y := &c.V[op.src&15]
-				x[0] = x[0]&^0xffffffff | y[0]&0xffffffff
-			case opVmov32rm:
-				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
-				d := ea - e.r
-				if !c.sse || !(d <= 4096-4) {
-					if !c.slow(bk, i, budget) {
-						goto leave
-					}
-					continue
-				}
-				d += e.add
-				v = uint64(mem.Load32(c.ram, d))
-				x := &c.V[op.dst&15]
-				x[0], x[1] = v, 0
-			case opVmov32mr:
-				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
-				d := ea - e.w
-				if !c.sse || !(d <= 4096-4) {
-					if !c.slow(bk, i, budget) {
-						goto leave
-					}
-					continue
-				}
-				d += e.add
-				x := &c.V[op.dst&15]
-				mem.Store32(c.ram, d, uint32(x[0]))
-			case opVfromR32:
-				if !c.sse {
-					if !c.slow(bk, i, budget) {
-						goto leave
-					}
-					continue
-				}
-				x := &c.V[op.dst&15]
-				x[0], x[1] = uint64(uint32(c.R[op.src&31])), 0
-			case opVtoR32:
-				if !c.sse {
-					if !c.slow(bk, i, budget) {
-						goto leave
-					}
-					continue
-				}
-				x := &c.V[op.dst&15]
-				c.R[op.src&31] = uint64(uint32(x[0]))
-			case opVmov64rr:
-				if !c.sse {
-					if !c.slow(bk, i, budget) {
-						goto leave
-					}
-					continue
-				}
-				x := &c.V[op.dst&15]
-				y := &c.V[op.src&15]
-				x[0] = y[0]
-			case opVmov64rm:
-				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
-				d := ea - e.r
-				if !c.sse || !(d <= 4096-8) {
-					if !c.slow(bk, i, budget) {
-						goto leave
-					}
-					continue
-				}
-				d += e.add
-				v = uint64(mem.Load64(c.ram, d))
-				x := &c.V[op.dst&15]
-				x[0], x[1] = v, 0
-			case opVmov64mr:
-				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
-				d := ea - e.w
-				if !c.sse || !(d <= 4096-8) {
-					if !c.slow(bk, i, budget) {
-						goto leave
-					}
-					continue
-				}
-				d += e.add
-				x := &c.V[op.dst&15]
-				mem.Store64(c.ram, d, uint64(x[0]))
-			case opVfromR64:
-				if !c.sse {
-					if !c.slow(bk, i, budget) {
-						goto leave
-					}
-					continue
-				}
-				x := &c.V[op.dst&15]
-				x[0], x[1] = c.R[op.src&31], 0
-			case opVtoR64:
-				if !c.sse {
-					if !c.slow(bk, i, budget) {
-						goto leave
-					}
-					continue
-				}
-				x := &c.V[op.dst&15]
-				c.R[op.src&31] = x[0]
-			case opVmovqrr:
-				if !c.sse {
-					if !c.slow(bk, i, budget) {
-						goto leave
-					}
-					continue
-				}
-				x := &c.V[op.dst&15]
-				y := &c.V[op.src&15]
-				x[0], x[1] = y[0], 0
-			case opVhalf0rm:
-				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
-				d := ea - e.r
-				if !c.sse || !(d <= 4096-8) {
-					if !c.slow(bk, i, budget) {
-						goto leave
-					}
-					continue
-				}
-				d += e.add
-				v = uint64(mem.Load64(c.ram, d))
-				x := &c.V[op.dst&15]
-				x[0] = v
-			case opVhalf0mr:
-				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
-				d := ea - e.w
-				if !c.sse || !(d <= 4096-8) {
-					if !c.slow(bk, i, budget) {
-						goto leave
-					}
-					continue
-				}
-				d += e.add
-				x := &c.V[op.dst&15]
-				mem.Store64(c.ram, d, x[0])
-			case opVhalf1rm:
-				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
-				d := ea - e.r
-				if !c.sse || !(d <= 4096-8) {
-					if !c.slow(bk, i, budget) {
-						goto leave
-					}
-					continue
-				}
-				d += e.add
-				v = uint64(mem.Load64(c.ram, d))
-				x := &c.V[op.dst&15]
-				x[1] = v
-			case opVhalf1mr:
-				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
-				d := ea - e.w
-				if !c.sse || !(d <= 4096-8) {
-					if !c.slow(bk, i, budget) {
-						goto leave
-					}
-					continue
-				}
-				d += e.add
-				x := &c.V[op.dst&15]
-				mem.Store64(c.ram, d, x[1])
-			case opVAndrr:
-				if !c.sse {
-					if !c.slow(bk, i, budget) {
-						goto leave
-					}
-					continue
-				}
-				y := &c.V[op.src&15]
-				v, hi = y[0], y[1]
-				x := &c.V[op.dst&15]
-				x[0], x[1] = x[0]&v, x[1]&hi
-			case opVAndrm:
-				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
-				d := ea - e.r
-				if !c.sse || !(d <= 4096-16 && ea&15 == 0) {
-					if !c.slow(bk, i, budget) {
-						goto leave
-					}
-					continue
-				}
-				d += e.add
-				v, hi = mem.Load64(c.ram, d), mem.Load64(c.ram, d+8)
-				x := &c.V[op.dst&15]
-				x[0], x[1] = x[0]&v, x[1]&hi
-			case opVAndnrr:
-				if !c.sse {
-					if !c.slow(bk, i, budget) {
-						goto leave
-					}
-					continue
-				}
-				y := &c.V[op.src&15]
-				v, hi = y[0], y[1]
-				x := &c.V[op.dst&15]
-				x[0], x[1] = v&^x[0], hi&^x[1]
-			case opVAndnrm:
-				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
-				d := ea - e.r
-				if !c.sse || !(d <= 4096-16 && ea&15 == 0) {
-					if !c.slow(bk, i, budget) {
-						goto leave
-					}
-					continue
-				}
-				d += e.add
-				v, hi = mem.Load64(c.ram, d), mem.Load64(c.ram, d+8)
-				x := &c.V[op.dst&15]
-				x[0], x[1] = v&^x[0], hi&^x[1]
-			case opVOrrr:
-				if !c.sse {
-					if !c.slow(bk, i, budget) {
-						goto leave
-					}
-					continue
-				}
-				y := &c.V[op.src&15]
-				v, hi = y[0], y[1]
-				x := &c.V[op.dst&15]
-				x[0], x[1] = x[0]|v, x[1]|hi
-			case opVOrrm:
-				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
-				d := ea - e.r
-				if !c.sse || !(d <= 4096-16 && ea&15 == 0) {
-					if !c.slow(bk, i, budget) {
-						goto leave
-					}
-					continue
-				}
-				d += e.add
-				v, hi = mem.Load64(c.ram, d), mem.Load64(c.ram, d+8)
-				x := &c.V[op.dst&15]
-				x[0], x[1] = x[0]|v, x[1]|hi
-			case opVXorrr:
-				if !c.sse {
-					if !c.slow(bk, i, budget) {
-						goto leave
-					}
-					continue
-				}
-				y := &c.V[op.src&15]
-				v, hi = y[0], y[1]
-				x := &c.V[op.dst&15]
-				x[0], x[1] = x[0]^v, x[1]^hi
-			case opVXorrm:
-				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
-				d := ea - e.r
-				if !c.sse || !(d <= 4096-16 && ea&15 == 0) {
-					if !c.slow(bk, i, budget) {
-						goto leave
-					}
-					continue
-				}
-				d += e.add
-				v, hi = mem.Load64(c.ram, d), mem.Load64(c.ram, d+8)
-				x := &c.V[op.dst&15]
-				x[0], x[1] = x[0]^v, x[1]^hi
-			case opVAdd8rr:
-				if !c.sse {
-					if !c.slow(bk, i, budget) {
-						goto leave
-					}
-					continue
-				}
-				y := &c.V[op.src&15]
-				v, hi = y[0], y[1]
-				x := &c.V[op.dst&15]
-				x[0], x[1] = (x[0]&^top8+v&^top8)^(x[0]^v)&top8, (x[1]&^top8+hi&^top8)^(x[1]^hi)&top8
-			case opVAdd8rm:
-				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
-				d := ea - e.r
-				if !c.sse || !(d <= 4096-16 && ea&15 == 0) {
-					if !c.slow(bk, i, budget) {
-						goto leave
-					}
-					continue
-				}
-				d += e.add
-				v, hi = mem.Load64(c.ram, d), mem.Load64(c.ram, d+8)
-				x := &c.V[op.dst&15]
-				x[0], x[1] = (x[0]&^top8+v&^top8)^(x[0]^v)&top8, (x[1]&^top8+hi&^top8)^(x[1]^hi)&top8
-			case opVAdd16rr:
-				if !c.sse {
-					if !c.slow(bk, i, budget) {
-						goto leave
-					}
-					continue
-				}
-				y := &c.V[op.src&15]
-				v, hi = y[0], y[1]
-				x := &c.V[op.dst&15]
-				x[0], x[1] = (x[0]&^top16+v&^top16)^(x[0]^v)&top16, (x[1]&^top16+hi&^top16)^(x[1]^hi)&top16
-			case opVAdd16rm:
-				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
-				d := ea - e.r
-				if !c.sse || !(d <= 4096-16 && ea&15 == 0) {
-					if !c.slow(bk, i, budget) {
-						goto leave
-					}
-					continue
-				}
-				d += e.add
-				v, hi = mem.Load64(c.ram, d), mem.Load64(c.ram, d+8)
-				x := &c.V[op.dst&15]
-				x[0], x[1] = (x[0]&^top16+v&^top16)^(x[0]^v)&top16, (x[1]&^top16+hi&^top16)^(x[1]^hi)&top16
-			case opVAdd32rr:
-				if !c.sse {
-					if !c.slow(bk, i, budget) {
-						goto leave
-					}
-					continue
-				}
-				y := &c.V[op.src&15]
-				v, hi = y[0], y[1]
-				x := &c.V[op.dst&15]
-				x[0], x[1] = (x[0]&^top32+v&^top32)^(x[0]^v)&top32, (x[1]&^top32+hi&^top32)^(x[1]^hi)&top32
-			case opVAdd32rm:
-				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
-				d := ea - e.r
-				if !c.sse || !(d <= 4096-16 && ea&15 == 0) {
-					if !c.slow(bk, i, budget) {
-						goto leave
-					}
-					continue
-				}
-				d += e.add
-				v, hi = mem.Load64(c.ram, d), mem.Load64(c.ram, d+8)
-				x := &c.V[op.dst&15]
-				x[0], x[1] = (x[0]&^top32+v&^top32)^(x[0]^v)&top32, (x[1]&^top32+hi&^top32)^(x[1]^hi)&top32
-			case opVAdd64rr:
-				if !c.sse {
-					if !c.slow(bk, i, budget) {
-						goto leave
-					}
-					continue
-				}
-				y := &c.V[op.src&15]
-				v, hi = y[0], y[1]
-				x := &c.V[op.dst&15]
-				x[0], x[1] = x[0]+v, x[1]+hi
-			case opVAdd64rm:
-				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
-				d := ea - e.r
-				if !c.sse || !(d <= 4096-16 && ea&15 == 0) {
-					if !c.slow(bk, i, budget) {
-						goto leave
-					}
-					continue
-				}
-				d += e.add
-				v, hi = mem.Load64(c.ram, d), mem.Load64(c.ram, d+8)
-				x := &c.V[op.dst&15]
-				x[0], x[1] = x[0]+v, x[1]+hi
-			case opVSub8rr:
-				if !c.sse {
-					if !c.slow(bk, i, budget) {
-						goto leave
-					}
-					continue
-				}
-				y := &c.V[op.src&15]
-				v, hi = y[0], y[1]
-				x := &c.V[op.dst&15]
-				x[0], x[1] = ((x[0]|top8)-v&^top8)^^(x[0]^v)&top8, ((x[1]|top8)-hi&^top8)^^(x[1]^hi)&top8
-			case opVSub8rm:
-				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
-				d := ea - e.r
-				if !c.sse || !(d <= 4096-16 && ea&15 == 0) {
-					if !c.slow(bk, i, budget) {
-						goto leave
-					}
-					continue
-				}
-				d += e.add
-				v, hi = mem.Load64(c.ram, d), mem.Load64(c.ram, d+8)
-				x := &c.V[op.dst&15]
-				x[0], x[1] = ((x[0]|top8)-v&^top8)^^(x[0]^v)&top8, ((x[1]|top8)-hi&^top8)^^(x[1]^hi)&top8
-			case opVSub16rr:
-				if !c.sse {
-					if !c.slow(bk, i, budget) {
-						goto leave
-					}
-					continue
-				}
-				y := &c.V[op.src&15]
-				v, hi = y[0], y[1]
-				x := &c.V[op.dst&15]
-				x[0], x[1] = ((x[0]|top16)-v&^top16)^^(x[0]^v)&top16, ((x[1]|top16)-hi&^top16)^^(x[1]^hi)&top16
-			case opVSub16rm:
-				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
-				d := ea - e.r
-				if !c.sse || !(d <= 4096-16 && ea&15 == 0) {
-					if !c.slow(bk, i, budget) {
-						goto leave
-					}
-					continue
-				}
-				d += e.add
-				v, hi = mem.Load64(c.ram, d), mem.Load64(c.ram, d+8)
-				x := &c.V[op.dst&15]
-				x[0], x[1] = ((x[0]|top16)-v&^top16)^^(x[0]^v)&top16, ((x[1]|top16)-hi&^top16)^^(x[1]^hi)&top16
-			case opVSub32rr:
-				if !c.sse {
-					if !c.slow(bk, i, budget) {
-						goto leave
-					}
-					continue
-				}
-				y := &c.V[op.src&15]
-				v, hi = y[0], y[1]
-				x := &c.V[op.dst&15]
-				x[0], x[1] = ((x[0]|top32)-v&^top32)^^(x[0]^v)&top32, ((x[1]|top32)-hi&^top32)^^(x[1]^hi)&top32
-			case opVSub32rm:
-				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
-				d := ea - e.r
-				if !c.sse || !(d <= 4096-16 && ea&15 == 0) {
-					if !c.slow(bk, i, budget) {
-						goto leave
-					}
-					continue
-				}
-				d += e.add
-				v, hi = mem.Load64(c.ram, d), mem.Load64(c.ram, d+8)
-				x := &c.V[op.dst&15]
-				x[0], x[1] = ((x[0]|top32)-v&^top32)^^(x[0]^v)&top32, ((x[1]|top32)-hi&^top32)^^(x[1]^hi)&top32
-			case opVSub64rr:
-				if !c.sse {
-					if !c.slow(bk, i, budget) {
-						goto leave
-					}
-					continue
-				}
-				y := &c.V[op.src&15]
-				v, hi = y[0], y[1]
-				x := &c.V[op.dst&15]
-				x[0], x[1] = x[0]-v, x[1]-hi
-			case opVSub64rm:
-				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
-				d := ea - e.r
-				if !c.sse || !(d <= 4096-16 && ea&15 == 0) {
-					if !c.slow(bk, i, budget) {
-						goto leave
-					}
-					continue
-				}
-				d += e.add
-				v, hi = mem.Load64(c.ram, d), mem.Load64(c.ram, d+8)
-				x := &c.V[op.dst&15]
-				x[0], x[1] = x[0]-v, x[1]-hi
-			case opVqrr:
-				if !c.sse {
-					if !c.slow(bk, i, budget) {
-						goto leave
-					}
-					continue
-				}
-				y := &c.V[op.src&15]
-				v, hi = y[0], y[1]
-				x := &c.V[op.dst&15]
-				f := vecs[c.shared.code.insts[op.imm].Op].q
-				x[0], x[1] = f(x[0], v), f(x[1], hi)
-			case opVqrm:
-				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
-				d := ea - e.r
-				if !c.sse || !(d <= 4096-16 && ea&15 == 0) {
-					if !c.slow(bk, i, budget) {
-						goto leave
-					}
-					continue
-				}
-				d += e.add
-				v, hi = mem.Load64(c.ram, d), mem.Load64(c.ram, d+8)
-				x := &c.V[op.dst&15]
-				f := vecs[c.shared.code.insts[op.imm].Op].q
-				x[0], x[1] = f(x[0], v), f(x[1], hi)
-			case opVxrr:
-				if !c.sse {
-					if !c.slow(bk, i, budget) {
-						goto leave
-					}
-					continue
-				}
-				y := &c.V[op.src&15]
-				v, hi = y[0], y[1]
-				x := &c.V[op.dst&15]
-				r := vecs[c.shared.code.insts[op.imm].Op].x(xmm{x[0], x[1]}, xmm{v, hi}, op.n)
-				x[0], x[1] = r.lo, r.hi
-			case opVxrm:
-				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
-				d := ea - e.r
-				if !c.sse || !(d <= 4096-16 && ea&15 == 0) {
-					if !c.slow(bk, i, budget) {
-						goto leave
-					}
-					continue
-				}
-				d += e.add
-				v, hi = mem.Load64(c.ram, d), mem.Load64(c.ram, d+8)
-				x := &c.V[op.dst&15]
-				r := vecs[c.shared.code.insts[op.imm].Op].x(xmm{x[0], x[1]}, xmm{v, hi}, op.n)
-				x[0], x[1] = r.lo, r.hi
-			case opVshift:
-				if !c.sse {
-					if !c.slow(bk, i, budget) {
-						goto leave
-					}
-					continue
-				}
-				x := &c.V[op.dst&15]
-				f := vecs[c.shared.code.insts[op.imm].Op].shift
-				x[0], x[1] = f(x[0], uint64(op.n)), f(x[1], uint64(op.n))
-			case opFAdd64rr:
-				if !c.sse {
-					if !c.slow(bk, i, budget) {
-						goto leave
-					}
-					continue
-				}
-				y := &c.V[op.src&15]
-				v = y[0]
-				x := &c.V[op.dst&15]
-				a = x[0]
-				if !fp.HostOK(c.MXCSR) || !fp.Plain64(a, v) {
-					if !c.slow(bk, i, budget) {
-						goto leave
-					}
-					continue
-				}
-				r := math.Float64bits(float64(math.Float64frombits(a) + math.Float64frombits(v)))
-				if !fp.Settled64(r) {
-					if !c.slow(bk, i, budget) {
-						goto leave
-					}
-					continue
-				}
-				x[0] = r
-			case opFAdd64rm:
-				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
-				d := ea - e.r
-				if !c.sse || !(d <= 4096-8) {
-					if !c.slow(bk, i, budget) {
-						goto leave
-					}
-					continue
-				}
-				d += e.add
-				v = uint64(mem.Load64(c.ram, d))
-				x := &c.V[op.dst&15]
-				a = x[0]
-				if !fp.HostOK(c.MXCSR) || !fp.Plain64(a, v) {
-					if !c.slow(bk, i, budget) {
-						goto leave
-					}
-					continue
-				}
-				r := math.Float64bits(float64(math.Float64frombits(a) + math.Float64frombits(v)))
-				if !fp.Settled64(r) {
-					if !c.slow(bk, i, budget) {
-						goto leave
-					}
-					continue
-				}
-				x[0] = r
-			case opFSub64rr:
-				if !c.sse {
-					if !c.slow(bk, i, budget) {
-						goto leave
-					}
-					continue
-				}
-				y := &c.V[op.src&15]
-				v = y[0]
-				x := &c.V[op.dst&15]
-				a = x[0]
-				if !fp.HostOK(c.MXCSR) || !fp.Plain64(a, v) {
-					if !c.slow(bk, i, budget) {
-						goto leave
-					}
-					continue
-				}
-				r := math.Float64bits(float64(math.Float64frombits(a) - math.Float64frombits(v)))
-				if !fp.Settled64(r) {
-					if !c.slow(bk, i, budget) {
-						goto leave
-					}
-					continue
-				}
-				x[0] = r
-			case opFSub64rm:
-				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
-				d := ea - e.r
-				if !c.sse || !(d <= 4096-8) {
-					if !c.slow(bk, i, budget) {
-						goto leave
-					}
-					continue
-				}
-				d += e.add
-				v = uint64(mem.Load64(c.ram, d))
-				x := &c.V[op.dst&15]
-				a = x[0]
-				if !fp.HostOK(c.MXCSR) || !fp.Plain64(a, v) {
-					if !c.slow(bk, i, budget) {
-						goto leave
-					}
-					continue
-				}
-				r := math.Float64bits(float64(math.Float64frombits(a) - math.Float64frombits(v)))
-				if !fp.Settled64(r) {
-					if !c.slow(bk, i, budget) {
-						goto leave
-					}
-					continue
-				}
-				x[0] = r
-			case opFMul64rr:
-				if !c.sse {
-					if !c.slow(bk, i, budget) {
-						goto leave
-					}
-					continue
-				}
-				y := &c.V[op.src&15]
-				v = y[0]
-				x := &c.V[op.dst&15]
-				a = x[0]
-				if !fp.HostOK(c.MXCSR) || !fp.Plain64(a, v) {
-					if !c.slow(bk, i, budget) {
-						goto leave
-					}
-					continue
-				}
-				r := math.Float64bits(float64(math.Float64frombits(a) * math.Float64frombits(v)))
-				if !fp.Settled64(r) {
-					if !c.slow(bk, i, budget) {
-						goto leave
-					}
-					continue
-				}
-				x[0] = r
-			case opFMul64rm:
-				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
-				d := ea - e.r
-				if !c.sse || !(d <= 4096-8) {
-					if !c.slow(bk, i, budget) {
-						goto leave
-					}
-					continue
-				}
-				d += e.add
-				v = uint64(mem.Load64(c.ram, d))
-				x := &c.V[op.dst&15]
-				a = x[0]
-				if !fp.HostOK(c.MXCSR) || !fp.Plain64(a, v) {
-					if !c.slow(bk, i, budget) {
-						goto leave
-					}
-					continue
-				}
-				r := math.Float64bits(float64(math.Float64frombits(a) * math.Float64frombits(v)))
-				if !fp.Settled64(r) {
-					if !c.slow(bk, i, budget) {
-						goto leave
-					}
-					continue
-				}
-				x[0] = r
-			case opFDiv64rr:
-				if !c.sse {
-					if !c.slow(bk, i, budget) {
-						goto leave
-					}
-					continue
-				}
-				y := &c.V[op.src&15]
-				v = y[0]
-				x := &c.V[op.dst&15]
-				a = x[0]
-				if !fp.HostOK(c.MXCSR) || !fp.Plain64(a, v) {
-					if !c.slow(bk, i, budget) {
-						goto leave
-					}
-					continue
-				}
-				r := math.Float64bits(float64(math.Float64frombits(a) / math.Float64frombits(v)))
-				if !fp.Settled64(r) {
-					if !c.slow(bk, i, budget) {
-						goto leave
-					}
-					continue
-				}
-				x[0] = r
-			case opFDiv64rm:
-				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
-				d := ea - e.r
-				if !c.sse || !(d <= 4096-8) {
-					if !c.slow(bk, i, budget) {
-						goto leave
-					}
-					continue
-				}
-				d += e.add
-				v = uint64(mem.Load64(c.ram, d))
-				x := &c.V[op.dst&15]
-				a = x[0]
-				if !fp.HostOK(c.MXCSR) || !fp.Plain64(a, v) {
-					if !c.slow(bk, i, budget) {
-						goto leave
-					}
-					continue
-				}
-				r := math.Float64bits(float64(math.Float64frombits(a) / math.Float64frombits(v)))
-				if !fp.Settled64(r) {
-					if !c.slow(bk, i, budget) {
-						goto leave
-					}
-					continue
-				}
-				x[0] = r
-			case opFSqrt64rr:
-				if !c.sse {
-					if !c.slow(bk, i, budget) {
-						goto leave
-					}
-					continue
-				}
-				y := &c.V[op.src&15]
-				v = y[0]
-				x := &c.V[op.dst&15]
-				if !fp.HostOK(c.MXCSR) || !fp.Plain64(v, v) || v>>63 != 0 {
-					if !c.slow(bk, i, budget) {
-						goto leave
-					}
-					continue
-				}
-				r := math.Float64bits(float64(math.Sqrt(float64(math.Float64frombits(v)))))
-				x[0] = r
-			case opFSqrt64rm:
-				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
-				d := ea - e.r
-				if !c.sse || !(d <= 4096-8) {
-					if !c.slow(bk, i, budget) {
-						goto leave
-					}
-					continue
-				}
-				d += e.add
-				v = uint64(mem.Load64(c.ram, d))
-				x := &c.V[op.dst&15]
-				if !fp.HostOK(c.MXCSR) || !fp.Plain64(v, v) || v>>63 != 0 {
-					if !c.slow(bk, i, budget) {
-						goto leave
-					}
-					continue
-				}
-				r := math.Float64bits(float64(math.Sqrt(float64(math.Float64frombits(v)))))
-				x[0] = r
-			case opFMin64rr:
-				if !c.sse {
-					if !c.slow(bk, i, budget) {
-						goto leave
-					}
-					continue
-				}
-				y := &c.V[op.src&15]
-				v = y[0]
-				x := &c.V[op.dst&15]
-				a = x[0]
-				if !fp.Ordered64(a, v) {
-					if !c.slow(bk, i, budget) {
-						goto leave
-					}
-					continue
-				}
-				r := v
-				if math.Float64frombits(a) < math.Float64frombits(r) {
-					r = a
-				}
-				x[0] = r
-			case opFMin64rm:
-				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
-				d := ea - e.r
-				if !c.sse || !(d <= 4096-8) {
-					if !c.slow(bk, i, budget) {
-						goto leave
-					}
-					continue
-				}
-				d += e.add
-				v = uint64(mem.Load64(c.ram, d))
-				x := &c.V[op.dst&15]
-				a = x[0]
-				if !fp.Ordered64(a, v) {
-					if !c.slow(bk, i, budget) {
-						goto leave
-					}
-					continue
-				}
-				r := v
-				if math.Float64frombits(a) < math.Float64frombits(r) {
-					r = a
-				}
-				x[0] = r
-			case opFMax64rr:
-				if !c.sse {
-					if !c.slow(bk, i, budget) {
-						goto leave
-					}
-					continue
-				}
-				y := &c.V[op.src&15]
-				v = y[0]
-				x := &c.V[op.dst&15]
-				a = x[0]
-				if !fp.Ordered64(a, v) {
-					if !c.slow(bk, i, budget) {
-						goto leave
-					}
-					continue
-				}
-				r := v
-				if math.Float64frombits(a) > math.Float64frombits(r) {
-					r = a
-				}
-				x[0] = r
-			case opFMax64rm:
-				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
-				d := ea - e.r
-				if !c.sse || !(d <= 4096-8) {
-					if !c.slow(bk, i, budget) {
-						goto leave
-					}
-					continue
-				}
-				d += e.add
-				v = uint64(mem.Load64(c.ram, d))
-				x := &c.V[op.dst&15]
-				a = x[0]
-				if !fp.Ordered64(a, v) {
-					if !c.slow(bk, i, budget) {
-						goto leave
-					}
-					continue
-				}
-				r := v
-				if math.Float64frombits(a) > math.Float64frombits(r) {
-					r = a
-				}
-				x[0] = r
-			case opFCom64rr:
-				if !c.sse {
-					if !c.slow(bk, i, budget) {
-						goto leave
-					}
-					continue
-				}
-				y := &c.V[op.src&15]
-				v = y[0]
-				x := &c.V[op.dst&15]
-				a = x[0]
-				if !fp.Ordered64(a, v) {
-					if !c.slow(bk, i, budget) {
-						goto leave
-					}
-					continue
-				}
-				c.setRelation(math.Float64frombits(a) < math.Float64frombits(v), math.Float64frombits(a) == math.Float64frombits(v))
-			case opFCom64rm:
-				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
-				d := ea - e.r
-				if !c.sse || !(d <= 4096-8) {
-					if !c.slow(bk, i, budget) {
-						goto leave
-					}
-					continue
-				}
-				d += e.add
-				v = uint64(mem.Load64(c.ram, d))
-				x := &c.V[op.dst&15]
-				a = x[0]
-				if !fp.Ordered64(a, v) {
-					if !c.slow(bk, i, budget) {
-						goto leave
-					}
-					continue
-				}
-				c.setRelation(math.Float64frombits(a) < math.Float64frombits(v), math.Float64frombits(a) == math.Float64frombits(v))
-			case opFAdd32rr:
-				if !c.sse {
-					if !c.slow(bk, i, budget) {
-						goto leave
-					}
-					continue
-				}
-				y := &c.V[op.src&15]
-				v = y[0]
-				x := &c.V[op.dst&15]
-				a = x[0]
-				if !fp.HostOK(c.MXCSR) || !fp.Plain32(uint32(a), uint32(v)) {
-					if !c.slow(bk, i, budget) {
-						goto leave
-					}
-					continue
-				}
-				r := math.Float32bits(float32(math.Float32frombits(uint32(a)) + math.Float32frombits(uint32(v))))
-				if !fp.Settled32(r) {
-					if !c.slow(bk, i, budget) {
-						goto leave
-					}
-					continue
-				}
-				x[0] = x[0]&^0xffffffff | uint64(r)
-			case opFAdd32rm:
-				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
-				d := ea - e.r
-				if !c.sse || !(d <= 4096-4) {
-					if !c.slow(bk, i, budget) {
-						goto leave
-					}
-					continue
-				}
-				d += e.add
-				v = uint64(mem.Load32(c.ram, d))
-				x := &c.V[op.dst&15]
-				a = x[0]
-				if !fp.HostOK(c.MXCSR) || !fp.Plain32(uint32(a), uint32(v)) {
-					if !c.slow(bk, i, budget) {
-						goto leave
-					}
-					continue
-				}
-				r := math.Float32bits(float32(math.Float32frombits(uint32(a)) + math.Float32frombits(uint32(v))))
-				if !fp.Settled32(r) {
-					if !c.slow(bk, i, budget) {
-						goto leave
-					}
-					continue
-				}
-				x[0] = x[0]&^0xffffffff | uint64(r)
-			case opFSub32rr:
-				if !c.sse {
-					if !c.slow(bk, i, budget) {
-						goto leave
-					}
-					continue
-				}
-				y := &c.V[op.src&15]
-				v = y[0]
-				x := &c.V[op.dst&15]
-				a = x[0]
-				if !fp.HostOK(c.MXCSR) || !fp.Plain32(uint32(a), uint32(v)) {
-					if !c.slow(bk, i, budget) {
-						goto leave
-					}
-					continue
-				}
-				r := math.Float32bits(float32(math.Float32frombits(uint32(a)) - math.Float32frombits(uint32(v))))
-				if !fp.Settled32(r) {
-					if !c.slow(bk, i, budget) {
-						goto leave
-					}
-					continue
-				}
-				x[0] = x[0]&^0xffffffff | uint64(r)
-			case opFSub32rm:
-				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
-				d := ea - e.r
-				if !c.sse || !(d <= 4096-4) {
-					if !c.slow(bk, i, budget) {
-						goto leave
-					}
-					continue
-				}
-				d += e.add
-				v = uint64(mem.Load32(c.ram, d))
-				x := &c.V[op.dst&15]
-				a = x[0]
-				if !fp.HostOK(c.MXCSR) || !fp.Plain32(uint32(a), uint32(v)) {
-					if !c.slow(bk, i, budget) {
-						goto leave
-					}
-					continue
-				}
-				r := math.Float32bits(float32(math.Float32frombits(uint32(a)) - math.Float32frombits(uint32(v))))
-				if !fp.Settled32(r) {
-					if !c.slow(bk, i, budget) {
-						goto leave
-					}
-					continue
-				}
-				x[0] = x[0]&^0xffffffff | uint64(r)
-			case opFMul32rr:
-				if !c.sse {
-					if !c.slow(bk, i, budget) {
-						goto leave
-					}
-					continue
-				}
-				y := &c.V[op.src&15]
-				v = y[0]
-				x := &c.V[op.dst&15]
-				a = x[0]
-				if !fp.HostOK(c.MXCSR) || !fp.Plain32(uint32(a), uint32(v)) {
-					if !c.slow(bk, i, budget) {
-						goto leave
-					}
-					continue
-				}
-				r := math.Float32bits(float32(math.Float32frombits(uint32(a)) * math.Float32frombits(uint32(v))))
-				if !fp.Settled32(r) {
-					if !c.slow(bk, i, budget) {
-						goto leave
-					}
-					continue
-				}
-				x[0] = x[0]&^0xffffffff | uint64(r)
-			case opFMul32rm:
-				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
-				d := ea - e.r
-				if !c.sse || !(d <= 4096-4) {
-					if !c.slow(bk, i, budget) {
-						goto leave
-					}
-					continue
-				}
-				d += e.add
-				v = uint64(mem.Load32(c.ram, d))
-				x := &c.V[op.dst&15]
-				a = x[0]
-				if !fp.HostOK(c.MXCSR) || !fp.Plain32(uint32(a), uint32(v)) {
-					if !c.slow(bk, i, budget) {
-						goto leave
-					}
-					continue
-				}
-				r := math.Float32bits(float32(math.Float32frombits(uint32(a)) * math.Float32frombits(uint32(v))))
-				if !fp.Settled32(r) {
-					if !c.slow(bk, i, budget) {
-						goto leave
-					}
-					continue
-				}
-				x[0] = x[0]&^0xffffffff | uint64(r)
-			case opFDiv32rr:
-				if !c.sse {
-					if !c.slow(bk, i, budget) {
-						goto leave
-					}
-					continue
-				}
-				y := &c.V[op.src&15]
-				v = y[0]
-				x := &c.V[op.dst&15]
-				a = x[0]
-				if !fp.HostOK(c.MXCSR) || !fp.Plain32(uint32(a), uint32(v)) {
-					if !c.slow(bk, i, budget) {
-						goto leave
-					}
-					continue
-				}
-				r := math.Float32bits(float32(math.Float32frombits(uint32(a)) / math.Float32frombits(uint32(v))))
-				if !fp.Settled32(r) {
-					if !c.slow(bk, i, budget) {
-						goto leave
-					}
-					continue
-				}
-				x[0] = x[0]&^0xffffffff | uint64(r)
-			case opFDiv32rm:
-				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
-				d := ea - e.r
-				if !c.sse || !(d <= 4096-4) {
-					if !c.slow(bk, i, budget) {
-						goto leave
-					}
-					continue
-				}
-				d += e.add
-				v = uint64(mem.Load32(c.ram, d))
-				x := &c.V[op.dst&15]
-				a = x[0]
-				if !fp.HostOK(c.MXCSR) || !fp.Plain32(uint32(a), uint32(v)) {
-					if !c.slow(bk, i, budget) {
-						goto leave
-					}
-					continue
-				}
-				r := math.Float32bits(float32(math.Float32frombits(uint32(a)) / math.Float32frombits(uint32(v))))
-				if !fp.Settled32(r) {
-					if !c.slow(bk, i, budget) {
-						goto leave
-					}
-					continue
-				}
-				x[0] = x[0]&^0xffffffff | uint64(r)
-			case opFSqrt32rr:
-				if !c.sse {
-					if !c.slow(bk, i, budget) {
-						goto leave
-					}
-					continue
-				}
-				y := &c.V[op.src&15]
-				v = y[0]
-				x := &c.V[op.dst&15]
-				if !fp.HostOK(c.MXCSR) || !fp.Plain32(uint32(v), uint32(v)) || uint32(v)>>31 != 0 {
-					if !c.slow(bk, i, budget) {
-						goto leave
-					}
-					continue
-				}
-				r := math.Float32bits(float32(math.Sqrt(float64(math.Float32frombits(uint32(v))))))
-				x[0] = x[0]&^0xffffffff | uint64(r)
-			case opFSqrt32rm:
-				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
-				d := ea - e.r
-				if !c.sse || !(d <= 4096-4) {
-					if !c.slow(bk, i, budget) {
-						goto leave
-					}
-					continue
-				}
-				d += e.add
-				v = uint64(mem.Load32(c.ram, d))
-				x := &c.V[op.dst&15]
-				if !fp.HostOK(c.MXCSR) || !fp.Plain32(uint32(v), uint32(v)) || uint32(v)>>31 != 0 {
-					if !c.slow(bk, i, budget) {
-						goto leave
-					}
-					continue
-				}
-				r := math.Float32bits(float32(math.Sqrt(float64(math.Float32frombits(uint32(v))))))
-				x[0] = x[0]&^0xffffffff | uint64(r)
-			case opFMin32rr:
-				if !c.sse {
-					if !c.slow(bk, i, budget) {
-						goto leave
-					}
-					continue
-				}
-				y := &c.V[op.src&15]
-				v = y[0]
-				x := &c.V[op.dst&15]
-				a = x[0]
-				if !fp.Ordered32(uint32(a), uint32(v)) {
-					if !c.slow(bk, i, budget) {
-						goto leave
-					}
-					continue
-				}
-				r := uint32(v)
-				if math.Float32frombits(uint32(a)) < math.Float32frombits(r) {
-					r = uint32(a)
-				}
-				x[0] = x[0]&^0xffffffff | uint64(r)
-			case opFMin32rm:
-				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
-				d := ea - e.r
-				if !c.sse || !(d <= 4096-4) {
-					if !c.slow(bk, i, budget) {
-						goto leave
-					}
-					continue
-				}
-				d += e.add
-				v = uint64(mem.Load32(c.ram, d))
-				x := &c.V[op.dst&15]
-				a = x[0]
-				if !fp.Ordered32(uint32(a), uint32(v)) {
-					if !c.slow(bk, i, budget) {
-						goto leave
-					}
-					continue
-				}
-				r := uint32(v)
-				if math.Float32frombits(uint32(a)) < math.Float32frombits(r) {
-					r = uint32(a)
-				}
-				x[0] = x[0]&^0xffffffff | uint64(r)
-			case opFMax32rr:
-				if !c.sse {
-					if !c.slow(bk, i, budget) {
-						goto leave
-					}
-					continue
-				}
-				y := &c.V[op.src&15]
-				v = y[0]
-				x := &c.V[op.dst&15]
-				a = x[0]
-				if !fp.Ordered32(uint32(a), uint32(v)) {
-					if !c.slow(bk, i, budget) {
-						goto leave
-					}
-					continue
-				}
-				r := uint32(v)
-				if math.Float32frombits(uint32(a)) > math.Float32frombits(r) {
-					r = uint32(a)
-				}
-				x[0] = x[0]&^0xffffffff | uint64(r)
-			case opFMax32rm:
-				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
-				d := ea - e.r
-				if !c.sse || !(d <= 4096-4) {
-					if !c.slow(bk, i, budget) {
-						goto leave
-					}
-					continue
-				}
-				d += e.add
-				v = uint64(mem.Load32(c.ram, d))
-				x := &c.V[op.dst&15]
-				a = x[0]
-				if !fp.Ordered32(uint32(a), uint32(v)) {
-					if !c.slow(bk, i, budget) {
-						goto leave
-					}
-					continue
-				}
-				r := uint32(v)
-				if math.Float32frombits(uint32(a)) > math.Float32frombits(r) {
-					r = uint32(a)
-				}
-				x[0] = x[0]&^0xffffffff | uint64(r)
-			case opFCom32rr:
-				if !c.sse {
-					if !c.slow(bk, i, budget) {
-						goto leave
-					}
-					continue
-				}
-				y := &c.V[op.src&15]
-				v = y[0]
-				x := &c.V[op.dst&15]
-				a = x[0]
-				if !fp.Ordered32(uint32(a), uint32(v)) {
-					if !c.slow(bk, i, budget) {
-						goto leave
-					}
-					continue
-				}
-				c.setRelation(math.Float32frombits(uint32(a)) < math.Float32frombits(uint32(v)), math.Float32frombits(uint32(a)) == math.Float32frombits(uint32(v)))
-			case opFCom32rm:
-				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
-				d := ea - e.r
-				if !c.sse || !(d <= 4096-4) {
-					if !c.slow(bk, i, budget) {
-						goto leave
-					}
-					continue
-				}
-				d += e.add
-				v = uint64(mem.Load32(c.ram, d))
-				x := &c.V[op.dst&15]
-				a = x[0]
-				if !fp.Ordered32(uint32(a), uint32(v)) {
-					if !c.slow(bk, i, budget) {
-						goto leave
-					}
-					continue
-				}
-				c.setRelation(math.Float32frombits(uint32(a)) < math.Float32frombits(uint32(v)), math.Float32frombits(uint32(a)) == math.Float32frombits(uint32(v)))
-			case opFAdd64x2rr:
-				if !c.sse {
-					if !c.slow(bk, i, budget) {
-						goto leave
-					}
-					continue
-				}
-				y := &c.V[op.src&15]
-				v, hi = y[0], y[1]
-				x := &c.V[op.dst&15]
-				if !fp.HostOK(c.MXCSR) || !fp.Plain64(x[0], v) || !fp.Plain64(x[1], hi) {
-					if !c.slow(bk, i, budget) {
-						goto leave
-					}
-					continue
-				}
-				r := math.Float64bits(float64(math.Float64frombits(x[0]) + math.Float64frombits(v)))
-				s := math.Float64bits(float64(math.Float64frombits(x[1]) + math.Float64frombits(hi)))
-				if !fp.Settled64(r) || !fp.Settled64(s) {
-					if !c.slow(bk, i, budget) {
-						goto leave
-					}
-					continue
-				}
-				x[0], x[1] = r, s
-			case opFAdd64x2rm:
-				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
-				d := ea - e.r
-				if !c.sse || !(d <= 4096-16 && ea&15 == 0) {
-					if !c.slow(bk, i, budget) {
-						goto leave
-					}
-					continue
-				}
-				d += e.add
-				v, hi = mem.Load64(c.ram, d), mem.Load64(c.ram, d+8)
-				x := &c.V[op.dst&15]
-				if !fp.HostOK(c.MXCSR) || !fp.Plain64(x[0], v) || !fp.Plain64(x[1], hi) {
-					if !c.slow(bk, i, budget) {
-						goto leave
-					}
-					continue
-				}
-				r := math.Float64bits(float64(math.Float64frombits(x[0]) + math.Float64frombits(v)))
-				s := math.Float64bits(float64(math.Float64frombits(x[1]) + math.Float64frombits(hi)))
-				if !fp.Settled64(r) || !fp.Settled64(s) {
-					if !c.slow(bk, i, budget) {
-						goto leave
-					}
-					continue
-				}
-				x[0], x[1] = r, s
-			case opFSub64x2rr:
-				if !c.sse {
-					if !c.slow(bk, i, budget) {
-						goto leave
-					}
-					continue
-				}
-				y := &c.V[op.src&15]
-				v, hi = y[0], y[1]
-				x := &c.V[op.dst&15]
-				if !fp.HostOK(c.MXCSR) || !fp.Plain64(x[0], v) || !fp.Plain64(x[1], hi) {
-					if !c.slow(bk, i, budget) {
-						goto leave
-					}
-					continue
-				}
-				r := math.Float64bits(float64(math.Float64frombits(x[0]) - math.Float64frombits(v)))
-				s := math.Float64bits(float64(math.Float64frombits(x[1]) - math.Float64frombits(hi)))
-				if !fp.Settled64(r) || !fp.Settled64(s) {
-					if !c.slow(bk, i, budget) {
-						goto leave
-					}
-					continue
-				}
-				x[0], x[1] = r, s
-			case opFSub64x2rm:
-				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
-				d := ea - e.r
-				if !c.sse || !(d <= 4096-16 && ea&15 == 0) {
-					if !c.slow(bk, i, budget) {
-						goto leave
-					}
-					continue
-				}
-				d += e.add
-				v, hi = mem.Load64(c.ram, d), mem.Load64(c.ram, d+8)
-				x := &c.V[op.dst&15]
-				if !fp.HostOK(c.MXCSR) || !fp.Plain64(x[0], v) || !fp.Plain64(x[1], hi) {
-					if !c.slow(bk, i, budget) {
-						goto leave
-					}
-					continue
-				}
-				r := math.Float64bits(float64(math.Float64frombits(x[0]) - math.Float64frombits(v)))
-				s := math.Float64bits(float64(math.Float64frombits(x[1]) - math.Float64frombits(hi)))
-				if !fp.Settled64(r) || !fp.Settled64(s) {
-					if !c.slow(bk, i, budget) {
-						goto leave
-					}
-					continue
-				}
-				x[0], x[1] = r, s
-			case opFMul64x2rr:
-				if !c.sse {
-					if !c.slow(bk, i, budget) {
-						goto leave
-					}
-					continue
-				}
-				y := &c.V[op.src&15]
-				v, hi = y[0], y[1]
-				x := &c.V[op.dst&15]
-				if !fp.HostOK(c.MXCSR) || !fp.Plain64(x[0], v) || !fp.Plain64(x[1], hi) {
-					if !c.slow(bk, i, budget) {
-						goto leave
-					}
-					continue
-				}
-				r := math.Float64bits(float64(math.Float64frombits(x[0]) * math.Float64frombits(v)))
-				s := math.Float64bits(float64(math.Float64frombits(x[1]) * math.Float64frombits(hi)))
-				if !fp.Settled64(r) || !fp.Settled64(s) {
-					if !c.slow(bk, i, budget) {
-						goto leave
-					}
-					continue
-				}
-				x[0], x[1] = r, s
-			case opFMul64x2rm:
-				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
-				d := ea - e.r
-				if !c.sse || !(d <= 4096-16 && ea&15 == 0) {
-					if !c.slow(bk, i, budget) {
-						goto leave
-					}
-					continue
-				}
-				d += e.add
-				v, hi = mem.Load64(c.ram, d), mem.Load64(c.ram, d+8)
-				x := &c.V[op.dst&15]
-				if !fp.HostOK(c.MXCSR) || !fp.Plain64(x[0], v) || !fp.Plain64(x[1], hi) {
-					if !c.slow(bk, i, budget) {
-						goto leave
-					}
-					continue
-				}
-				r := math.Float64bits(float64(math.Float64frombits(x[0]) * math.Float64frombits(v)))
-				s := math.Float64bits(float64(math.Float64frombits(x[1]) * math.Float64frombits(hi)))
-				if !fp.Settled64(r) || !fp.Settled64(s) {
-					if !c.slow(bk, i, budget) {
-						goto leave
-					}
-					continue
-				}
-				x[0], x[1] = r, s
-			case opFDiv64x2rr:
-				if !c.sse {
-					if !c.slow(bk, i, budget) {
-						goto leave
-					}
-					continue
-				}
-				y := &c.V[op.src&15]
-				v, hi = y[0], y[1]
-				x := &c.V[op.dst&15]
-				if !fp.HostOK(c.MXCSR) || !fp.Plain64(x[0], v) || !fp.Plain64(x[1], hi) {
-					if !c.slow(bk, i, budget) {
-						goto leave
-					}
-					continue
-				}
-				r := math.Float64bits(float64(math.Float64frombits(x[0]) / math.Float64frombits(v)))
-				s := math.Float64bits(float64(math.Float64frombits(x[1]) / math.Float64frombits(hi)))
-				if !fp.Settled64(r) || !fp.Settled64(s) {
-					if !c.slow(bk, i, budget) {
-						goto leave
-					}
-					continue
-				}
-				x[0], x[1] = r, s
-			case opFDiv64x2rm:
-				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
-				d := ea - e.r
-				if !c.sse || !(d <= 4096-16 && ea&15 == 0) {
-					if !c.slow(bk, i, budget) {
-						goto leave
-					}
-					continue
-				}
-				d += e.add
-				v, hi = mem.Load64(c.ram, d), mem.Load64(c.ram, d+8)
-				x := &c.V[op.dst&15]
-				if !fp.HostOK(c.MXCSR) || !fp.Plain64(x[0], v) || !fp.Plain64(x[1], hi) {
-					if !c.slow(bk, i, budget) {
-						goto leave
-					}
-					continue
-				}
-				r := math.Float64bits(float64(math.Float64frombits(x[0]) / math.Float64frombits(v)))
-				s := math.Float64bits(float64(math.Float64frombits(x[1]) / math.Float64frombits(hi)))
-				if !fp.Settled64(r) || !fp.Settled64(s) {
-					if !c.slow(bk, i, budget) {
-						goto leave
-					}
-					continue
-				}
-				x[0], x[1] = r, s
-			case opFInt32rr:
-				if !c.sse {
-					if !c.slow(bk, i, budget) {
-						goto leave
-					}
-					continue
-				}
-				v = uint64(uint32(c.R[op.src&31]))
-				x := &c.V[op.dst&15]
-				a = uint64(int64(int32(v)))
-				if !fp.Exact64(int64(a)) {
-					if !c.slow(bk, i, budget) {
-						goto leave
-					}
-					continue
-				}
-				x[0] = math.Float64bits(float64(int64(a)))
-			case opFInt32rm:
-				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
-				d := ea - e.r
-				if !c.sse || !(d <= 4096-4) {
-					if !c.slow(bk, i, budget) {
-						goto leave
-					}
-					continue
-				}
-				d += e.add
-				v = uint64(mem.Load32(c.ram, d))
-				x := &c.V[op.dst&15]
-				a = uint64(int64(int32(v)))
-				if !fp.Exact64(int64(a)) {
-					if !c.slow(bk, i, budget) {
-						goto leave
-					}
-					continue
-				}
-				x[0] = math.Float64bits(float64(int64(a)))
-			case opFTrunc32rr:
-				if !c.sse {
-					if !c.slow(bk, i, budget) {
-						goto leave
-					}
-					continue
-				}
-				y := &c.V[op.src&15]
-				v = y[0]
-				if !fp.HostOK(c.MXCSR) || !fp.Fits32(v) {
-					if !c.slow(bk, i, budget) {
-						goto leave
-					}
-					continue
-				}
-				c.R[op.dst&31] = uint64(uint32(uint64(int32(math.Float64frombits(v)))))
-			case opFTrunc32rm:
-				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
-				d := ea - e.r
-				if !c.sse || !(d <= 4096-8) {
-					if !c.slow(bk, i, budget) {
-						goto leave
-					}
-					continue
-				}
-				d += e.add
-				v = uint64(mem.Load64(c.ram, d))
-				if !fp.HostOK(c.MXCSR) || !fp.Fits32(v) {
-					if !c.slow(bk, i, budget) {
-						goto leave
-					}
-					continue
-				}
-				c.R[op.dst&31] = uint64(uint32(uint64(int32(math.Float64frombits(v)))))
-			case opFInt64rr:
-				if !c.sse {
-					if !c.slow(bk, i, budget) {
-						goto leave
-					}
-					continue
-				}
-				v = c.R[op.src&31]
-				x := &c.V[op.dst&15]
-				a = uint64(int64(int64(v)))
-				if !fp.Exact64(int64(a)) {
-					if !c.slow(bk, i, budget) {
-						goto leave
-					}
-					continue
-				}
-				x[0] = math.Float64bits(float64(int64(a)))
-			case opFInt64rm:
-				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
-				d := ea - e.r
-				if !c.sse || !(d <= 4096-8) {
-					if !c.slow(bk, i, budget) {
-						goto leave
-					}
-					continue
-				}
-				d += e.add
-				v = uint64(mem.Load64(c.ram, d))
-				x := &c.V[op.dst&15]
-				a = uint64(int64(int64(v)))
-				if !fp.Exact64(int64(a)) {
-					if !c.slow(bk, i, budget) {
-						goto leave
-					}
-					continue
-				}
-				x[0] = math.Float64bits(float64(int64(a)))
-			case opFTrunc64rr:
-				if !c.sse {
-					if !c.slow(bk, i, budget) {
-						goto leave
-					}
-					continue
-				}
-				y := &c.V[op.src&15]
-				v = y[0]
-				if !fp.HostOK(c.MXCSR) || !fp.Fits64(v) {
-					if !c.slow(bk, i, budget) {
-						goto leave
-					}
-					continue
-				}
-				c.R[op.dst&31] = uint64(int64(math.Float64frombits(v)))
-			case opFTrunc64rm:
-				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
-				d := ea - e.r
-				if !c.sse || !(d <= 4096-8) {
-					if !c.slow(bk, i, budget) {
-						goto leave
-					}
-					continue
-				}
-				d += e.add
-				v = uint64(mem.Load64(c.ram, d))
-				if !fp.HostOK(c.MXCSR) || !fp.Fits64(v) {
-					if !c.slow(bk, i, budget) {
-						goto leave
-					}
-					continue
-				}
-				c.R[op.dst&31] = uint64(int64(math.Float64frombits(v)))
 			case opSlow:
 				if !c.slow(bk, i, budget) {
 					goto leave
@@ -10254,6 +8524,10 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 			case opEnd:
 				c.end(bk, i, budget)
 				return false
+			default:
+				if !c.vector(op) && !c.slow(bk, i, budget) {
+					goto leave
+				}
 			}
 		}
 		rip = c.R[isa.RegRIP] + uint64(int64(bk.exit[0]))
@@ -10305,4 +8579,1103 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 		c.leaveAt(bk, i, budget)
 		return true
 	}
+}
+
+// vector does a vector op. False: it did nothing, the instruction is for its
+// handler.
+func (c *CPU) vector(op *op) bool {
+	if !c.sse {
+		return false
+	}
+	var (
+		t            = &c.tlb[c.mmu]
+		ea, a, v, hi uint64
+	)
+	switch op.code {
+	case opVmovrr:
+		x := &c.V[op.dst&15]
+		y := &c.V[op.src&15]
+		x[0], x[1] = y[0], y[1]
+	case opVmovarm:
+		ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
+		e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
+		d := ea - e.r
+		if !(d <= 4096-16 && ea&15 == 0) {
+			return false
+		}
+		d += e.add
+		v, hi = mem.Load64(c.ram, d), mem.Load64(c.ram, d+8)
+		x := &c.V[op.dst&15]
+		x[0], x[1] = v, hi
+	case opVmovamr:
+		ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
+		e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
+		d := ea - e.w
+		if !(d <= 4096-16 && ea&15 == 0) {
+			return false
+		}
+		d += e.add
+		x := &c.V[op.dst&15]
+		mem.Store64(c.ram, d, x[0])
+		mem.Store64(c.ram, d+8, x[1])
+	case opVmovurm:
+		ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
+		e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
+		d := ea - e.r
+		if !(d <= 4096-16) {
+			return false
+		}
+		d += e.add
+		v, hi = mem.Load64(c.ram, d), mem.Load64(c.ram, d+8)
+		x := &c.V[op.dst&15]
+		x[0], x[1] = v, hi
+	case opVmovumr:
+		ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
+		e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
+		d := ea - e.w
+		if !(d <= 4096-16) {
+			return false
+		}
+		d += e.add
+		x := &c.V[op.dst&15]
+		mem.Store64(c.ram, d, x[0])
+		mem.Store64(c.ram, d+8, x[1])
+	case opVmov32rr:
+		x := &c.V[op.dst&15]
+		y := &c.V[op.src&15]
+		x[0] = x[0]&^0xffffffff | y[0]&0xffffffff
+	case opVmov32rm:
+		ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
+		e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
+		d := ea - e.r
+		if !(d <= 4096-4) {
+			return false
+		}
+		d += e.add
+		v = uint64(mem.Load32(c.ram, d))
+		x := &c.V[op.dst&15]
+		x[0], x[1] = v, 0
+	case opVmov32mr:
+		ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
+		e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
+		d := ea - e.w
+		if !(d <= 4096-4) {
+			return false
+		}
+		d += e.add
+		x := &c.V[op.dst&15]
+		mem.Store32(c.ram, d, uint32(x[0]))
+	case opVfromR32:
+		x := &c.V[op.dst&15]
+		x[0], x[1] = uint64(uint32(c.R[op.src&31])), 0
+	case opVtoR32:
+		x := &c.V[op.dst&15]
+		c.R[op.src&31] = uint64(uint32(x[0]))
+	case opVmov64rr:
+		x := &c.V[op.dst&15]
+		y := &c.V[op.src&15]
+		x[0] = y[0]
+	case opVmov64rm:
+		ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
+		e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
+		d := ea - e.r
+		if !(d <= 4096-8) {
+			return false
+		}
+		d += e.add
+		v = uint64(mem.Load64(c.ram, d))
+		x := &c.V[op.dst&15]
+		x[0], x[1] = v, 0
+	case opVmov64mr:
+		ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
+		e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
+		d := ea - e.w
+		if !(d <= 4096-8) {
+			return false
+		}
+		d += e.add
+		x := &c.V[op.dst&15]
+		mem.Store64(c.ram, d, uint64(x[0]))
+	case opVfromR64:
+		x := &c.V[op.dst&15]
+		x[0], x[1] = c.R[op.src&31], 0
+	case opVtoR64:
+		x := &c.V[op.dst&15]
+		c.R[op.src&31] = x[0]
+	case opVmovqrr:
+		x := &c.V[op.dst&15]
+		y := &c.V[op.src&15]
+		x[0], x[1] = y[0], 0
+	case opVhalf0rm:
+		ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
+		e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
+		d := ea - e.r
+		if !(d <= 4096-8) {
+			return false
+		}
+		d += e.add
+		v = uint64(mem.Load64(c.ram, d))
+		x := &c.V[op.dst&15]
+		x[0] = v
+	case opVhalf0mr:
+		ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
+		e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
+		d := ea - e.w
+		if !(d <= 4096-8) {
+			return false
+		}
+		d += e.add
+		x := &c.V[op.dst&15]
+		mem.Store64(c.ram, d, x[0])
+	case opVhalf1rm:
+		ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
+		e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
+		d := ea - e.r
+		if !(d <= 4096-8) {
+			return false
+		}
+		d += e.add
+		v = uint64(mem.Load64(c.ram, d))
+		x := &c.V[op.dst&15]
+		x[1] = v
+	case opVhalf1mr:
+		ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
+		e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
+		d := ea - e.w
+		if !(d <= 4096-8) {
+			return false
+		}
+		d += e.add
+		x := &c.V[op.dst&15]
+		mem.Store64(c.ram, d, x[1])
+	case opVAndrr:
+		y := &c.V[op.src&15]
+		v, hi = y[0], y[1]
+		x := &c.V[op.dst&15]
+		x[0], x[1] = x[0]&v, x[1]&hi
+	case opVAndrm:
+		ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
+		e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
+		d := ea - e.r
+		if !(d <= 4096-16 && ea&15 == 0) {
+			return false
+		}
+		d += e.add
+		v, hi = mem.Load64(c.ram, d), mem.Load64(c.ram, d+8)
+		x := &c.V[op.dst&15]
+		x[0], x[1] = x[0]&v, x[1]&hi
+	case opVAndnrr:
+		y := &c.V[op.src&15]
+		v, hi = y[0], y[1]
+		x := &c.V[op.dst&15]
+		x[0], x[1] = v&^x[0], hi&^x[1]
+	case opVAndnrm:
+		ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
+		e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
+		d := ea - e.r
+		if !(d <= 4096-16 && ea&15 == 0) {
+			return false
+		}
+		d += e.add
+		v, hi = mem.Load64(c.ram, d), mem.Load64(c.ram, d+8)
+		x := &c.V[op.dst&15]
+		x[0], x[1] = v&^x[0], hi&^x[1]
+	case opVOrrr:
+		y := &c.V[op.src&15]
+		v, hi = y[0], y[1]
+		x := &c.V[op.dst&15]
+		x[0], x[1] = x[0]|v, x[1]|hi
+	case opVOrrm:
+		ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
+		e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
+		d := ea - e.r
+		if !(d <= 4096-16 && ea&15 == 0) {
+			return false
+		}
+		d += e.add
+		v, hi = mem.Load64(c.ram, d), mem.Load64(c.ram, d+8)
+		x := &c.V[op.dst&15]
+		x[0], x[1] = x[0]|v, x[1]|hi
+	case opVXorrr:
+		y := &c.V[op.src&15]
+		v, hi = y[0], y[1]
+		x := &c.V[op.dst&15]
+		x[0], x[1] = x[0]^v, x[1]^hi
+	case opVXorrm:
+		ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
+		e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
+		d := ea - e.r
+		if !(d <= 4096-16 && ea&15 == 0) {
+			return false
+		}
+		d += e.add
+		v, hi = mem.Load64(c.ram, d), mem.Load64(c.ram, d+8)
+		x := &c.V[op.dst&15]
+		x[0], x[1] = x[0]^v, x[1]^hi
+	case opVAdd8rr:
+		y := &c.V[op.src&15]
+		v, hi = y[0], y[1]
+		x := &c.V[op.dst&15]
+		x[0], x[1] = (x[0]&^top8+v&^top8)^(x[0]^v)&top8, (x[1]&^top8+hi&^top8)^(x[1]^hi)&top8
+	case opVAdd8rm:
+		ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
+		e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
+		d := ea - e.r
+		if !(d <= 4096-16 && ea&15 == 0) {
+			return false
+		}
+		d += e.add
+		v, hi = mem.Load64(c.ram, d), mem.Load64(c.ram, d+8)
+		x := &c.V[op.dst&15]
+		x[0], x[1] = (x[0]&^top8+v&^top8)^(x[0]^v)&top8, (x[1]&^top8+hi&^top8)^(x[1]^hi)&top8
+	case opVAdd16rr:
+		y := &c.V[op.src&15]
+		v, hi = y[0], y[1]
+		x := &c.V[op.dst&15]
+		x[0], x[1] = (x[0]&^top16+v&^top16)^(x[0]^v)&top16, (x[1]&^top16+hi&^top16)^(x[1]^hi)&top16
+	case opVAdd16rm:
+		ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
+		e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
+		d := ea - e.r
+		if !(d <= 4096-16 && ea&15 == 0) {
+			return false
+		}
+		d += e.add
+		v, hi = mem.Load64(c.ram, d), mem.Load64(c.ram, d+8)
+		x := &c.V[op.dst&15]
+		x[0], x[1] = (x[0]&^top16+v&^top16)^(x[0]^v)&top16, (x[1]&^top16+hi&^top16)^(x[1]^hi)&top16
+	case opVAdd32rr:
+		y := &c.V[op.src&15]
+		v, hi = y[0], y[1]
+		x := &c.V[op.dst&15]
+		x[0], x[1] = (x[0]&^top32+v&^top32)^(x[0]^v)&top32, (x[1]&^top32+hi&^top32)^(x[1]^hi)&top32
+	case opVAdd32rm:
+		ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
+		e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
+		d := ea - e.r
+		if !(d <= 4096-16 && ea&15 == 0) {
+			return false
+		}
+		d += e.add
+		v, hi = mem.Load64(c.ram, d), mem.Load64(c.ram, d+8)
+		x := &c.V[op.dst&15]
+		x[0], x[1] = (x[0]&^top32+v&^top32)^(x[0]^v)&top32, (x[1]&^top32+hi&^top32)^(x[1]^hi)&top32
+	case opVAdd64rr:
+		y := &c.V[op.src&15]
+		v, hi = y[0], y[1]
+		x := &c.V[op.dst&15]
+		x[0], x[1] = x[0]+v, x[1]+hi
+	case opVAdd64rm:
+		ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
+		e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
+		d := ea - e.r
+		if !(d <= 4096-16 && ea&15 == 0) {
+			return false
+		}
+		d += e.add
+		v, hi = mem.Load64(c.ram, d), mem.Load64(c.ram, d+8)
+		x := &c.V[op.dst&15]
+		x[0], x[1] = x[0]+v, x[1]+hi
+	case opVSub8rr:
+		y := &c.V[op.src&15]
+		v, hi = y[0], y[1]
+		x := &c.V[op.dst&15]
+		x[0], x[1] = ((x[0]|top8)-v&^top8)^^(x[0]^v)&top8, ((x[1]|top8)-hi&^top8)^^(x[1]^hi)&top8
+	case opVSub8rm:
+		ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
+		e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
+		d := ea - e.r
+		if !(d <= 4096-16 && ea&15 == 0) {
+			return false
+		}
+		d += e.add
+		v, hi = mem.Load64(c.ram, d), mem.Load64(c.ram, d+8)
+		x := &c.V[op.dst&15]
+		x[0], x[1] = ((x[0]|top8)-v&^top8)^^(x[0]^v)&top8, ((x[1]|top8)-hi&^top8)^^(x[1]^hi)&top8
+	case opVSub16rr:
+		y := &c.V[op.src&15]
+		v, hi = y[0], y[1]
+		x := &c.V[op.dst&15]
+		x[0], x[1] = ((x[0]|top16)-v&^top16)^^(x[0]^v)&top16, ((x[1]|top16)-hi&^top16)^^(x[1]^hi)&top16
+	case opVSub16rm:
+		ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
+		e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
+		d := ea - e.r
+		if !(d <= 4096-16 && ea&15 == 0) {
+			return false
+		}
+		d += e.add
+		v, hi = mem.Load64(c.ram, d), mem.Load64(c.ram, d+8)
+		x := &c.V[op.dst&15]
+		x[0], x[1] = ((x[0]|top16)-v&^top16)^^(x[0]^v)&top16, ((x[1]|top16)-hi&^top16)^^(x[1]^hi)&top16
+	case opVSub32rr:
+		y := &c.V[op.src&15]
+		v, hi = y[0], y[1]
+		x := &c.V[op.dst&15]
+		x[0], x[1] = ((x[0]|top32)-v&^top32)^^(x[0]^v)&top32, ((x[1]|top32)-hi&^top32)^^(x[1]^hi)&top32
+	case opVSub32rm:
+		ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
+		e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
+		d := ea - e.r
+		if !(d <= 4096-16 && ea&15 == 0) {
+			return false
+		}
+		d += e.add
+		v, hi = mem.Load64(c.ram, d), mem.Load64(c.ram, d+8)
+		x := &c.V[op.dst&15]
+		x[0], x[1] = ((x[0]|top32)-v&^top32)^^(x[0]^v)&top32, ((x[1]|top32)-hi&^top32)^^(x[1]^hi)&top32
+	case opVSub64rr:
+		y := &c.V[op.src&15]
+		v, hi = y[0], y[1]
+		x := &c.V[op.dst&15]
+		x[0], x[1] = x[0]-v, x[1]-hi
+	case opVSub64rm:
+		ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
+		e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
+		d := ea - e.r
+		if !(d <= 4096-16 && ea&15 == 0) {
+			return false
+		}
+		d += e.add
+		v, hi = mem.Load64(c.ram, d), mem.Load64(c.ram, d+8)
+		x := &c.V[op.dst&15]
+		x[0], x[1] = x[0]-v, x[1]-hi
+	case opVqrr:
+		y := &c.V[op.src&15]
+		v, hi = y[0], y[1]
+		x := &c.V[op.dst&15]
+		f := vecs[c.shared.code.insts[op.imm].Op].q
+		x[0], x[1] = f(x[0], v), f(x[1], hi)
+	case opVqrm:
+		ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
+		e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
+		d := ea - e.r
+		if !(d <= 4096-16 && ea&15 == 0) {
+			return false
+		}
+		d += e.add
+		v, hi = mem.Load64(c.ram, d), mem.Load64(c.ram, d+8)
+		x := &c.V[op.dst&15]
+		f := vecs[c.shared.code.insts[op.imm].Op].q
+		x[0], x[1] = f(x[0], v), f(x[1], hi)
+	case opVxrr:
+		y := &c.V[op.src&15]
+		v, hi = y[0], y[1]
+		x := &c.V[op.dst&15]
+		r := vecs[c.shared.code.insts[op.imm].Op].x(xmm{x[0], x[1]}, xmm{v, hi}, op.n)
+		x[0], x[1] = r.lo, r.hi
+	case opVxrm:
+		ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
+		e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
+		d := ea - e.r
+		if !(d <= 4096-16 && ea&15 == 0) {
+			return false
+		}
+		d += e.add
+		v, hi = mem.Load64(c.ram, d), mem.Load64(c.ram, d+8)
+		x := &c.V[op.dst&15]
+		r := vecs[c.shared.code.insts[op.imm].Op].x(xmm{x[0], x[1]}, xmm{v, hi}, op.n)
+		x[0], x[1] = r.lo, r.hi
+	case opVshift:
+		x := &c.V[op.dst&15]
+		f := vecs[c.shared.code.insts[op.imm].Op].shift
+		x[0], x[1] = f(x[0], uint64(op.n)), f(x[1], uint64(op.n))
+	case opFAdd64rr:
+		y := &c.V[op.src&15]
+		v = y[0]
+		x := &c.V[op.dst&15]
+		a = x[0]
+		if !fp.HostOK(c.MXCSR) || !fp.Plain64(a, v) {
+			return false
+		}
+		r := math.Float64bits(float64(math.Float64frombits(a) + math.Float64frombits(v)))
+		if !fp.Settled64(r) {
+			return false
+		}
+		x[0] = r
+	case opFAdd64rm:
+		ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
+		e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
+		d := ea - e.r
+		if !(d <= 4096-8) {
+			return false
+		}
+		d += e.add
+		v = uint64(mem.Load64(c.ram, d))
+		x := &c.V[op.dst&15]
+		a = x[0]
+		if !fp.HostOK(c.MXCSR) || !fp.Plain64(a, v) {
+			return false
+		}
+		r := math.Float64bits(float64(math.Float64frombits(a) + math.Float64frombits(v)))
+		if !fp.Settled64(r) {
+			return false
+		}
+		x[0] = r
+	case opFSub64rr:
+		y := &c.V[op.src&15]
+		v = y[0]
+		x := &c.V[op.dst&15]
+		a = x[0]
+		if !fp.HostOK(c.MXCSR) || !fp.Plain64(a, v) {
+			return false
+		}
+		r := math.Float64bits(float64(math.Float64frombits(a) - math.Float64frombits(v)))
+		if !fp.Settled64(r) {
+			return false
+		}
+		x[0] = r
+	case opFSub64rm:
+		ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
+		e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
+		d := ea - e.r
+		if !(d <= 4096-8) {
+			return false
+		}
+		d += e.add
+		v = uint64(mem.Load64(c.ram, d))
+		x := &c.V[op.dst&15]
+		a = x[0]
+		if !fp.HostOK(c.MXCSR) || !fp.Plain64(a, v) {
+			return false
+		}
+		r := math.Float64bits(float64(math.Float64frombits(a) - math.Float64frombits(v)))
+		if !fp.Settled64(r) {
+			return false
+		}
+		x[0] = r
+	case opFMul64rr:
+		y := &c.V[op.src&15]
+		v = y[0]
+		x := &c.V[op.dst&15]
+		a = x[0]
+		if !fp.HostOK(c.MXCSR) || !fp.Plain64(a, v) {
+			return false
+		}
+		r := math.Float64bits(float64(math.Float64frombits(a) * math.Float64frombits(v)))
+		if !fp.Settled64(r) {
+			return false
+		}
+		x[0] = r
+	case opFMul64rm:
+		ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
+		e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
+		d := ea - e.r
+		if !(d <= 4096-8) {
+			return false
+		}
+		d += e.add
+		v = uint64(mem.Load64(c.ram, d))
+		x := &c.V[op.dst&15]
+		a = x[0]
+		if !fp.HostOK(c.MXCSR) || !fp.Plain64(a, v) {
+			return false
+		}
+		r := math.Float64bits(float64(math.Float64frombits(a) * math.Float64frombits(v)))
+		if !fp.Settled64(r) {
+			return false
+		}
+		x[0] = r
+	case opFDiv64rr:
+		y := &c.V[op.src&15]
+		v = y[0]
+		x := &c.V[op.dst&15]
+		a = x[0]
+		if !fp.HostOK(c.MXCSR) || !fp.Plain64(a, v) {
+			return false
+		}
+		r := math.Float64bits(float64(math.Float64frombits(a) / math.Float64frombits(v)))
+		if !fp.Settled64(r) {
+			return false
+		}
+		x[0] = r
+	case opFDiv64rm:
+		ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
+		e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
+		d := ea - e.r
+		if !(d <= 4096-8) {
+			return false
+		}
+		d += e.add
+		v = uint64(mem.Load64(c.ram, d))
+		x := &c.V[op.dst&15]
+		a = x[0]
+		if !fp.HostOK(c.MXCSR) || !fp.Plain64(a, v) {
+			return false
+		}
+		r := math.Float64bits(float64(math.Float64frombits(a) / math.Float64frombits(v)))
+		if !fp.Settled64(r) {
+			return false
+		}
+		x[0] = r
+	case opFSqrt64rr:
+		y := &c.V[op.src&15]
+		v = y[0]
+		x := &c.V[op.dst&15]
+		if !fp.HostOK(c.MXCSR) || !fp.Plain64(v, v) || v>>63 != 0 {
+			return false
+		}
+		r := math.Float64bits(float64(math.Sqrt(float64(math.Float64frombits(v)))))
+		x[0] = r
+	case opFSqrt64rm:
+		ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
+		e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
+		d := ea - e.r
+		if !(d <= 4096-8) {
+			return false
+		}
+		d += e.add
+		v = uint64(mem.Load64(c.ram, d))
+		x := &c.V[op.dst&15]
+		if !fp.HostOK(c.MXCSR) || !fp.Plain64(v, v) || v>>63 != 0 {
+			return false
+		}
+		r := math.Float64bits(float64(math.Sqrt(float64(math.Float64frombits(v)))))
+		x[0] = r
+	case opFMin64rr:
+		y := &c.V[op.src&15]
+		v = y[0]
+		x := &c.V[op.dst&15]
+		a = x[0]
+		if !fp.Ordered64(a, v) {
+			return false
+		}
+		r := v
+		if math.Float64frombits(a) < math.Float64frombits(r) {
+			r = a
+		}
+		x[0] = r
+	case opFMin64rm:
+		ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
+		e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
+		d := ea - e.r
+		if !(d <= 4096-8) {
+			return false
+		}
+		d += e.add
+		v = uint64(mem.Load64(c.ram, d))
+		x := &c.V[op.dst&15]
+		a = x[0]
+		if !fp.Ordered64(a, v) {
+			return false
+		}
+		r := v
+		if math.Float64frombits(a) < math.Float64frombits(r) {
+			r = a
+		}
+		x[0] = r
+	case opFMax64rr:
+		y := &c.V[op.src&15]
+		v = y[0]
+		x := &c.V[op.dst&15]
+		a = x[0]
+		if !fp.Ordered64(a, v) {
+			return false
+		}
+		r := v
+		if math.Float64frombits(a) > math.Float64frombits(r) {
+			r = a
+		}
+		x[0] = r
+	case opFMax64rm:
+		ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
+		e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
+		d := ea - e.r
+		if !(d <= 4096-8) {
+			return false
+		}
+		d += e.add
+		v = uint64(mem.Load64(c.ram, d))
+		x := &c.V[op.dst&15]
+		a = x[0]
+		if !fp.Ordered64(a, v) {
+			return false
+		}
+		r := v
+		if math.Float64frombits(a) > math.Float64frombits(r) {
+			r = a
+		}
+		x[0] = r
+	case opFCom64rr:
+		y := &c.V[op.src&15]
+		v = y[0]
+		x := &c.V[op.dst&15]
+		a = x[0]
+		if !fp.Ordered64(a, v) {
+			return false
+		}
+		c.setRelation(math.Float64frombits(a) < math.Float64frombits(v), math.Float64frombits(a) == math.Float64frombits(v))
+	case opFCom64rm:
+		ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
+		e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
+		d := ea - e.r
+		if !(d <= 4096-8) {
+			return false
+		}
+		d += e.add
+		v = uint64(mem.Load64(c.ram, d))
+		x := &c.V[op.dst&15]
+		a = x[0]
+		if !fp.Ordered64(a, v) {
+			return false
+		}
+		c.setRelation(math.Float64frombits(a) < math.Float64frombits(v), math.Float64frombits(a) == math.Float64frombits(v))
+	case opFAdd32rr:
+		y := &c.V[op.src&15]
+		v = y[0]
+		x := &c.V[op.dst&15]
+		a = x[0]
+		if !fp.HostOK(c.MXCSR) || !fp.Plain32(uint32(a), uint32(v)) {
+			return false
+		}
+		r := math.Float32bits(float32(math.Float32frombits(uint32(a)) + math.Float32frombits(uint32(v))))
+		if !fp.Settled32(r) {
+			return false
+		}
+		x[0] = x[0]&^0xffffffff | uint64(r)
+	case opFAdd32rm:
+		ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
+		e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
+		d := ea - e.r
+		if !(d <= 4096-4) {
+			return false
+		}
+		d += e.add
+		v = uint64(mem.Load32(c.ram, d))
+		x := &c.V[op.dst&15]
+		a = x[0]
+		if !fp.HostOK(c.MXCSR) || !fp.Plain32(uint32(a), uint32(v)) {
+			return false
+		}
+		r := math.Float32bits(float32(math.Float32frombits(uint32(a)) + math.Float32frombits(uint32(v))))
+		if !fp.Settled32(r) {
+			return false
+		}
+		x[0] = x[0]&^0xffffffff | uint64(r)
+	case opFSub32rr:
+		y := &c.V[op.src&15]
+		v = y[0]
+		x := &c.V[op.dst&15]
+		a = x[0]
+		if !fp.HostOK(c.MXCSR) || !fp.Plain32(uint32(a), uint32(v)) {
+			return false
+		}
+		r := math.Float32bits(float32(math.Float32frombits(uint32(a)) - math.Float32frombits(uint32(v))))
+		if !fp.Settled32(r) {
+			return false
+		}
+		x[0] = x[0]&^0xffffffff | uint64(r)
+	case opFSub32rm:
+		ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
+		e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
+		d := ea - e.r
+		if !(d <= 4096-4) {
+			return false
+		}
+		d += e.add
+		v = uint64(mem.Load32(c.ram, d))
+		x := &c.V[op.dst&15]
+		a = x[0]
+		if !fp.HostOK(c.MXCSR) || !fp.Plain32(uint32(a), uint32(v)) {
+			return false
+		}
+		r := math.Float32bits(float32(math.Float32frombits(uint32(a)) - math.Float32frombits(uint32(v))))
+		if !fp.Settled32(r) {
+			return false
+		}
+		x[0] = x[0]&^0xffffffff | uint64(r)
+	case opFMul32rr:
+		y := &c.V[op.src&15]
+		v = y[0]
+		x := &c.V[op.dst&15]
+		a = x[0]
+		if !fp.HostOK(c.MXCSR) || !fp.Plain32(uint32(a), uint32(v)) {
+			return false
+		}
+		r := math.Float32bits(float32(math.Float32frombits(uint32(a)) * math.Float32frombits(uint32(v))))
+		if !fp.Settled32(r) {
+			return false
+		}
+		x[0] = x[0]&^0xffffffff | uint64(r)
+	case opFMul32rm:
+		ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
+		e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
+		d := ea - e.r
+		if !(d <= 4096-4) {
+			return false
+		}
+		d += e.add
+		v = uint64(mem.Load32(c.ram, d))
+		x := &c.V[op.dst&15]
+		a = x[0]
+		if !fp.HostOK(c.MXCSR) || !fp.Plain32(uint32(a), uint32(v)) {
+			return false
+		}
+		r := math.Float32bits(float32(math.Float32frombits(uint32(a)) * math.Float32frombits(uint32(v))))
+		if !fp.Settled32(r) {
+			return false
+		}
+		x[0] = x[0]&^0xffffffff | uint64(r)
+	case opFDiv32rr:
+		y := &c.V[op.src&15]
+		v = y[0]
+		x := &c.V[op.dst&15]
+		a = x[0]
+		if !fp.HostOK(c.MXCSR) || !fp.Plain32(uint32(a), uint32(v)) {
+			return false
+		}
+		r := math.Float32bits(float32(math.Float32frombits(uint32(a)) / math.Float32frombits(uint32(v))))
+		if !fp.Settled32(r) {
+			return false
+		}
+		x[0] = x[0]&^0xffffffff | uint64(r)
+	case opFDiv32rm:
+		ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
+		e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
+		d := ea - e.r
+		if !(d <= 4096-4) {
+			return false
+		}
+		d += e.add
+		v = uint64(mem.Load32(c.ram, d))
+		x := &c.V[op.dst&15]
+		a = x[0]
+		if !fp.HostOK(c.MXCSR) || !fp.Plain32(uint32(a), uint32(v)) {
+			return false
+		}
+		r := math.Float32bits(float32(math.Float32frombits(uint32(a)) / math.Float32frombits(uint32(v))))
+		if !fp.Settled32(r) {
+			return false
+		}
+		x[0] = x[0]&^0xffffffff | uint64(r)
+	case opFSqrt32rr:
+		y := &c.V[op.src&15]
+		v = y[0]
+		x := &c.V[op.dst&15]
+		if !fp.HostOK(c.MXCSR) || !fp.Plain32(uint32(v), uint32(v)) || uint32(v)>>31 != 0 {
+			return false
+		}
+		r := math.Float32bits(float32(math.Sqrt(float64(math.Float32frombits(uint32(v))))))
+		x[0] = x[0]&^0xffffffff | uint64(r)
+	case opFSqrt32rm:
+		ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
+		e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
+		d := ea - e.r
+		if !(d <= 4096-4) {
+			return false
+		}
+		d += e.add
+		v = uint64(mem.Load32(c.ram, d))
+		x := &c.V[op.dst&15]
+		if !fp.HostOK(c.MXCSR) || !fp.Plain32(uint32(v), uint32(v)) || uint32(v)>>31 != 0 {
+			return false
+		}
+		r := math.Float32bits(float32(math.Sqrt(float64(math.Float32frombits(uint32(v))))))
+		x[0] = x[0]&^0xffffffff | uint64(r)
+	case opFMin32rr:
+		y := &c.V[op.src&15]
+		v = y[0]
+		x := &c.V[op.dst&15]
+		a = x[0]
+		if !fp.Ordered32(uint32(a), uint32(v)) {
+			return false
+		}
+		r := uint32(v)
+		if math.Float32frombits(uint32(a)) < math.Float32frombits(r) {
+			r = uint32(a)
+		}
+		x[0] = x[0]&^0xffffffff | uint64(r)
+	case opFMin32rm:
+		ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
+		e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
+		d := ea - e.r
+		if !(d <= 4096-4) {
+			return false
+		}
+		d += e.add
+		v = uint64(mem.Load32(c.ram, d))
+		x := &c.V[op.dst&15]
+		a = x[0]
+		if !fp.Ordered32(uint32(a), uint32(v)) {
+			return false
+		}
+		r := uint32(v)
+		if math.Float32frombits(uint32(a)) < math.Float32frombits(r) {
+			r = uint32(a)
+		}
+		x[0] = x[0]&^0xffffffff | uint64(r)
+	case opFMax32rr:
+		y := &c.V[op.src&15]
+		v = y[0]
+		x := &c.V[op.dst&15]
+		a = x[0]
+		if !fp.Ordered32(uint32(a), uint32(v)) {
+			return false
+		}
+		r := uint32(v)
+		if math.Float32frombits(uint32(a)) > math.Float32frombits(r) {
+			r = uint32(a)
+		}
+		x[0] = x[0]&^0xffffffff | uint64(r)
+	case opFMax32rm:
+		ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
+		e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
+		d := ea - e.r
+		if !(d <= 4096-4) {
+			return false
+		}
+		d += e.add
+		v = uint64(mem.Load32(c.ram, d))
+		x := &c.V[op.dst&15]
+		a = x[0]
+		if !fp.Ordered32(uint32(a), uint32(v)) {
+			return false
+		}
+		r := uint32(v)
+		if math.Float32frombits(uint32(a)) > math.Float32frombits(r) {
+			r = uint32(a)
+		}
+		x[0] = x[0]&^0xffffffff | uint64(r)
+	case opFCom32rr:
+		y := &c.V[op.src&15]
+		v = y[0]
+		x := &c.V[op.dst&15]
+		a = x[0]
+		if !fp.Ordered32(uint32(a), uint32(v)) {
+			return false
+		}
+		c.setRelation(math.Float32frombits(uint32(a)) < math.Float32frombits(uint32(v)), math.Float32frombits(uint32(a)) == math.Float32frombits(uint32(v)))
+	case opFCom32rm:
+		ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
+		e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
+		d := ea - e.r
+		if !(d <= 4096-4) {
+			return false
+		}
+		d += e.add
+		v = uint64(mem.Load32(c.ram, d))
+		x := &c.V[op.dst&15]
+		a = x[0]
+		if !fp.Ordered32(uint32(a), uint32(v)) {
+			return false
+		}
+		c.setRelation(math.Float32frombits(uint32(a)) < math.Float32frombits(uint32(v)), math.Float32frombits(uint32(a)) == math.Float32frombits(uint32(v)))
+	case opFAdd64x2rr:
+		y := &c.V[op.src&15]
+		v, hi = y[0], y[1]
+		x := &c.V[op.dst&15]
+		if !fp.HostOK(c.MXCSR) || !fp.Plain64(x[0], v) || !fp.Plain64(x[1], hi) {
+			return false
+		}
+		r := math.Float64bits(float64(math.Float64frombits(x[0]) + math.Float64frombits(v)))
+		s := math.Float64bits(float64(math.Float64frombits(x[1]) + math.Float64frombits(hi)))
+		if !fp.Settled64(r) || !fp.Settled64(s) {
+			return false
+		}
+		x[0], x[1] = r, s
+	case opFAdd64x2rm:
+		ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
+		e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
+		d := ea - e.r
+		if !(d <= 4096-16 && ea&15 == 0) {
+			return false
+		}
+		d += e.add
+		v, hi = mem.Load64(c.ram, d), mem.Load64(c.ram, d+8)
+		x := &c.V[op.dst&15]
+		if !fp.HostOK(c.MXCSR) || !fp.Plain64(x[0], v) || !fp.Plain64(x[1], hi) {
+			return false
+		}
+		r := math.Float64bits(float64(math.Float64frombits(x[0]) + math.Float64frombits(v)))
+		s := math.Float64bits(float64(math.Float64frombits(x[1]) + math.Float64frombits(hi)))
+		if !fp.Settled64(r) || !fp.Settled64(s) {
+			return false
+		}
+		x[0], x[1] = r, s
+	case opFSub64x2rr:
+		y := &c.V[op.src&15]
+		v, hi = y[0], y[1]
+		x := &c.V[op.dst&15]
+		if !fp.HostOK(c.MXCSR) || !fp.Plain64(x[0], v) || !fp.Plain64(x[1], hi) {
+			return false
+		}
+		r := math.Float64bits(float64(math.Float64frombits(x[0]) - math.Float64frombits(v)))
+		s := math.Float64bits(float64(math.Float64frombits(x[1]) - math.Float64frombits(hi)))
+		if !fp.Settled64(r) || !fp.Settled64(s) {
+			return false
+		}
+		x[0], x[1] = r, s
+	case opFSub64x2rm:
+		ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
+		e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
+		d := ea - e.r
+		if !(d <= 4096-16 && ea&15 == 0) {
+			return false
+		}
+		d += e.add
+		v, hi = mem.Load64(c.ram, d), mem.Load64(c.ram, d+8)
+		x := &c.V[op.dst&15]
+		if !fp.HostOK(c.MXCSR) || !fp.Plain64(x[0], v) || !fp.Plain64(x[1], hi) {
+			return false
+		}
+		r := math.Float64bits(float64(math.Float64frombits(x[0]) - math.Float64frombits(v)))
+		s := math.Float64bits(float64(math.Float64frombits(x[1]) - math.Float64frombits(hi)))
+		if !fp.Settled64(r) || !fp.Settled64(s) {
+			return false
+		}
+		x[0], x[1] = r, s
+	case opFMul64x2rr:
+		y := &c.V[op.src&15]
+		v, hi = y[0], y[1]
+		x := &c.V[op.dst&15]
+		if !fp.HostOK(c.MXCSR) || !fp.Plain64(x[0], v) || !fp.Plain64(x[1], hi) {
+			return false
+		}
+		r := math.Float64bits(float64(math.Float64frombits(x[0]) * math.Float64frombits(v)))
+		s := math.Float64bits(float64(math.Float64frombits(x[1]) * math.Float64frombits(hi)))
+		if !fp.Settled64(r) || !fp.Settled64(s) {
+			return false
+		}
+		x[0], x[1] = r, s
+	case opFMul64x2rm:
+		ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
+		e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
+		d := ea - e.r
+		if !(d <= 4096-16 && ea&15 == 0) {
+			return false
+		}
+		d += e.add
+		v, hi = mem.Load64(c.ram, d), mem.Load64(c.ram, d+8)
+		x := &c.V[op.dst&15]
+		if !fp.HostOK(c.MXCSR) || !fp.Plain64(x[0], v) || !fp.Plain64(x[1], hi) {
+			return false
+		}
+		r := math.Float64bits(float64(math.Float64frombits(x[0]) * math.Float64frombits(v)))
+		s := math.Float64bits(float64(math.Float64frombits(x[1]) * math.Float64frombits(hi)))
+		if !fp.Settled64(r) || !fp.Settled64(s) {
+			return false
+		}
+		x[0], x[1] = r, s
+	case opFDiv64x2rr:
+		y := &c.V[op.src&15]
+		v, hi = y[0], y[1]
+		x := &c.V[op.dst&15]
+		if !fp.HostOK(c.MXCSR) || !fp.Plain64(x[0], v) || !fp.Plain64(x[1], hi) {
+			return false
+		}
+		r := math.Float64bits(float64(math.Float64frombits(x[0]) / math.Float64frombits(v)))
+		s := math.Float64bits(float64(math.Float64frombits(x[1]) / math.Float64frombits(hi)))
+		if !fp.Settled64(r) || !fp.Settled64(s) {
+			return false
+		}
+		x[0], x[1] = r, s
+	case opFDiv64x2rm:
+		ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
+		e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
+		d := ea - e.r
+		if !(d <= 4096-16 && ea&15 == 0) {
+			return false
+		}
+		d += e.add
+		v, hi = mem.Load64(c.ram, d), mem.Load64(c.ram, d+8)
+		x := &c.V[op.dst&15]
+		if !fp.HostOK(c.MXCSR) || !fp.Plain64(x[0], v) || !fp.Plain64(x[1], hi) {
+			return false
+		}
+		r := math.Float64bits(float64(math.Float64frombits(x[0]) / math.Float64frombits(v)))
+		s := math.Float64bits(float64(math.Float64frombits(x[1]) / math.Float64frombits(hi)))
+		if !fp.Settled64(r) || !fp.Settled64(s) {
+			return false
+		}
+		x[0], x[1] = r, s
+	case opFInt32rr:
+		v = uint64(uint32(c.R[op.src&31]))
+		x := &c.V[op.dst&15]
+		a = uint64(int64(int32(v)))
+		if !fp.Exact64(int64(a)) {
+			return false
+		}
+		x[0] = math.Float64bits(float64(int64(a)))
+	case opFInt32rm:
+		ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
+		e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
+		d := ea - e.r
+		if !(d <= 4096-4) {
+			return false
+		}
+		d += e.add
+		v = uint64(mem.Load32(c.ram, d))
+		x := &c.V[op.dst&15]
+		a = uint64(int64(int32(v)))
+		if !fp.Exact64(int64(a)) {
+			return false
+		}
+		x[0] = math.Float64bits(float64(int64(a)))
+	case opFTrunc32rr:
+		y := &c.V[op.src&15]
+		v = y[0]
+		if !fp.HostOK(c.MXCSR) || !fp.Fits32(v) {
+			return false
+		}
+		c.R[op.dst&31] = uint64(uint32(uint64(int32(math.Float64frombits(v)))))
+	case opFTrunc32rm:
+		ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
+		e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
+		d := ea - e.r
+		if !(d <= 4096-8) {
+			return false
+		}
+		d += e.add
+		v = uint64(mem.Load64(c.ram, d))
+		if !fp.HostOK(c.MXCSR) || !fp.Fits32(v) {
+			return false
+		}
+		c.R[op.dst&31] = uint64(uint32(uint64(int32(math.Float64frombits(v)))))
+	case opFInt64rr:
+		v = c.R[op.src&31]
+		x := &c.V[op.dst&15]
+		a = uint64(int64(int64(v)))
+		if !fp.Exact64(int64(a)) {
+			return false
+		}
+		x[0] = math.Float64bits(float64(int64(a)))
+	case opFInt64rm:
+		ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
+		e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
+		d := ea - e.r
+		if !(d <= 4096-8) {
+			return false
+		}
+		d += e.add
+		v = uint64(mem.Load64(c.ram, d))
+		x := &c.V[op.dst&15]
+		a = uint64(int64(int64(v)))
+		if !fp.Exact64(int64(a)) {
+			return false
+		}
+		x[0] = math.Float64bits(float64(int64(a)))
+	case opFTrunc64rr:
+		y := &c.V[op.src&15]
+		v = y[0]
+		if !fp.HostOK(c.MXCSR) || !fp.Fits64(v) {
+			return false
+		}
+		c.R[op.dst&31] = uint64(int64(math.Float64frombits(v)))
+	case opFTrunc64rm:
+		ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
+		e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
+		d := ea - e.r
+		if !(d <= 4096-8) {
+			return false
+		}
+		d += e.add
+		v = uint64(mem.Load64(c.ram, d))
+		if !fp.HostOK(c.MXCSR) || !fp.Fits64(v) {
+			return false
+		}
+		c.R[op.dst&31] = uint64(int64(math.Float64frombits(v)))
+	default:
+		return false
+	}
+	return true
 }

@@ -146,10 +146,10 @@ func Rem80(e *Env, a, b F80, nearest bool) (r F80, cc uint16) {
 		return a, 0
 	}
 	if x.cls == clsZero || y.cls == clsInf {
-		if x.cls == clsZero {
-			return a, 0
+		if a.SE&0x7fff == 0 {
+			a.SE |= uint16(a.Mant >> 63) // a pseudo-denormal's proper exponent
 		}
-		return round80(e, x.wide(), full), 0
+		return a, 0 // nothing was computed: a tiny a is no underflow
 	}
 	return remainder(e, x, y, nearest)
 }

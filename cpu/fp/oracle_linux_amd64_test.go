@@ -72,6 +72,9 @@ func TestAgainstHost(t *testing.T) {
 			}
 			bad := 0
 			for j, want := range ask(t, path, reqs) {
+				if !amd && o.name == "vcvtps2ph" && reqs[j].Ctl&0x800 == 0 && want.Flags&uint32(UE|DE) == uint32(UE|DE) {
+					continue // where the result is exact in an unbounded range, Intel alone adds PE
+				}
 				if d := o.check(&reqs[j], &want); d != "" {
 					t.Errorf("%s\n\t%s", &reqs[j], d)
 					if bad++; bad == 8 {

@@ -20,16 +20,22 @@ const (
 	pair    = "propPair"    // the next code is the same op without flags
 )
 
-type entry struct{ name, props, body string }
+type entry struct {
+	name, props, body string
+	vector            bool // of vector's switch, not interp's
+}
 
-var ops []entry
+var (
+	ops       []entry
+	inVectors bool
+)
 
 func emit(name string, body string, props ...string) {
 	p := strings.Join(props, " | ")
 	if p == "" {
 		p = "0"
 	}
-	ops = append(ops, entry{name, p, body})
+	ops = append(ops, entry{name, p, body, inVectors})
 }
 
 func get(w int, f string) string {
@@ -425,7 +431,6 @@ func control() {
 	emit("opJmpm", ea+load(64, "rip")+"if !c.canonical(rip) {\ngoto leave\n}\ngoto indirect\n", barrier)
 	emit("opRet", "ea = c.R[RSP]\n"+load(64, "rip")+"if !c.canonical(rip) {\ngoto leave\n}\nc.R[RSP] += 8 + uint64(uint32(op.imm))\ngoto indirect\n", barrier)
 	flat32()
-	vectors()
 	emit("opSlow", "if !c.slow(bk, i, budget) {\ngoto leave\n}\n", reads, barrier)
 	emit("opEnd", "c.end(bk, i, budget)\nreturn false\n", reads, barrier)
 }
@@ -469,6 +474,8 @@ func main() {
 	multiply()
 	bitops()
 	control()
+	inVectors = true
+	vectors()
 
 	var out bytes.Buffer
 	p := func(f string, a ...any) { fmt.Fprintf(&out, f, a...) }
@@ -489,10 +496,17 @@ func main() {
 	}
 	p("}\n\n")
 	p("%s", head)
-	for _, o := range ops {
-		p("case %s:\n%s", o.name, o.body)
+	cases := func(vector bool) {
+		for _, o := range ops {
+			if o.vector == vector {
+				p("case %s:\n%s", o.name, o.body)
+			}
+		}
 	}
-	p("%s", tail)
+	cases(false)
+	p("%s%s", tail, vectorHead)
+	cases(true)
+	p("%s", vectorTail)
 	src, err := format.Source(out.Bytes())
 	if err != nil {
 		os.WriteFile("zinterp.go", out.Bytes(), 0o644)
@@ -536,7 +550,11 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 			switch op.code {
 `
 
-const tail = `}
+const tail = `default:
+			if !c.vector(op) && !c.slow(bk, i, budget) {
+				goto leave
+			}
+		}
 		}
 		rip = c.R[isa.RegRIP] + uint64(int64(bk.exit[0]))
 		if c.mode != isa.Mode64 {

@@ -5,18 +5,16 @@ import "fmt"
 // Vector ops do the common case and leave the rest, faults and exceptions above
 // all, to the instruction's handler: op.imm is its place among the kept
 // instructions. A memory operand's low and high quadword come to v and hi.
+//
+// They have a switch of their own: in interp's, they made the compiler spill what
+// every other op keeps in registers.
 
-const handler = " {\nif !c.slow(bk, i, budget) {\ngoto leave\n}\ncontinue\n}\n"
+const handler = " {\nreturn false\n}\n"
 
 const entryAt = "e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]\n"
 
-// unless leaves to the handler unless SSE is on and cond holds.
-func unless(cond string) string {
-	if cond == "" {
-		return "if !c.sse" + handler
-	}
-	return "if !c.sse || !(" + cond + ")" + handler
-}
+// unless leaves to the handler unless cond holds.
+func unless(cond string) string { return "if !(" + cond + ")" + handler }
 
 // vload reads w bits at the operand's address.
 func vload(w int, aligned bool) string {
@@ -47,9 +45,9 @@ const (
 // pairOf emits an op for registers and the same for a memory operand of w bits.
 func pairOf(name string, w int, body string, props ...string) {
 	props = append(props, barrier)
-	reg := unless("") + vsrc + "v = y[0]\n"
+	reg := vsrc + "v = y[0]\n"
 	if w == 128 {
-		reg = unless("") + vsrc + "v, hi = y[0], y[1]\n"
+		reg = vsrc + "v, hi = y[0], y[1]\n"
 	}
 	emit(name+"rr", reg+vdst+body, props...)
 	emit(name+"rm", vload(w, w == 128)+vdst+body, props...)
@@ -81,13 +79,13 @@ func vectors() {
 	}
 	pairOf("opVq", 128, "f := vecs[c.shared.code.insts[op.imm].Op].q\nx[0], x[1] = f(x[0], v), f(x[1], hi)\n")
 	pairOf("opVx", 128, "r := vecs[c.shared.code.insts[op.imm].Op].x(xmm{x[0], x[1]}, xmm{v, hi}, op.n)\nx[0], x[1] = r.lo, r.hi\n")
-	emit("opVshift", unless("")+vdst+"f := vecs[c.shared.code.insts[op.imm].Op].shift\nx[0], x[1] = f(x[0], uint64(op.n)), f(x[1], uint64(op.n))\n", barrier)
+	emit("opVshift", vdst+"f := vecs[c.shared.code.insts[op.imm].Op].shift\nx[0], x[1] = f(x[0], uint64(op.n)), f(x[1], uint64(op.n))\n", barrier)
 	scalars()
 	conversions()
 }
 
 func vectorMoves() {
-	emit("opVmovrr", unless("")+vdst+vsrc+"x[0], x[1] = y[0], y[1]\n", barrier)
+	emit("opVmovrr", vdst+vsrc+"x[0], x[1] = y[0], y[1]\n", barrier)
 	for _, a := range []struct {
 		name    string
 		aligned bool
@@ -96,15 +94,15 @@ func vectorMoves() {
 		emit(a.name+"mr", vstore(128, a.aligned)+vdst+"mem.Store64(c.ram, d, x[0])\nmem.Store64(c.ram, d+8, x[1])\n", barrier)
 	}
 	for _, w := range []int{32, 64} {
-		emit(fmt.Sprintf("opVmov%drr", w), unless("")+vdst+vsrc+map[int]string{
+		emit(fmt.Sprintf("opVmov%drr", w), vdst+vsrc+map[int]string{
 			32: "x[0] = x[0]&^0xffffffff | y[0]&0xffffffff\n", 64: "x[0] = y[0]\n",
 		}[w], barrier)
 		emit(fmt.Sprintf("opVmov%drm", w), vload(w, false)+vdst+"x[0], x[1] = v, 0\n", barrier)
 		emit(fmt.Sprintf("opVmov%dmr", w), vstore(w, false)+vdst+rawStore(w, "d", "x[0]"), barrier)
-		emit(fmt.Sprintf("opVfromR%d", w), unless("")+vdst+"x[0], x[1] = "+get(w, "src")+", 0\n", barrier)
-		emit(fmt.Sprintf("opVtoR%d", w), unless("")+vdst+set(w, "src", "x[0]"), barrier)
+		emit(fmt.Sprintf("opVfromR%d", w), vdst+"x[0], x[1] = "+get(w, "src")+", 0\n", barrier)
+		emit(fmt.Sprintf("opVtoR%d", w), vdst+set(w, "src", "x[0]"), barrier)
 	}
-	emit("opVmovqrr", unless("")+vdst+vsrc+"x[0], x[1] = y[0], 0\n", barrier)
+	emit("opVmovqrr", vdst+vsrc+"x[0], x[1] = y[0], 0\n", barrier)
 	for i := range 2 {
 		emit(fmt.Sprintf("opVhalf%drm", i), vload(64, false)+vdst+fmt.Sprintf("x[%d] = v\n", i), barrier)
 		emit(fmt.Sprintf("opVhalf%dmr", i), vstore(64, false)+vdst+fmt.Sprintf("mem.Store64(c.ram, d, x[%d])\n", i), barrier)
@@ -149,10 +147,31 @@ func scalars() {
 func conversions() {
 	for _, w := range []int{32, 64} {
 		conv := fmt.Sprintf("a = uint64(int64(int%d(v)))\nif !fp.Exact64(int64(a))%sx[0] = math.Float64bits(float64(int64(a)))\n", w, handler)
-		emit(fmt.Sprintf("opFInt%drr", w), unless("")+"v = "+get(w, "src")+"\n"+vdst+conv, barrier)
+		emit(fmt.Sprintf("opFInt%drr", w), "v = "+get(w, "src")+"\n"+vdst+conv, barrier)
 		emit(fmt.Sprintf("opFInt%drm", w), vload(w, false)+vdst+conv, barrier)
 		trunc := fmt.Sprintf("if !fp.HostOK(c.MXCSR) || !fp.Fits%d(v)%s", w, handler) + set(w, "dst", fmt.Sprintf("uint64(int%d(math.Float64frombits(v)))", w))
-		emit(fmt.Sprintf("opFTrunc%drr", w), unless("")+vsrc+"v = y[0]\n"+trunc, barrier)
+		emit(fmt.Sprintf("opFTrunc%drr", w), vsrc+"v = y[0]\n"+trunc, barrier)
 		emit(fmt.Sprintf("opFTrunc%drm", w), vload(64, false)+trunc, barrier)
 	}
 }
+
+const vectorHead = `
+// vector does a vector op. False: it did nothing, the instruction is for its
+// handler.
+func (c *CPU) vector(op *op) bool {
+	if !c.sse {
+		return false
+	}
+	var (
+		t            = &c.tlb[c.mmu]
+		ea, a, v, hi uint64
+	)
+	switch op.code {
+`
+
+const vectorTail = `default:
+		return false
+	}
+	return true
+}
+`
