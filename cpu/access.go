@@ -274,6 +274,9 @@ func (c *CPU) linear(seg uint8, off uint64, size, acc int) (uint64, bool) {
 			la += c.Seg[seg].Base
 		}
 		if !c.canonical(la) || !c.canonical(la+uint64(size-1)) {
+			if !c.amd && size <= 8 && c.canonical(la) && !c.aligned(la, size) {
+				return 0, false // Intel's processors look at the end after the alignment
+			}
 			return 0, c.segFault(seg)
 		}
 		return la, true
@@ -284,7 +287,7 @@ func (c *CPU) linear(seg uint8, off uint64, size, acc int) (uint64, bool) {
 			return 0, c.segFault(seg)
 		}
 	}
-	if !inLimit(s, off, size) {
+	if !c.inLimit(s, off, size) {
 		return 0, c.segFault(seg)
 	}
 	return (s.Base + off) & 0xffffffff, true
@@ -305,8 +308,13 @@ func segAllows(s *Segment, acc int) bool {
 	return acc == accRead || (acc == accWrite && s.Attr&segWritable != 0)
 }
 
-// inLimit checks [off, off+size) against the limit; expand-down segments hold
-// what is above it.
+// inLimit checks [off, off+size) against the limit. On Intel's processors a limit
+// of 4 GiB is none: what runs over it goes on at 0 [SDM 3A 5.3].
+func (c *CPU) inLimit(s *Segment, off uint64, size int) bool {
+	return inLimit(s, off, size) || !c.amd && s.Limit == 0xffffffff && s.Attr&(segCode|segDown) != segDown
+}
+
+// inLimit does so strictly; expand-down segments hold what is above their limit.
 func inLimit(s *Segment, off uint64, size int) bool {
 	last := off + uint64(size-1)
 	if s.Attr&(segCode|segDown) == segDown {

@@ -173,6 +173,7 @@ func hMul(c *CPU, in *isa.Inst) bool {
 	hi, lo := mulWide(c.reg(in, RAX, size), b, size)
 	c.setPair(in, size, lo, hi)
 	c.mulFlags(hi != 0)
+	c.productFlags(size, lo)
 	return true
 }
 
@@ -234,14 +235,27 @@ func hImul(c *CPU, in *isa.Inst) bool {
 func (c *CPU) imulFlags(size int, lo, hi uint64) {
 	sign := uint64(signExtend(lo, uint(8*size))>>63) & sizeMask(size)
 	c.mulFlags(hi != sign)
+	c.productFlags(size, lo)
 }
 
 // mulFlags sets CF and OF when the low half does not hold the product, and
 // leaves the other flags.
 func (c *CPU) mulFlags(more bool) { c.rotFlags(b2u(more), b2u(more)) }
 
+// productFlags are the other flags after mulFlags, of the low half of a product;
+// see undefined.go.
+func (c *CPU) productFlags(size int, lo uint64) {
+	if !c.amd {
+		c.intelProduct(sizeCode(size), lo)
+	}
+}
+
 // divFlags are the flags that a division leaves; see undefined.go.
-func (c *CPU) divFlags() { c.setFlags(flagPF|flagAF|flagZF|flagSF, flagAF) }
+func (c *CPU) divFlags() {
+	if c.amd {
+		c.setFlags(flagPF|flagAF|flagZF|flagSF, flagAF)
+	}
+}
 
 func hDiv(c *CPU, in *isa.Inst) bool {
 	d, ok := c.arg(in, 0)
@@ -433,10 +447,15 @@ func (c *CPU) scanned(in *isa.Inst, v, n uint64) bool {
 }
 
 // count makes the flags of TZCNT and LZCNT: CF for a zero source, ZF for a zero
-// result. OF stays; see undefined.go.
+// result. OF: see undefined.go.
 func (c *CPU) count(in *isa.Inst, n int, v uint64) bool {
 	c.setReg(in, in.Reg, int(in.OpSize), uint64(n))
-	c.setFlags(flagsStatus&^flagOF, b2u(v == 0)|b2u(n == 0)<<6)
+	f := b2u(v == 0) | b2u(n == 0)<<6
+	if c.amd {
+		c.setFlags(flagsStatus&^flagOF, f)
+	} else {
+		c.setStatus(f)
+	}
 	return true
 }
 

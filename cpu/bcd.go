@@ -32,6 +32,9 @@ func (c *CPU) unpacked(kind uint8) bool {
 		r = ax - n
 	}
 	c.setAX(r &^ 0xf0)
+	if !c.amd { // see undefined.go
+		kind, ax, n = lzLogic, r&0xf, 0
+	}
 	c.setStatus(flagsOf(kind, ax, n)&^(flagCF|flagAF) | f)
 	return true
 }
@@ -57,6 +60,9 @@ func (c *CPU) packed(kind uint8) bool {
 		}
 	}
 	c.setAL(r)
+	if !c.amd { // see undefined.go
+		kind, al, n = lzLogic, r&0xff, 0
+	}
 	c.setStatus(flagsOf(kind, al, n)&^(flagCF|flagAF) | f)
 	return true
 }

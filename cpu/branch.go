@@ -41,7 +41,8 @@ func hJcc(c *CPU, in *isa.Inst) bool {
 	return !c.cond(in.Cond) || c.jumpTo(c.nextRIP+in.Imm, in.OpSize)
 }
 
-// hCall looks at the stack before it looks at the target.
+// hCall looks at the stack before it looks at the target. On Intel's processors
+// the return address is written even when the target then is no good.
 func hCall(c *CPU, in *isa.Inst) bool {
 	ret, size := c.nextRIP, int(in.OpSize)
 	t, ok := c.target(in)
@@ -50,7 +51,13 @@ func hCall(c *CPU, in *isa.Inst) bool {
 	}
 	sp := (c.R[RSP] - uint64(size)) & addrMask(c.stackSize())
 	d, ok := c.dstMem(isa.SS, sp, size)
-	if !ok || !c.jumpTo(t, in.OpSize) {
+	if !ok {
+		return false
+	}
+	if !c.amd {
+		c.put(in, d, ret)
+	}
+	if !c.jumpTo(t, in.OpSize) {
 		return false
 	}
 	c.put(in, d, ret)

@@ -236,7 +236,7 @@ func (c *CPU) frameAddr(f *frame, sp uint64, size int) (uint64, bool) {
 		}
 		return sp, true
 	}
-	if !inLimit(&f.ss, sp, size) {
+	if !c.inLimit(&f.ss, sp, size) {
 		return 0, c.raiseErr(vecSS, f.err)
 	}
 	return (f.ss.Base + sp) & 0xffffffff, true

@@ -59,7 +59,7 @@ func hJmpFar(c *CPU, in *isa.Inst) bool {
 		return false
 	}
 	if d.attr()&segS != 0 {
-		if !c.directCode(&d) || !c.entry(&d, off) {
+		if !c.directCode(&d) || !c.entry(&d, &off) {
 			return false
 		}
 		c.enterCode(&d, c.CPL, off)
@@ -113,9 +113,13 @@ func (c *CPU) directCode(d *descriptor) bool {
 	return true
 }
 
-// entry checks that a code segment holds off, and marks it accessed.
-func (c *CPU) entry(d *descriptor, off uint64) bool {
-	if s := d.segment(); !c.inCode(&s, off) {
+// entry checks that a code segment holds *off, and marks it accessed. Intel's
+// processors cut a 64-bit offset into a segment that is not 64-bit code.
+func (c *CPU) entry(d *descriptor, off *uint64) bool {
+	if !c.amd && d.attr()&segL == 0 {
+		*off &= 0xffffffff
+	}
+	if s := d.segment(); !c.inCode(&s, *off) {
 		return c.gp(0)
 	}
 	return c.markAccessed(d)
@@ -195,12 +199,15 @@ func hCallFar(c *CPU, in *isa.Inst) bool {
 	}
 	if wide := c.longMode() && d.attr()&segL != 0; wide != f.long {
 		f.long = false // entering or leaving 64-bit mode, ESP counts
-		if at := (f.sp - uint64(size)) & f.mask(); wide && !c.frameAligned(&f, f.ss.Base+at, size) {
+		if at := (f.sp - uint64(size)) & f.mask(); wide && c.amd && !c.frameAligned(&f, f.ss.Base+at, size) {
 			return false // before the limit
+		}
+		if wide && !c.amd { // Intel's processors push as 64-bit code does
+			f.long, f.sp = true, f.sp&0xffffffff
 		}
 	}
 	// The return address is written even when the target then is no good.
-	if !c.pushReturn(&f, size) || !c.entry(&d, off) {
+	if !c.pushReturn(&f, size) || !c.entry(&d, &off) {
 		return false
 	}
 	c.useFrame(&f)
@@ -298,24 +305,16 @@ func hRetFar(c *CPU, in *isa.Inst) bool {
 // farReturn is the protected-mode part of RET [SDM 2 RET].
 func (c *CPU) farReturn(f *frame, cs uint16, rip uint64, size int, n uint64) bool {
 	if uint8(cs&3) == c.CPL {
-		d, ok := c.returnCode(cs, rip)
+		d, ok := c.returnCode(cs, &rip)
 		if !ok {
 			return false
 		}
-		c.widen(f, &d, 2*uint64(size)+n)
+		c.widen(f, &d, 2*uint64(size), n)
 		c.useFrame(f)
 		c.enterCode(&d, c.CPL, rip)
 		return true
 	}
-	var v [2]uint64
-	if !c.popAll(f, size, v[:]) {
-		return false
-	}
-	d, ok := c.returnCode(cs, rip)
-	if !ok {
-		return false
-	}
-	o, ok := c.outerStack(uint16(v[1]), v[0]+n, &d, uint8(cs&3))
+	d, o, ok := c.outerFrame(f, cs, &rip, size, n)
 	if !ok {
 		return false
 	}
@@ -323,16 +322,52 @@ func (c *CPU) farReturn(f *frame, cs uint16, rip uint64, size int, n uint64) boo
 	return true
 }
 
-// widen makes the stack that of 64-bit code d, to which a return leads from
-// compatibility mode: what was popped is then added to all of ESP.
-func (c *CPU) widen(f *frame, d *descriptor, popped uint64) {
-	if c.longMode() && c.mode != isa.Mode64 && d.attr()&segL != 0 {
-		f.long, f.sp = true, (c.R[RSP]+popped)&0xffffffff
+// outerFrame pops the outer stack, with n bytes of parameters on it, and checks
+// both segments of a return. Intel's processors look at the descriptor of the code
+// first, at the stack, and at what the code segment holds last.
+func (c *CPU) outerFrame(f *frame, cs uint16, rip *uint64, size int, n uint64) (d descriptor, o frame, ok bool) {
+	var v [2]uint64
+	if !c.amd {
+		if d, ok = c.returnDescriptor(cs); !ok {
+			return d, o, false
+		}
 	}
+	if !c.popAll(f, size, v[:]) {
+		return d, o, false
+	}
+	if c.amd {
+		if d, ok = c.returnCode(cs, rip); !ok {
+			return d, o, false
+		}
+	}
+	o, ok = c.outerStack(uint16(v[1]), v[0]+n, &d, uint8(cs&3))
+	return d, o, ok && (c.amd || c.entry(&d, rip))
+}
+
+// widen makes the stack that of 64-bit code d, to which a return leads from
+// compatibility mode: what was popped, and n bytes of parameters, are then added
+// to all of ESP. On Intel's processors their sum is as wide as the old stack.
+func (c *CPU) widen(f *frame, d *descriptor, popped, n uint64) {
+	if !c.longMode() || c.mode == isa.Mode64 || d.attr()&segL == 0 {
+		return
+	}
+	popped += n
+	if !c.amd {
+		popped &= f.mask()
+	}
+	f.long, f.sp = true, (c.R[RSP]+popped)&0xffffffff
 }
 
 // returnCode checks the code segment of RET and IRET, and marks it accessed.
-func (c *CPU) returnCode(cs uint16, rip uint64) (d descriptor, ok bool) {
+func (c *CPU) returnCode(cs uint16, rip *uint64) (d descriptor, ok bool) {
+	if d, ok = c.returnDescriptor(cs); !ok {
+		return d, false
+	}
+	return d, c.entry(&d, rip)
+}
+
+// returnDescriptor checks the descriptor of that segment.
+func (c *CPU) returnDescriptor(cs uint16) (d descriptor, ok bool) {
 	if d, ok = c.farDescriptor(cs); !ok {
 		return d, false
 	}
@@ -346,10 +381,7 @@ func (c *CPU) returnCode(cs uint16, rip uint64) (d descriptor, ok bool) {
 	if a&segP == 0 {
 		return d, c.raiseErr(vecNP, code)
 	}
-	if s := d.segment(); !c.inCode(&s, rip) {
-		return d, c.gp(0)
-	}
-	return d, c.markAccessed(&d)
+	return d, true
 }
 
 // outerStack checks the stack that a return to privilege level cpl restores.

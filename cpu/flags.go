@@ -105,9 +105,18 @@ func signExtend(v uint64, size uint) int64 { return int64(v<<(64-size)) >> (64 -
 // materialize brings RFLAGS up to date.
 func (c *CPU) materialize() {
 	if c.lzOp != lzNone {
-		c.RFLAGS = c.RFLAGS&^flagsStatus | flagsOf(c.lzOp, c.lzA, c.lzB)
+		c.RFLAGS = c.RFLAGS&^flagsStatus | c.status()
 		c.lzOp = lzNone
 	}
+}
+
+// status computes the flags of the lazy operation as the model's vendor does.
+func (c *CPU) status() uint64 {
+	f := flagsOf(c.lzOp, c.lzA, c.lzB)
+	if c.lzOp >= lzShl && !c.amd {
+		return intelShift(c.lzOp, c.lzA, f)
+	}
+	return f
 }
 
 // carry is CF as 0 or 1.
@@ -151,7 +160,7 @@ func (c *CPU) cond(n uint8) bool {
 	}
 	f := c.RFLAGS
 	if c.lzOp != lzNone {
-		f = flagsOf(c.lzOp, c.lzA, c.lzB)
+		f = c.status()
 	}
 	return condFlags(n, f) != (n&1 != 0)
 }

@@ -45,12 +45,17 @@ func hIret(c *CPU, in *isa.Inst) bool {
 	return true
 }
 
-// popAll pops len(v) values. The last one is read first, as processors do.
+// popAll pops len(v) values: the second is a selector, of six all after the first
+// are. The last one is read first, as processors do; Intel's read 16 bits of a
+// selector.
 func (c *CPU) popAll(f *frame, size int, v []uint64) bool {
 	for i := len(v) - 1; i >= 0; i-- {
-		at := *f
+		at, n := *f, size
+		if !c.amd && (i == 1 || i > 1 && len(v) == 6) {
+			n = 2
+		}
 		at.sp += uint64(i * size)
-		x, ok := c.popFrom(&at, size)
+		x, ok := c.popFrom(&at, n)
 		if !ok {
 			return false
 		}
@@ -84,25 +89,17 @@ func (c *CPU) setReturnFlags(v uint64, size int) {
 func (c *CPU) iretProtected(f *frame, rip uint64, cs uint16, flags uint64, size int) bool {
 	rpl := uint8(cs & 3)
 	if rpl == c.CPL && c.mode != isa.Mode64 {
-		d, ok := c.returnCode(cs, rip)
+		d, ok := c.returnCode(cs, &rip)
 		if !ok {
 			return false
 		}
-		c.widen(f, &d, 3*uint64(size))
+		c.widen(f, &d, 3*uint64(size), 0)
 		c.useFrame(f)
 		c.setReturnFlags(flags, size)
 		c.enterCode(&d, c.CPL, rip)
 		return true
 	}
-	var v [2]uint64
-	if !c.popAll(f, size, v[:]) {
-		return false
-	}
-	d, ok := c.returnCode(cs, rip)
-	if !ok {
-		return false
-	}
-	o, ok := c.outerStack(uint16(v[1]), v[0], &d, rpl)
+	d, o, ok := c.outerFrame(f, cs, &rip, size, 0)
 	if !ok {
 		return false
 	}

@@ -130,6 +130,9 @@ func lowerRotate(code32, code64 uint16) lowering {
 		if isa.Rows[in.Row].Args[1] == isa.ArgCL {
 			return false
 		}
+		if !l.c.amd && isa.Rows[in.Row].Args[1] != isa.ArgOne && shiftCount(in.Imm, in.ArgSize(0)) > 1 {
+			return lowerShift(code32+(opIntelRol32ri-opRol32ri), code64+(opIntelRol64ri-opRol64ri))(l, in)
+		}
 		return lowerShift(code32, code64)(l, in)
 	}
 }
@@ -299,6 +302,7 @@ func lowerImul(l *lowerer, in *isa.Inst) bool {
 	}
 	o.code = uint16(code)
 	l.put(in, o)
+	l.product(in, in.Reg)
 	return true
 }
 
@@ -312,7 +316,20 @@ func lowerMul(l *lowerer, in *isa.Inst) bool {
 		o.code = opMul64r
 	}
 	l.put(in, o)
+	l.product(in, RAX)
 	return true
+}
+
+// product appends the op that completes the flags of a multiplication into dst
+// as Intel's processors do.
+func (l *lowerer) product(in *isa.Inst, dst uint8) {
+	o := op{code: opProduct32, dst: dst}
+	if in.OpSize == 8 {
+		o.code = opProduct64
+	}
+	if !l.c.amd {
+		l.put(in, o)
+	}
 }
 
 func lowerBt(l *lowerer, in *isa.Inst) bool {

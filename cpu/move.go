@@ -107,11 +107,15 @@ func (c *CPU) pushSreg(sel uint16, size int) bool {
 // [SDM 2 POP].
 func hPop(c *CPU, in *isa.Inst) bool {
 	size := int(in.OpSize)
-	v, ok := c.top(0, size)
+	r := &isa.Rows[in.Row]
+	read := size
+	if r.Args[0] == isa.ArgSreg && !c.amd {
+		read = 2 // all that Intel's processors look at
+	}
+	v, ok := c.top(0, read)
 	if !ok {
 		return false
 	}
-	r := &isa.Rows[in.Row]
 	if r.Args[0] == isa.ArgSreg {
 		sp := c.R[RSP]
 		c.setSP(sp + uint64(size)) // as wide as the old stack is
@@ -178,6 +182,9 @@ func hEnter(c *CPU, in *isa.Inst) bool {
 		return false
 	}
 	frame := c.R[RSP]&^mask | sp
+	if !c.amd { // Intel's processors do not wrap it as the stack does
+		frame = c.R[RSP] - uint64(size)
+	}
 	for i := uint64(1); i < level; i++ {
 		v, ok := c.load(isa.SS, (bp-i*uint64(size))&mask, size)
 		if !ok || !put(v) {

@@ -339,13 +339,8 @@ const (
 func (c *CPU) setZF(z bool) { c.setFlags(flagZF, b2u(z)*flagZF) }
 
 // larBits is what LAR shows of a descriptor's upper half. The limit's upper
-// bits are undefined; AMD's processors show them.
-func larBits(amd bool) uint64 {
-	if amd {
-		return 0x00ffff00
-	}
-	return 0x00f0ff00
-}
+// bits are undefined; processors of both vendors show them.
+const larBits = 0x00ffff00
 
 func hLar(c *CPU, in *isa.Inst) bool {
 	d, seen, ok := c.visible(in, 1)
@@ -360,7 +355,7 @@ func hLar(c *CPU, in *isa.Inst) bool {
 		seen = false
 	}
 	if seen {
-		c.setReg(in, in.Reg, int(in.OpSize), d.lo>>32&larBits(c.amd))
+		c.setReg(in, in.Reg, int(in.OpSize), d.lo>>32&larBits)
 	}
 	c.setZF(seen)
 	return true
@@ -436,7 +431,7 @@ func hWrBase(seg int) handler {
 			return false
 		}
 		v &= sizeMask(in.ArgSize(0))
-		if !c.canonicalBase(v) {
+		if !c.canonicalBase(v) || !c.amd && !c.canonical(v) { // Intel's go by the paging that is on
 			return c.gp(0)
 		}
 		c.Seg[seg].Base = v

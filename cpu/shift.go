@@ -42,6 +42,9 @@ func shift(kind uint8) handler {
 		} else if d.size == 4 {
 			c.put(in, d, a) // the upper half is cleared even by a count of 0
 		}
+		if changed && !c.amd {
+			f = intelShift(kind|sizeCode(d.size), a, f)
+		}
 		if changed {
 			c.setStatus(f)
 		}
@@ -100,6 +103,19 @@ func (c *CPU) rotate(in *isa.Inst) (d dest, a, n uint64, ok bool) {
 	return d, c.get(in, d), shiftCount(n, d.size), true
 }
 
+// rotated sets the flags of ROL and ROR by n: each vendor has an OF of its own.
+func (c *CPU) rotated(in *isa.Inst, n, cf, amd, intel uint64) {
+	switch {
+	case n == 0:
+	case c.amd:
+		c.rotFlags(cf, amd)
+	case n != 1 && isa.Rows[in.Row].Args[1] == isa.ArgImm && in.Flags&isa.FlagMem == 0:
+		c.setFlags(flagCF, cf)
+	default:
+		c.rotFlags(cf, intel)
+	}
+}
+
 func hRol(c *CPU, in *isa.Inst) bool {
 	d, a, n, ok := c.rotate(in)
 	if !ok {
@@ -109,9 +125,7 @@ func hRol(c *CPU, in *isa.Inst) bool {
 	k := n % w
 	r := (a<<k | a>>(w-k)) & sizeMask(d.size)
 	c.put(in, d, r)
-	if n != 0 {
-		c.rotFlags(r, r>>(w-1)^r)
-	}
+	c.rotated(in, n, r, r>>(w-1)^r, a>>(w-1)^a>>(w-2))
 	return true
 }
 
@@ -124,9 +138,7 @@ func hRor(c *CPU, in *isa.Inst) bool {
 	k := n % w
 	r := (a>>k | a<<(w-k)) & sizeMask(d.size)
 	c.put(in, d, r)
-	if n != 0 {
-		c.rotFlags(r>>(w-1), r>>(w-1)^r>>(w-2))
-	}
+	c.rotated(in, n, r>>(w-1), r>>(w-1)^r>>(w-2), a>>(w-1)^a)
 	return true
 }
 
@@ -138,10 +150,14 @@ func hRcl(c *CPU, in *isa.Inst) bool {
 	}
 	w := uint64(8 * d.size)
 	cf := c.carry()
+	of := a>>(w-1) ^ a>>(w-2) // Intel's
 	for k := n % (w + 1); k > 0; k-- {
 		a, cf = (a<<1|cf)&sizeMask(d.size), a>>(w-1)&1
 	}
-	return c.rclDone(in, d, n, a, cf, a>>(w-1)^cf)
+	if c.amd {
+		of = a>>(w-1) ^ cf
+	}
+	return c.rclDone(in, d, n, a, cf, of)
 }
 
 func hRcr(c *CPU, in *isa.Inst) bool {
@@ -151,16 +167,20 @@ func hRcr(c *CPU, in *isa.Inst) bool {
 	}
 	w := uint64(8 * d.size)
 	cf := c.carry()
+	of := a>>(w-1) ^ cf // Intel's
 	for k := n % (w + 1); k > 0; k-- {
 		a, cf = a>>1|cf<<(w-1), a&1
 	}
-	return c.rclDone(in, d, n, a, cf, a>>(w-1)^a>>(w-2))
+	if c.amd {
+		of = a>>(w-1) ^ a>>(w-2)
+	}
+	return c.rclDone(in, d, n, a, cf, of)
 }
 
 // rclDone writes the result of a rotate by n; the destination may be the count.
 func (c *CPU) rclDone(in *isa.Inst, d dest, n, a, cf, of uint64) bool {
 	c.put(in, d, a)
-	if n != 0 {
+	if n != 0 && (c.amd || n%uint64(8*d.size+1) != 0) { // Intel's leave OF after whole turns
 		c.rotFlags(cf, of)
 	}
 	return true
@@ -190,6 +210,9 @@ func hShld(c *CPU, in *isa.Inst) bool {
 		return true
 	}
 	r, f := shld(a, b, n, d.size)
+	if !c.amd {
+		r, f = intelShld(a, b, n, d.size)
+	}
 	c.put(in, d, r)
 	c.setStatus(f)
 	return true
@@ -205,6 +228,9 @@ func hShrd(c *CPU, in *isa.Inst) bool {
 		return true
 	}
 	r, f := shrd(a, b, n, d.size)
+	if !c.amd {
+		r, f = intelShrd(a, b, n, d.size)
+	}
 	c.put(in, d, r)
 	c.setStatus(f)
 	return true

@@ -57,7 +57,8 @@ func (c *CPU) load128(in *isa.Inst, mustAlign bool) (xmm, bool) {
 }
 
 // linear128 checks the address of a sixteen-byte operand. Misalignment counts
-// before a bad address, as the two differ for SS.
+// before a bad address, as the two differ for SS. Alignment checking is about
+// these operands on AMD's processors only.
 func (c *CPU) linear128(in *isa.Inst, acc int, mustAlign bool) (uint64, bool) {
 	ea := c.ea(in)
 	la, ok := c.linear(in.Seg, ea, 16, acc)
@@ -74,7 +75,7 @@ func (c *CPU) linear128(in *isa.Inst, acc int, mustAlign bool) (uint64, bool) {
 	case mustAlign && la&15 != 0:
 		return 0, c.gp(0)
 	}
-	return la, c.aligned(la, 16)
+	return la, !c.amd || c.aligned(la, 16)
 }
 
 // store128 writes sixteen bytes at the memory operand, or nothing.

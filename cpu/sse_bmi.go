@@ -103,8 +103,13 @@ func bmi(f func(size int, a, b uint64) (r, cf uint64)) handler {
 		r &= sizeMask(size)
 		c.setReg(in, bmiDest(in), size, r)
 		flags := flagsOf(lzLogic|sizeCode(size), r, 0) | cf
-		if in.Op == isa.BEXTR {
-			flags = flags&^flagSF | flagAF // see undefined.go
+		switch { // see undefined.go
+		case in.Op == isa.BEXTR && c.amd:
+			flags = flags&^flagSF | flagAF
+		case in.Op == isa.BEXTR:
+			flags &^= flagSF | flagPF
+		case !c.amd:
+			flags &^= flagPF
 		}
 		c.setStatus(flags)
 		return true

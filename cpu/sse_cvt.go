@@ -129,8 +129,9 @@ func toMM(f simdOp) handler {
 	}
 }
 
-// hCvtpi2ps leaves the x87 state alone with a memory operand on AMD's processors;
-// Intel's manual has an exception only for CVTPI2PD [SDM 2 CVTPI2PS].
+// hCvtpi2ps leaves the x87 state alone with a memory operand on processors of
+// both vendors, though Intel's manual has the exception only for CVTPI2PD
+// [SDM 2 CVTPI2PS].
 func hCvtpi2ps(c *CPU, in *isa.Inst) bool {
 	if !c.useVec(in) {
 		return false
@@ -142,7 +143,7 @@ func hCvtpi2ps(c *CPU, in *isa.Inst) bool {
 	before := c.beginSIMD()
 	lo := fp.I64ToF32(&c.env, int64(int32(v)))
 	r := uint64(lo) | uint64(fp.I64ToF32(&c.env, int64(v)>>32))<<32
-	if in.Flags&isa.FlagMem == 0 || !c.model.amd() {
+	if in.Flags&isa.FlagMem == 0 {
 		c.enterMMX() // an exception notwithstanding, see toMM
 	}
 	if !c.endSIMD(before) {

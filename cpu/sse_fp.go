@@ -29,7 +29,7 @@ func init() {
 		isa.ADDSUBPS: simd(alternate32), isa.ADDSUBPD: simd(alternate64),
 		isa.HADDPS: simd(pairs32(fp.Add32)), isa.HADDPD: simd(pairs64(fp.Add64)),
 		isa.HSUBPS: simd(pairs32(fp.Sub32)), isa.HSUBPD: simd(pairs64(fp.Sub64)),
-		isa.DPPS: simd(dot32), isa.DPPD: simd(dot64),
+		isa.DPPS: byVendor(simd(dot32), simd(intelDot32)), isa.DPPD: byVendor(simd(dot64), simd(intelDot64)),
 
 		isa.COMISS: compareFlags(related32, true), isa.UCOMISS: compareFlags(related32, false),
 		isa.COMISD: compareFlags(fp.Compare64, true), isa.UCOMISD: compareFlags(fp.Compare64, false),
@@ -151,12 +151,7 @@ func pairs64(f op64) simdOp {
 // dot32 is DPPS: imm bits 7:4 choose the products, 3:0 where their sum goes.
 // Products and sums round and raise exceptions one after the other [SDM 2 DPPS].
 func dot32(e *fp.Env, a, b xmm, imm uint8) (r xmm) {
-	var p [4]uint32
-	for i := uint(0); i < 4; i++ {
-		if imm>>(4+i)&1 != 0 {
-			p[i] = fp.Mul32(e, uint32(a.lane(i, 32)), uint32(b.lane(i, 32)))
-		}
-	}
+	p := products32(e, a, b, imm)
 	if !e.Step() {
 		return r
 	}
@@ -173,20 +168,65 @@ func dot32(e *fp.Env, a, b xmm, imm uint8) (r xmm) {
 	return r
 }
 
+func products32(e *fp.Env, a, b xmm, imm uint8) (p [4]uint32) {
+	for i := uint(0); i < 4; i++ {
+		if imm>>(4+i)&1 != 0 {
+			p[i] = fp.Mul32(e, uint32(a.lane(i, 32)), uint32(b.lane(i, 32)))
+		}
+	}
+	return p
+}
+
+// intelDot32: on Intel's processors every element of the result has a sum of its
+// own, which begins with its neighbour's product. They differ in which NaN they
+// pass on.
+func intelDot32(e *fp.Env, a, b xmm, imm uint8) (r xmm) {
+	p, s := products32(e, a, b, imm), [4]uint32{}
+	if !e.Step() {
+		return r
+	}
+	for i := range s {
+		s[i] = fp.Add32(e, p[i^1], p[i])
+	}
+	if !e.Step() {
+		return r
+	}
+	for i := range s {
+		if v := fp.Add32(e, s[i], s[i^2]); imm>>i&1 != 0 {
+			r = r.setLane(uint(i), 32, uint64(v))
+		}
+	}
+	return r
+}
+
 // dot64 is DPPD.
 func dot64(e *fp.Env, a, b xmm, imm uint8) (r xmm) {
-	var p xmm
+	p := products64(e, a, b, imm)
+	if !e.Step() {
+		return r
+	}
+	sum := fp.Add64(e, p.lo, p.hi)
+	return xmm{sum & -uint64(imm&1), sum & -uint64(imm>>1&1)}
+}
+
+func products64(e *fp.Env, a, b xmm, imm uint8) (p xmm) {
 	if imm>>4&1 != 0 {
 		p.lo = fp.Mul64(e, a.lo, b.lo)
 	}
 	if imm>>5&1 != 0 {
 		p.hi = fp.Mul64(e, a.hi, b.hi)
 	}
+	return p
+}
+
+// intelDot64 is like intelDot32, but sums begin with their own product.
+func intelDot64(e *fp.Env, a, b xmm, imm uint8) xmm {
+	p := products64(e, a, b, imm)
 	if !e.Step() {
-		return r
+		return xmm{}
 	}
-	sum := fp.Add64(e, p.lo, p.hi)
-	return xmm{sum & -uint64(imm&1), sum & -uint64(imm>>1&1)}
+	lo, hi := fp.Add64(e, p.lo, p.hi), fp.Add64(e, p.hi, p.lo)
+	return xmm{lo & -uint64(imm&1), hi & -uint64(imm>>1&1)}
 }
 
 func related32(e *fp.Env, a, b uint64, signalling bool) fp.Relation {

@@ -214,21 +214,28 @@ func hMaskmov(c *CPU, in *isa.Inst) bool {
 		c.stepReq = true // no write may be refused after the first
 		return false
 	}
+	upper := la + 8
+	if size == 16 && !c.amd { // Intel's processors look there first, and it wraps as addresses do
+		if upper, ok = c.linear(in.Seg, (c.R[RDI]+8)&addrMask(in.AddrSize), 8, accWrite); !ok || !c.probe(upper, 8, accWrite, c.mmu) {
+			return c.maskmovFault(in)
+		}
+		size = 8
+	}
 	if !c.probe(la, size, accWrite, c.mmu) {
 		return c.maskmovFault(in)
 	}
 	c.putMasked(la, v.lo, signs8(m.lo))
-	c.putMasked(la+8, v.hi, signs8(m.hi))
+	c.putMasked(upper, v.hi, signs8(m.hi))
 	if isMMX(in) {
 		c.enterMMX()
 	}
 	return true
 }
 
-// maskmovFault: on AMD's processors even a MASKMOVQ that faults makes the x87
-// state that of MMX.
+// maskmovFault: even a MASKMOVQ that faults makes the x87 state that of MMX, on
+// processors of both vendors.
 func (c *CPU) maskmovFault(in *isa.Inst) bool {
-	if isMMX(in) && c.model.amd() && !c.stepReq {
+	if isMMX(in) && !c.stepReq {
 		c.enterMMX()
 	}
 	return false

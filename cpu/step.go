@@ -20,6 +20,16 @@ func register(t map[isa.Op]handler) {
 	}
 }
 
+// byVendor makes a handler of one for each vendor.
+func byVendor(amd, intel handler) handler {
+	return func(c *CPU, in *isa.Inst) bool {
+		if c.amd {
+			return amd(c, in)
+		}
+		return intel(c, in)
+	}
+}
+
 // Step executes one instruction, or one iteration of a REP instruction, or
 // delivers the exception it raises; Count rises by one. It is the reference
 // engine.

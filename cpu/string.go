@@ -17,36 +17,78 @@ func rep(step handler) handler {
 		if in.Flags&(isa.FlagRep|isa.FlagRepne) == 0 {
 			return step(c, in)
 		}
-		m := addrMask(in.AddrSize)
-		n := c.R[RCX] & m
+		n := c.R[RCX] & addrMask(in.AddrSize)
 		if n == 0 {
 			return c.noIterations(in)
 		}
+		if comparing(in.Op) {
+			return c.repCompare(step, in, n)
+		}
 		if !step(c, in) {
+			c.repFaults(in)
 			return false
 		}
 		n--
 		c.setReg(in, RCX, int(in.AddrSize), n)
-		if n != 0 && !(comparing(in.Op) && c.repEnds(in)) {
+		if n != 0 {
 			c.nextRIP = c.RIP
 		}
 		return true
 	}
 }
 
-// noIterations is a REP with a count of zero. The vendors differ: Intel's clear
-// the upper half of RCX when ECX counts, AMD's check access to the port even so.
-func (c *CPU) noIterations(in *isa.Inst) bool {
-	if !c.amd {
-		if in.AddrSize == 4 {
-			c.R[RCX] = 0
-		}
-		return true
+// repCompare is an iteration of CMPS or SCAS, n being left with it. On Intel's
+// processors the flags change with the last one: a fault on the way finds them
+// as they were [SDM 2 REP].
+func (c *CPU) repCompare(step handler, in *isa.Inst, n uint64) bool {
+	old := c.RFLAGS & flagsStatus
+	if !step(c, in) {
+		c.repFaults(in)
+		return false
 	}
-	if in.Op == isa.INS || in.Op == isa.OUTS {
-		return c.ioAllowed(uint16(c.R[RDX]), strSize(in))
+	n--
+	c.setReg(in, RCX, int(in.AddrSize), n)
+	if n != 0 && !c.repEnds(in) {
+		c.nextRIP = c.RIP
+		if !c.amd {
+			c.setStatus(old)
+		}
 	}
 	return true
+}
+
+// noIterations is a REP with a count of zero; access to the port is checked even
+// so.
+func (c *CPU) noIterations(in *isa.Inst) bool {
+	if in.Op == isa.INS || in.Op == isa.OUTS {
+		if !c.ioAllowed(uint16(c.R[RDX]), strSize(in)) {
+			return false
+		}
+	}
+	c.narrow(in)
+	return true
+}
+
+// repFaults is an iteration that faulted.
+func (c *CPU) repFaults(in *isa.Inst) {
+	if !c.stalled && in.Op != isa.INS && in.Op != isa.OUTS {
+		c.narrow(in)
+	}
+}
+
+// narrow: Intel's processors clear the upper halves of RCX, and of the addresses
+// of MOVS and STOS, before the first iteration if ECX counts.
+func (c *CPU) narrow(in *isa.Inst) {
+	if c.amd || in.AddrSize != 4 {
+		return
+	}
+	c.R[RCX] &= 0xffffffff
+	if in.Op == isa.MOVS || in.Op == isa.STOS {
+		c.R[RDI] &= 0xffffffff
+	}
+	if in.Op == isa.MOVS {
+		c.R[RSI] &= 0xffffffff
+	}
 }
 
 func comparing(op isa.Op) bool { return op == isa.SCAS || op == isa.CMPS }
@@ -151,9 +193,9 @@ func sCmps(c *CPU, in *isa.Inst) bool {
 }
 
 // compared reads the operands of CMPS. What is read first shows in faults: it is
-// that at rDI, but in REPE CMPSB that at rSI.
+// that at rDI, but in AMD's REPE CMPSB that at rSI.
 func (c *CPU) compared(in *isa.Inst, size int) (a, b uint64, ok bool) {
-	source := size == 1 && in.Flags&isa.FlagRep != 0
+	source := size == 1 && in.Flags&isa.FlagRep != 0 && c.amd
 	if source {
 		a, ok = c.load(in.Seg, c.index(in, RSI), size)
 		if !ok {

@@ -16,7 +16,8 @@ import (
 //
 // Pointers: FOP, FIP and FCS are those of the last instruction that is no control
 // instruction, whether it raised something or not; FDP and FDS those of the last
-// one with a memory operand. AMD's CPUs do so, and many of Intel's [SDM 1 8.1.8].
+// one with a memory operand. So do AMD's CPUs. Intel's newer ones set FOP and FDP
+// for an unmasked exception only, and have no FCS and FDS [SDM 1 8.1.8, 8.1.9].
 
 const (
 	fswSF   = 1 << 6
@@ -40,11 +41,27 @@ func x87(h handler) handler {
 		if !h(c, in) {
 			return false
 		}
-		c.FOP, c.FIP, c.FCS = opcode, c.RIP, c.Seg[isa.CS].Sel
-		if in.Flags&isa.FlagMem != 0 {
-			c.FDP, c.FDS = c.ea(in), c.Seg[in.Seg].Sel
-		}
+		c.pointX87(in, opcode)
 		return true
+	}
+}
+
+// pointX87 moves the pointers to the instruction.
+func (c *CPU) pointX87(in *isa.Inst, opcode uint16) {
+	c.FIP, c.FCS = c.RIP, c.Seg[isa.CS].Sel
+	if !c.amd {
+		c.noSelectors()
+		if c.FSW&fswSummary == 0 {
+			return
+		}
+	}
+	c.FOP = opcode
+	if in.Flags&isa.FlagMem == 0 {
+		return
+	}
+	c.FDP = c.ea(in)
+	if c.amd {
+		c.FDS = c.Seg[in.Seg].Sel
 	}
 }
 

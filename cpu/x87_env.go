@@ -91,6 +91,7 @@ func (c *CPU) setEnvironment(v environment, field int) {
 	}
 	c.FIP, c.FCS = uint64(v[envIP]), uint16(v[envCS])
 	c.FDP, c.FDS = uint64(v[envDP]), uint16(v[envDS])
+	c.noSelectors()
 	c.FOP = 0
 	if field == 4 {
 		c.FOP = uint16(v[envCS]>>16) & 0x7ff

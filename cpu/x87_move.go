@@ -148,20 +148,25 @@ func storeX87(f encoding, pops int) handler {
 		if in.Flags&isa.FlagMem == 0 {
 			return c.fstST(in, pops)
 		}
-		size := in.ArgSize(0)
-		p, ok := c.placeX87(in, size, min(size, 8), accWrite)
-		if !ok {
-			return false
-		}
+		size, fsw := in.ArgSize(0), c.FSW
 		var m image
+		var stores bool
 		if c.emptyST(0) {
 			m = f.indefinite(size)
-			ok = c.underflowST()
+			stores = c.underflowST()
 		} else {
 			m = f.encode(&c.env, c.st(0), size)
-			ok = c.settle() && c.env.Unmasked()&(fp.OE|fp.UE) == 0
+			stores = c.settle() && c.env.Unmasked()&(fp.OE|fp.UE) == 0
 		}
-		if ok {
+		if !stores && !c.amd { // Intel's processors do not look at memory then
+			return true
+		}
+		p, ok := c.placeX87(in, size, min(size, 8), accWrite)
+		if !ok {
+			c.FSW = fsw
+			return false
+		}
+		if stores {
 			c.pokeImage(&p, 0, size, m)
 			c.popST(pops)
 		}

@@ -596,6 +596,10 @@ const (
 	opRol32riN
 	opRor32ri
 	opRor32riN
+	opIntelRol32ri
+	opIntelRol32riN
+	opIntelRor32ri
+	opIntelRor32riN
 	opShld32riN
 	opShrd32riN
 	opShl64ri
@@ -614,6 +618,10 @@ const (
 	opRol64riN
 	opRor64ri
 	opRor64riN
+	opIntelRol64ri
+	opIntelRol64riN
+	opIntelRor64ri
+	opIntelRor64riN
 	opShld64riN
 	opShrd64riN
 	opMov8rr
@@ -671,6 +679,8 @@ const (
 	opImul32rri
 	opImul32rriN
 	opMul32r
+	opProduct32
+	opProduct32N
 	opImul64rr
 	opImul64rrN
 	opImul64rm
@@ -678,6 +688,8 @@ const (
 	opImul64rri
 	opImul64rriN
 	opMul64r
+	opProduct64
+	opProduct64N
 	opBt32rr
 	opBt32ri
 	opBt32mi
@@ -1350,6 +1362,8 @@ var opProps = [numOps]uint8{
 	opSar32rc:       propReads | propWrites | propPair,
 	opRol32ri:       propReads | propPair,
 	opRor32ri:       propReads | propPair,
+	opIntelRol32ri:  propReads | propPair,
+	opIntelRor32ri:  propReads | propPair,
 	opShl64ri:       propWrites | propPair,
 	opShl64rc:       propReads | propWrites | propPair,
 	opShr64ri:       propWrites | propPair,
@@ -1358,6 +1372,8 @@ var opProps = [numOps]uint8{
 	opSar64rc:       propReads | propWrites | propPair,
 	opRol64ri:       propReads | propPair,
 	opRor64ri:       propReads | propPair,
+	opIntelRol64ri:  propReads | propPair,
+	opIntelRor64ri:  propReads | propPair,
 	opMov8rm:        propBarrier,
 	opMov8mr:        propBarrier,
 	opMov8mi:        propBarrier,
@@ -1387,11 +1403,13 @@ var opProps = [numOps]uint8{
 	opImul32rmN:     propBarrier,
 	opImul32rri:     propReads | propPair,
 	opMul32r:        propReads,
+	opProduct32:     propReads | propPair,
 	opImul64rr:      propReads | propPair,
 	opImul64rm:      propReads | propPair | propBarrier,
 	opImul64rmN:     propBarrier,
 	opImul64rri:     propReads | propPair,
 	opMul64r:        propReads,
+	opProduct64:     propReads | propPair,
 	opBt32rr:        propReads,
 	opBt32ri:        propReads,
 	opBt32mi:        propReads | propBarrier,
@@ -7709,6 +7727,28 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 				a = uint64(uint32(c.R[op.dst&31]))
 				b = uint64(op.imm) & 63
 				c.R[op.dst&31] = uint64(uint32(uint64(bits.RotateLeft32(uint32(a), -int(b)))))
+			case opIntelRol32ri:
+				a = uint64(uint32(c.R[op.dst&31]))
+				b = uint64(op.imm) & 63
+				v = uint64(bits.RotateLeft32(uint32(a), int(b)))
+				c.R[op.dst&31] = uint64(uint32(v))
+				c.setFlags(flagCF, v>>0)
+			case opIntelRol32riN:
+				a = uint64(uint32(c.R[op.dst&31]))
+				b = uint64(op.imm) & 63
+				v = uint64(bits.RotateLeft32(uint32(a), int(b)))
+				c.R[op.dst&31] = uint64(uint32(v))
+			case opIntelRor32ri:
+				a = uint64(uint32(c.R[op.dst&31]))
+				b = uint64(op.imm) & 63
+				v = uint64(bits.RotateLeft32(uint32(a), -int(b)))
+				c.R[op.dst&31] = uint64(uint32(v))
+				c.setFlags(flagCF, v>>31)
+			case opIntelRor32riN:
+				a = uint64(uint32(c.R[op.dst&31]))
+				b = uint64(op.imm) & 63
+				v = uint64(bits.RotateLeft32(uint32(a), -int(b)))
+				c.R[op.dst&31] = uint64(uint32(v))
 			case opShld32riN:
 				a = uint64(uint32(c.R[op.dst&31]))
 				b = uint64(op.imm) & 63
@@ -7799,6 +7839,28 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 				a = c.R[op.dst&31]
 				b = uint64(op.imm) & 63
 				c.R[op.dst&31] = uint64(bits.RotateLeft64(uint64(a), -int(b)))
+			case opIntelRol64ri:
+				a = c.R[op.dst&31]
+				b = uint64(op.imm) & 63
+				v = uint64(bits.RotateLeft64(uint64(a), int(b)))
+				c.R[op.dst&31] = v
+				c.setFlags(flagCF, v>>0)
+			case opIntelRol64riN:
+				a = c.R[op.dst&31]
+				b = uint64(op.imm) & 63
+				v = uint64(bits.RotateLeft64(uint64(a), int(b)))
+				c.R[op.dst&31] = v
+			case opIntelRor64ri:
+				a = c.R[op.dst&31]
+				b = uint64(op.imm) & 63
+				v = uint64(bits.RotateLeft64(uint64(a), -int(b)))
+				c.R[op.dst&31] = v
+				c.setFlags(flagCF, v>>63)
+			case opIntelRor64riN:
+				a = c.R[op.dst&31]
+				b = uint64(op.imm) & 63
+				v = uint64(bits.RotateLeft64(uint64(a), -int(b)))
+				c.R[op.dst&31] = v
 			case opShld64riN:
 				a = c.R[op.dst&31]
 				b = uint64(op.imm) & 63
@@ -8131,6 +8193,9 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 				c.R[RAX] = uint64(uint32(v))
 				c.R[RDX] = uint64(uint32(hi))
 				c.mulFlags(hi != 0)
+			case opProduct32:
+				c.intelProduct(2, uint64(uint32(c.R[op.dst&31])))
+			case opProduct32N:
 			case opImul64rr:
 				a = c.R[op.dst&31]
 				b = c.R[op.src&31]
@@ -8178,6 +8243,9 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 				c.R[RAX] = v
 				c.R[RDX] = hi
 				c.mulFlags(hi != 0)
+			case opProduct64:
+				c.intelProduct(3, c.R[op.dst&31])
+			case opProduct64N:
 			case opBt32rr:
 				a = uint64(uint32(c.R[op.dst&31]))
 				b = c.R[op.src&31] & 31

@@ -320,6 +320,7 @@ func shifts() {
 		rot = fmt.Sprintf("bits.RotateLeft%d(uint%d(a), -int(b))", w, w)
 		emit(fmt.Sprintf("opRor%dri", w), a+"a = uint64("+rot+")\n"+set(w, "dst", "a")+fmt.Sprintf("c.rotFlags(a>>%d, a>>%d^a>>%d)\n", w-1, w-1, w-2), reads, pair)
 		emit(fmt.Sprintf("opRor%driN", w), a+set(w, "dst", "uint64("+rot+")"))
+		intelRotates(w, a)
 		for _, o := range []struct{ name, step string }{{"Shld", "a<<b | v>>(%d-b)"}, {"Shrd", "a>>b | v<<(%d-b)"}} {
 			name := fmt.Sprintf("op%s%driN", o.name, w)
 			emit(name, a+"v = "+get(w, "src")+"\n"+set(w, "dst", fmt.Sprintf(o.step, w)))
@@ -387,6 +388,7 @@ func multiply() {
 		emit(fmt.Sprintf("opImul%drriN", w), pre+plain)
 		emit(fmt.Sprintf("opMul%dr", w), "hi, v = mulWide("+get(w, "src")+", "+get(w, "dst")+fmt.Sprintf(", %d)\n", w/8)+
 			setName(w, "RAX", "v")+setName(w, "RDX", "hi")+"c.mulFlags(hi != 0)\n", reads)
+		intelProduct(w)
 	}
 }
 

@@ -46,7 +46,7 @@ const (
 )
 
 // features are those of the instructions that no named model has.
-const features = "aes pclmulqdq sha_ni bmi1 bmi2 adx avx avx2 fma f16c vaes vpclmulqdq movdiri movdir64b clzero"
+const features = "aes pclmulqdq sha_ni bmi1 bmi2 adx avx avx2 fma f16c vaes vpclmulqdq clzero"
 
 // State is what an instruction in user mode reads and writes besides memory.
 type State struct {

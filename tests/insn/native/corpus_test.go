@@ -12,13 +12,20 @@ import (
 	"godwit/cpu/isa"
 )
 
-const corpusFile = "int.zst"
+// corpusFiles are recordings by the vendor of the processor.
+var corpusFiles = map[string]string{"AuthenticAMD": "int.zst", "GenuineIntel": "int-intel.zst"}
 
-// TestCorpus replays the results of a real processor, whatever the host is.
+// TestCorpus replays the results of real processors, whatever the host is.
 func TestCorpus(t *testing.T) {
-	b, err := os.ReadFile(filepath.Join("testdata", corpusFile))
+	for vendor, file := range corpusFiles {
+		t.Run(vendor, func(t *testing.T) { testCorpus(t, vendor, file) })
+	}
+}
+
+func testCorpus(t *testing.T, vendor, file string) {
+	b, err := os.ReadFile(filepath.Join("testdata", file))
 	require.NoError(t, err)
-	m := needMachine(t)
+	m := needModel(t, vendor, "")
 	n := 0
 	require.NoError(t, ReadCorpus(b, func(c *Case, want *Result) error {
 		n++
@@ -87,5 +94,5 @@ func TestRecordCorpus(t *testing.T) {
 	require.NoError(t, err)
 	t.Logf("%d cases, %d bytes", k, len(b))
 	require.NoError(t, os.MkdirAll("testdata", 0o755))
-	require.NoError(t, os.WriteFile(filepath.Join("testdata", corpusFile), b, 0o644))
+	require.NoError(t, os.WriteFile(filepath.Join("testdata", corpusFiles[hostVendor]), b, 0o644))
 }

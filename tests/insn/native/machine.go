@@ -26,7 +26,10 @@ const (
 )
 
 // features are those of the instructions that no named model has.
-const features = "aes pclmulqdq sha_ni bmi1 bmi2 adx avx avx2 fma f16c vaes vpclmulqdq movdiri movdir64b clzero"
+const features = "aes pclmulqdq sha_ni bmi1 bmi2 adx avx avx2 fma f16c vaes vpclmulqdq clzero"
+
+// models are the CPU models by the name that /proc/cpuinfo has for their vendors.
+var models = map[string]string{"AuthenticAMD": "x86-64-v2", "GenuineIntel": "x86-64-v2-intel"}
 
 // ldt are the descriptors that exec.c asks Linux for.
 var ldt = [...]uint64{
@@ -57,6 +60,7 @@ type Machine struct {
 	plain []byte // test memory without a case's own values
 	seen  []byte // test memory before the instruction
 	on    map[string]bool
+	amd   bool // the model's vendor
 }
 
 // noAPIC and noBus: nothing is there.
@@ -79,18 +83,23 @@ func (noBus) Out(uint16, int, uint32)        {}
 func (noBus) TSC() uint64                    { return 0 }
 func (noBus) Rand() uint64                   { return 0 }
 
-// NewMachine makes one; Close gives its memory back.
-func NewMachine() (*Machine, error) {
+// NewMachine makes one of the vendor's model with more features; Close gives its
+// memory back.
+func NewMachine(vendor, more string) (*Machine, error) {
+	name, ok := models[vendor]
+	if !ok {
+		return nil, fmt.Errorf("no cpu model is of vendor %q", vendor)
+	}
+	model, err := cpu.LookupModel(name)
+	if err != nil {
+		return nil, err
+	}
 	m, err := mem.New(2 << 20)
 	if err != nil {
 		return nil, err
 	}
-	model, err := cpu.LookupModel("")
-	if err != nil {
-		return nil, err
-	}
-	model = model.With(features)
-	v := &Machine{m: m, ram: m.Bytes(), on: map[string]bool{}}
+	model = model.With(features + more)
+	v := &Machine{m: m, ram: m.Bytes(), on: map[string]bool{}, amd: vendor == "AuthenticAMD"}
 	for _, f := range model.Features() {
 		v.on[f] = true
 	}
@@ -163,7 +172,7 @@ func (v *Machine) mapUser(linear, size, pa, attr uint64, n int) {
 // system sets everything that no case changes for long.
 func (v *Machine) system() {
 	a := &v.c.Arch
-	a.CR0, a.CR3, a.CR4 = 0x80050033, physTables, 0x50e20 // PG AM WP NE ET MP PE; OSXSAVE FSGSBASE UMIP OSXMMEXCPT OSFXSR PAE
+	a.CR0, a.CR3, a.CR4 = 0x80050033, physTables, 0x450e20 // PG AM WP NE ET MP PE; PKE OSXSAVE FSGSBASE UMIP OSXMMEXCPT OSFXSR PAE
 	a.EFER, a.XCR0 = 0xd01, 7
 	a.GDTR = cpu.Table{Base: sysBase + physGDT, Limit: 16*8 - 1}
 	a.LDTR = cpu.Segment{Sel: 0x50, Attr: 0x82, Limit: uint32(len(ldt)*8 - 1), Base: sysBase + physLDT}
@@ -322,7 +331,7 @@ func (v *Machine) result(s *Case) *Result {
 	v.diff(o)
 	if s.Vec != nil {
 		o.Vec = &Vec{FCW: a.FCW, FSW: a.FSW, FTW: a.FTW, MXCSR: a.MXCSR, X: a.V}
-		if a.FSW&0x80 != 0 { // AMD's processors save the pointers only then [APM 2 11.4.4]
+		if a.FSW&0x80 != 0 || !v.amd { // AMD's processors save the pointers only then [APM 2 11.4.4]
 			o.Vec.FOP, o.Vec.FIP, o.Vec.FDP = a.FOP, a.FIP, a.FDP
 		}
 		for i := range o.Vec.ST {
@@ -359,6 +368,14 @@ func (v *Machine) diff(o *Result) {
 			}
 		}
 	}
+}
+
+// decode decodes as the model's vendor does.
+func (v *Machine) decode(code []byte, md isa.Mode, in *isa.Inst) isa.Status {
+	if v.amd {
+		return isa.DecodeAMD(code, md, in)
+	}
+	return isa.Decode(code, md, in)
 }
 
 // has tells that the model has a row's feature.

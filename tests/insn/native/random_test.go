@@ -20,7 +20,7 @@ func TestRandom(t *testing.T) {
 					c.Code = g.bytes()
 					c.Vec = g.vec()
 					var in isa.Inst
-					if isa.DecodeAMD(c.Code, md, &in) == isa.OK {
+					if m.decode(c.Code, md, &in) == isa.OK {
 						c.Code = c.Code[:in.Len]
 					} else {
 						in = isa.Inst{}

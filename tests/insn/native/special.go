@@ -198,6 +198,9 @@ func Usable(c *Case, in *isa.Inst) bool {
 	if in.Op == isa.LDMXCSR { // AMD's MXCSR has a bit more, for misaligned operands
 		return len(c.Win) > 0 && c.Win[0].Val&0x20000 == 0
 	}
+	if in.Op == isa.WRPKRU && c.R[0]&3 != 0 { // it takes test memory and the kernel's frames away
+		return false
+	}
 	if in.R().Args[0] == isa.ArgFar && in.Imm-c.RIP < uint64(in.Len) { // its own bytes may be anything
 		return false
 	}

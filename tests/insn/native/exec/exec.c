@@ -80,6 +80,13 @@ void *memset(void *d, int v, u64 n)
 	__asm__ volatile("rep stosb" : "+D"(d), "+c"(n) : "a"(v) : "memory");
 	return r;
 }
+static int memcmp(const void *a, const void *b, u64 n)
+{
+	for (u64 i = 0; i < n; i++)
+		if (((const u8 *)a)[i] != ((const u8 *)b)[i])
+			return 1;
+	return 0;
+}
 static void die(const char *m)
 {
 	u64 n = 0;
@@ -155,6 +162,22 @@ static int own(u64 a, u64 n)
 	return 0;
 }
 
+/* used tells which components are not in their initial state, as AMD's processors
+ * do themselves: Intel's take for used whatever was loaded from memory. */
+static u64 used(void)
+{
+	static const u8 zero[sizeof vin.xmm];
+	static const u16 init[4] = {0x37f};
+	u64 u = 0;
+	if (memcmp(&vin, init, sizeof init) || vin.fip | vin.fdp || memcmp(vin.st, zero, sizeof vin.st))
+		u |= 1;
+	if (memcmp(vin.xmm, zero, sizeof zero))
+		u |= 2;
+	if (memcmp(vin.ymmh, zero, sizeof zero))
+		u |= 4;
+	return u;
+}
+
 /* load makes the frame that of the case in in. */
 static void load(struct ucontext *u)
 {
@@ -195,7 +218,7 @@ static void load(struct ucontext *u)
 		*(u16 *)(f + 6) = vin.fop, *(u64 *)(f + 8) = vin.fip, *(u64 *)(f + 16) = vin.fdp;
 		memcpy(f + 32, vin.st, sizeof vin.st);
 		memcpy(f + 160, vin.xmm, sizeof vin.xmm);
-		*(u64 *)(f + 512) = 7;
+		*(u64 *)(f + 512) = used();
 		memcpy(f + 576, vin.ymmh, sizeof vin.ymmh);
 	} else
 		*(u64 *)(f + 512) = 0; /* all in its initial state */
