@@ -141,7 +141,7 @@ func (in *incoming) builder() *builder {
 	r := in.p.r
 	b := &builder{in: in}
 	b.Arriving = &machine.Arriving{
-		Host: r, Do: r.onMachine,
+		Host: r, Do: r.onMachine, AtHand: in.p.home.atHand,
 		Vet: func(cfg machine.Config, _ []snapshot.Section) []migrate.Mismatch { return r.vetDisks(&cfg) },
 		Owned: func(epoch uint64, session snapshot.UUID) error {
 			if err := in.claimDisks(b.Machine(), session); err != nil {

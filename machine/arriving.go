@@ -23,6 +23,9 @@ type Arriving struct {
 	// Vet says what else keeps this host from taking the machine; sections are
 	// those that are not state. May be nil, like all that follow.
 	Vet func(cfg Config, secs []snapshot.Section) []migrate.Mismatch
+	// AtHand returns data of this sha256 that the host holds, such as the images that
+	// a machine boots from; else nil.
+	AtHand func(sum [migrate.DigestSize]byte, size uint64) []byte
 	// Built is told that memory is reserved: the place to hold the machine's name.
 	Built func(m *Machine, secs []snapshot.Section) error
 	// Owned records durably that this host owns the machine from epoch on.
@@ -38,6 +41,14 @@ type Arriving struct {
 
 	memory *memory // once reserved
 	secs   []snapshot.Section
+}
+
+// Held asks AtHand.
+func (a *Arriving) Held(sum [migrate.DigestSize]byte, size uint64) []byte {
+	if a.AtHand == nil {
+		return nil
+	}
+	return a.AtHand(sum, size)
 }
 
 // Machine is the machine once it is reserved.

@@ -120,6 +120,9 @@ type Images struct {
 	Bios   []byte `cbor:"3,keyasint,omitempty"` // ROM at the end of 4 GiB, entered at the reset vector
 }
 
+// Data is what the section of the images holds.
+func (i *Images) Data() ([]byte, error) { return encode(i) }
+
 // validate checks the images as far as they shape the machine.
 func (i *Images) validate() error {
 	n := len(i.Bios)

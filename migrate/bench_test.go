@@ -55,6 +55,7 @@ func (f *flat) Leaf(uint32) [migrate.LeafSize]byte                 { return snap
 func (f *flat) Sections() []snapshot.Section                       { return nil }
 func (f *flat) Root() [migrate.DigestSize]byte                     { return f.root }
 func (f *flat) Read(p uint32, b *[migrate.PageSize]byte)           { copy(b[:], f.mem[int(p)*migrate.PageSize:]) }
+func (*flat) Held([migrate.DigestSize]byte, uint64) []byte         { return nil }
 func (f *flat) Check([]snapshot.Section) []migrate.Mismatch        { return nil }
 func (f *flat) Reserve([]snapshot.Section) (migrate.Memory, error) { return f, nil }
 func (f *flat) Journal(uint64, snapshot.UUID) error                { return nil }

@@ -11,6 +11,11 @@ import (
 // batches.
 const probeEvery = 32
 
+// bytePrice is what a byte on the wire costs while nobody waits for it, in seconds: a
+// pass that others share the link with is worth compressing at 500 MB/s, even if the
+// link is faster than that.
+const bytePrice = 2e-9
+
 // chooser compresses batches with the codec that gets pages across soonest: what
 // counts is the slower of compressing and sending. It measures both.
 type chooser struct {
@@ -18,6 +23,7 @@ type chooser struct {
 	codec  snapshot.Codec // chosen
 	fixed  bool
 	speed  float64 // bytes a second that the connection takes; 0: unknown
+	price  float64 // of a byte, in seconds, beside the time that it takes
 	rate   [3]float64
 	ratio  [3]float64 // bytes out for one in
 	packer [3]*snapshot.Packer
@@ -94,15 +100,25 @@ func (c *chooser) learn(k snapshot.Codec, in, out int, took time.Duration) {
 	}
 	c.rate[k] += weight * (rate - c.rate[k])
 	c.ratio[k] += weight * (ratio - c.ratio[k])
+	c.choose()
+}
+
+// value gives a byte its price.
+func (c *chooser) value(price float64) {
+	c.price = price
+	c.choose()
+}
+
+func (c *chooser) choose() {
 	if c.fixed || c.speed == 0 {
 		return
 	}
-	best, at := 1/c.speed, snapshot.None
+	best, at := 1/c.speed+c.price, snapshot.None
 	for k := snapshot.S2; k <= snapshot.Zstd; k++ {
 		if c.rate[k] == 0 {
 			continue
 		}
-		if t := max(1/c.rate[k], c.ratio[k]/c.speed); t < 0.9*best {
+		if t := max(1/c.rate[k], c.ratio[k]/c.speed) + c.ratio[k]*c.price; t < 0.9*best {
 			best, at = t, k
 		}
 	}

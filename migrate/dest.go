@@ -360,6 +360,7 @@ func (d *Dest) hear(c *Conn, f *frame) error {
 		return nil
 	case f.typ == frConfig:
 		d.inState = false
+		d.secs.held = d.held
 		return with(f, d.begin)
 	case f.typ == frSection:
 		return with(f, func(h *sectionHead) error { return d.gather(d.secs.section(h)) })
@@ -379,7 +380,7 @@ func (d *Dest) hear(c *Conn, f *frame) error {
 	case f.typ == frAbsent:
 		return d.isAbsent(f)
 	case f.typ == frDevState:
-		d.inState = true
+		d.inState, d.secs.held = true, nil
 		return with(f, d.begin)
 	case f.typ == frRoot && d.inState && d.secs.complete():
 		return with(f, d.compare)
@@ -463,6 +464,9 @@ func (d *Dest) gather(err error) error {
 	if err != nil {
 		return &Error{Code: Protocol, Text: "sections", Err: err}
 	}
+	if sums := d.secs.fetch(); sums != nil {
+		d.ctl.say(frFetch, &fetch{sums})
+	}
 	if !d.secs.complete() || d.inState {
 		return nil
 	}
@@ -489,6 +493,17 @@ func (d *Dest) gather(err error) error {
 	}
 	d.config = config
 	return nil
+}
+
+// held returns data of the configuration that is here already: from before the
+// connection was lost, or as the host has it.
+func (d *Dest) held(sum [DigestSize]byte, size uint64) []byte {
+	for i := range d.config {
+		if b := d.config[i].Data; uint64(len(b)) == size && sha256.Sum256(b) == sum {
+			return b
+		}
+	}
+	return d.b.Held(sum, size)
 }
 
 func (d *Dest) refuse(ms []Mismatch) error {

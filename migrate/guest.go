@@ -121,6 +121,9 @@ type Builder interface {
 	// Check says what keeps this host from being that machine: nothing, if the
 	// result is empty. It builds nothing.
 	Check(config []snapshot.Section) []Mismatch
+	// Held returns data of this sha256 that is at hand here, nil if there is none: it
+	// need not travel.
+	Held(sum [DigestSize]byte, size uint64) []byte
 	// Reserve builds the machine, memory all zero, and holds its name.
 	Reserve(config []snapshot.Section) (Memory, error)
 	// Finish restores the state and returns the state hash of what is held, taking

@@ -69,9 +69,9 @@ func (l *linkStats) chunk() int { return int(min(l.carries()/20, maxBatchBytes))
 
 // Bounds of looking.
 const (
-	probePings = 3        // round trips measured
-	probeFirst = 32 << 10 // bytes
-	probeMost  = 4 << 20
+	probePings = 3                     // round trips measured
+	probeFirst = 32 << 10              // bytes
+	probeMost  = 1 << 20               // and no larger one follows
 	probeLong  = 20 * time.Millisecond // a probe that took so long will do
 	surveyMost = 1 << 20               // pages; a larger guest is not surveyed
 	surveyStep = 2048                  // pages at a time

@@ -37,7 +37,11 @@ type (
 		Required bool             `cbor:"4,keyasint"`
 		State    bool             `cbor:"5,keyasint"`
 		Size     uint64           `cbor:"6,keyasint"`
-		Sum      [DigestSize]byte `cbor:"7,keyasint"` // sha256 of the data
+		Sum      [DigestSize]byte `cbor:"7,keyasint"`           // sha256 of the data
+		OnDemand bool             `cbor:"8,keyasint,omitempty"` // the data comes if FETCH names it
+	}
+	fetch struct { // FETCH
+		Sums [][DigestSize]byte `cbor:"1,keyasint"`
 	}
 	verdict struct { // VERDICT
 		Mismatches []Mismatch `cbor:"1,keyasint,omitempty"`

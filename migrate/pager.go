@@ -36,6 +36,9 @@ func (g *pager) begin(p Pass, number uint32, have map[uint32][sumSize]byte) {
 		g.dup = new(dupCache)
 	}
 	g.dup.turn++
+	if g.codec != nil {
+		g.codec.value(0)
+	}
 }
 
 func (g *pager) buffer() []byte {

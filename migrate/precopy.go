@@ -142,6 +142,9 @@ func (s *Source) startPass() error {
 	}
 	s.in = interval{began: now, info: info, harvest: took, budget: s.budget}
 	s.pager.begin(p, s.number, s.have)
+	if s.number == 1 {
+		s.pager.codec.value(bytePrice)
+	}
 	s.have = nil
 	s.ctl.say(frPassBegin, &passMark{Pass: s.number})
 	s.ph = phPass

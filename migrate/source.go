@@ -1,7 +1,9 @@
 package migrate
 
 import (
+	"crypto/sha256"
 	"fmt"
+	"slices"
 	"time"
 
 	"godwit/snapshot"
@@ -33,6 +35,8 @@ type Source struct {
 	g     Guest
 	pages uint32
 	ph    phase
+
+	config []snapshot.Section // what the destination may still ask for of it
 
 	ctl, flt, qry *Conn
 	dialling      [RoleQuery + 1]bool
@@ -124,6 +128,7 @@ func (s *Source) Opened(c *Conn) {
 		s.ph = phHello
 		secs, err := s.g.Config()
 		if err == nil {
+			s.config = secs
 			_, err = c.saySections(frConfig, secs)
 		}
 		if err != nil {
@@ -429,6 +434,8 @@ func (s *Source) heard(c *Conn, f *frame) error {
 	case c != s.ctl:
 	case f.typ == frWelcome && (s.ph == phHello || s.ph == phMissing):
 		return with(f, s.welcomed)
+	case f.typ == frFetch && s.ph == phHello:
+		return with(f, s.fetched)
 	case f.typ == frVerdict && s.ph == phHello:
 		return with(f, s.judged)
 	case f.typ == frProbed && s.ph == phProbe:
@@ -487,6 +494,21 @@ func (s *Source) welcomed(w *welcome) error {
 		return nil
 	case w.Have == haveGuest || w.Have == haveNever:
 		return errorf(Busy, "the destination has ended session %s", s.sess)
+	}
+	return nil
+}
+
+// fetched sends the data of sections that the destination does not hold, once.
+func (s *Source) fetched(m *fetch) error {
+	for _, sum := range m.Sums {
+		i := slices.IndexFunc(s.config, func(c snapshot.Section) bool {
+			return !c.State && len(c.Data) >= onDemand && sha256.Sum256(c.Data) == sum
+		})
+		if i < 0 {
+			return errorf(Protocol, "FETCH names data with sha256 %x, which was not offered", sum)
+		}
+		s.ctl.saySection(&s.config[i], false)
+		s.config = slices.Delete(slices.Clone(s.config), i, i+1)
 	}
 	return nil
 }

@@ -1,6 +1,7 @@
 package sim
 
 import (
+	"crypto/sha256"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -16,6 +17,7 @@ type Builder struct {
 	Fail   map[string]error         // by method, in lower case
 	Spoil  func(p uint32, b []byte) // may damage a page that arrives
 	Idle   func(d time.Duration)    // spends time; nil: takes none
+	Has    bool                     // holds what is sent on demand
 	want   func() Program           // the machine that is expected
 	m      *machine
 	clock  clock
@@ -35,7 +37,7 @@ type Builder struct {
 
 // NewBuilder makes a builder for the machine that runs p.
 func NewBuilder(p Program, c clock, costs Costs) *Builder {
-	return &Builder{want: func() Program { return p }, clock: c, costs: costs, wants: make(chan struct{}, 1)}
+	return &Builder{Has: p.Seed%8 == 5, want: func() Program { return p }, clock: c, costs: costs, wants: make(chan struct{}, 1)}
 }
 
 func (b *Builder) spend(d time.Duration) {
@@ -51,6 +53,14 @@ func (b *Builder) Check(config []snapshot.Section) []migrate.Mismatch {
 		return []migrate.Mismatch{{Field: "config", Have: have, Want: fmt.Sprintf("%+v", s)}}
 	}
 	return b.Refuse
+}
+
+// Held has the ballast.
+func (b *Builder) Held(sum [migrate.DigestSize]byte, size uint64) []byte {
+	if b.Has && sum == sha256.Sum256(ballast) {
+		return ballast
+	}
+	return nil
 }
 
 // Reserve builds the machine.

@@ -1,6 +1,7 @@
 package sim
 
 import (
+	"bytes"
 	"encoding/binary"
 	"fmt"
 	"time"
@@ -183,11 +184,18 @@ func (m *machine) state() []snapshot.Section {
 }
 
 func (m *machine) config() []snapshot.Section {
-	return []snapshot.Section{
+	secs := []snapshot.Section{
 		{Name: "config", Version: 1, Required: true, Data: fmt.Appendf(nil, "%+v", m.prog)},
 		{Name: "about", Version: 1, Data: []byte("a simulated guest")},
 	}
+	if m.prog.Seed%4 == 1 {
+		secs = append(secs, snapshot.Section{Name: "images", Version: 1, Required: true, Data: ballast})
+	}
+	return secs
 }
+
+// ballast is large enough to travel on demand only.
+var ballast = bytes.Repeat([]byte("ballast "), 64<<10/8)
 
 func (m *machine) root() [migrate.DigestSize]byte {
 	r, err := snapshot.Root(m.prog.Pages, m.leafOf, m.state())
