@@ -263,7 +263,7 @@ func (p *process) load() (*machine.Machine, error) {
 			return nil, AsError("cannot fork "+p.spec.Source, err)
 		}
 	}
-	what := "cannot resume " + p.spec.Resume
+	what, opened := "cannot resume "+p.spec.Resume, time.Now()
 	f, err := snapshot.Open(snapshot.Disk{}, p.spec.Resume)
 	if err != nil {
 		return nil, AsError(what, err)
@@ -292,6 +292,7 @@ func (p *process) load() (*machine.Machine, error) {
 	}
 	p.age(m, f.Meta().Created)
 	p.identify(m)
+	p.r.opened, p.r.from = opened, m.Count()
 	return m, nil
 }
 

@@ -51,6 +51,11 @@ type Runner struct {
 	snaps  *snaps
 	old    *machine.Machine // a snapshot took its place; it may still be in Run
 	loader *loading         // nil: all of memory is here
+
+	filling bool // the rest of memory comes
+
+	opened time.Time // when the file was that the VM goes on from; zero: no such, or the guest has gone on
+	from   uint64    // count in it
 }
 
 func newRunner(spec *Spec, con *os.File, dir string) *Runner {
@@ -163,9 +168,6 @@ func (r *Runner) Start(m *machine.Machine, paused bool) {
 	m.SetHost(r)
 	r.update(func(s *Status) { s.config(m.Config()) })
 	r.publish()
-	if r.loader != nil {
-		go r.background(r.loader)
-	}
 	go func() {
 		defer close(r.done)
 		r.loop()
@@ -192,16 +194,38 @@ func (r *Runner) loop() {
 			r.m.Input(machine.InputReset, nil)
 			r.ended(r.m.Run(r.m.Count())) // executes nothing but the reset
 		case r.paused || r.halted:
+			r.fill()
 			r.pace.stop()
 			r.sleep(-1)
 		default:
 			stop := r.m.Run(r.until())
+			r.began()
 			r.ended(stop)
 			if stop == machine.Stalled {
 				r.stalled()
 			}
 		}
 		r.flush()
+	}
+}
+
+// began notes how long a resumed guest took to its first instruction.
+func (r *Runner) began() {
+	if r.opened.IsZero() || r.m.Count() == r.from {
+		return
+	}
+	took := time.Since(r.opened)
+	r.opened = time.Time{}
+	r.update(func(s *Status) { s.FirstNS = int64(took) })
+	r.fill()
+}
+
+// fill has the rest of memory come from now on: not before the guest's first
+// instruction, which would wait for it.
+func (r *Runner) fill() {
+	if r.loader != nil && !r.filling {
+		r.filling = true
+		go r.background(r.loader)
 	}
 }
 
@@ -357,6 +381,7 @@ func (r *Runner) stopped() bool {
 // Poll is called every few hundred thousand instructions.
 func (r *Runner) Poll() bool {
 	crowded := r.flush()
+	r.began()
 	for {
 		r.serve()
 		r.publish()
@@ -391,6 +416,7 @@ func (r *Runner) Poll() bool {
 
 // Idle is called where the guest waits until a moment, or for input only.
 func (r *Runner) Idle(until devices.Nanos) bool {
+	r.fill()
 	for {
 		crowded := r.flush()
 		r.serve()

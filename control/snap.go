@@ -114,23 +114,22 @@ func (r *Runner) take(ctx context.Context, p *op, q SnapRequest) (*SnapResult, e
 	if !slices.Contains([]string{disk.DeltaCOW, disk.DeltaFull, disk.DeltaReflink}, q.Disks) {
 		return nil, Fail("usage", fmt.Sprintf("disks cannot be kept by %q", q.Disks), "there are cow, full and reflink", "--disk-delta cow")
 	}
-	for _, d := range r.drives { // what is written now need not be in the pause
-		if err := d.Sync(ctx); err != nil {
-			return nil, err
-		}
+	layers, err := r.prepareDisks(ctx)
+	if err != nil {
+		return nil, writing("cannot take a snapshot", err)
 	}
 	var shot *machine.Shot
 	var disks []tree.Disk
 	var pause time.Duration
 	if err := r.onMachine(func() (err error) {
 		stop := time.Now()
-		if disks, err = r.freezeDisks(ctx); err == nil {
+		if disks, err = r.freezeDisks(ctx, layers); err == nil {
 			shot, err = r.shoot(ctx, s)
 		}
 		pause = time.Since(stop)
 		return err
 	}); err != nil {
-		return nil, err
+		return nil, errors.Join(err, r.unprepareDisks())
 	}
 	n, err := r.write(ctx, p, s, shot, disks, q, start)
 	var base *snapshot.File

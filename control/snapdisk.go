@@ -28,16 +28,40 @@ func (r *Runner) layerName(id string) (string, error) {
 	}
 }
 
-// freezeDisks has every disk that is written go on in a new layer, on the machine
+// prepareDisks makes the layers that disks are to go on in, while the guest runs: that
+// waits for the host's disk several times. What is written so far need not be in the
+// pause either.
+func (r *Runner) prepareDisks(ctx context.Context) (layers []string, err error) {
+	for i, d := range r.drives {
+		path, err := r.layerName(r.m.Config().Disks[i].ID)
+		if err == nil {
+			err = d.Prepare(path)
+		}
+		if err == nil {
+			err = d.Sync(ctx)
+		}
+		if err != nil {
+			return nil, errors.Join(err, r.unprepareDisks())
+		}
+		layers = append(layers, path)
+	}
+	return layers, nil
+}
+
+// unprepareDisks removes layers that were not used.
+func (r *Runner) unprepareDisks() (err error) {
+	for _, d := range r.drives {
+		err = errors.Join(err, d.Unprepare())
+	}
+	return err
+}
+
+// freezeDisks has every disk that is written go on in its new layer, on the machine
 // goroutine. What is there so far is the snapshot's.
-func (r *Runner) freezeDisks(ctx context.Context) ([]tree.Disk, error) {
+func (r *Runner) freezeDisks(ctx context.Context, layers []string) ([]tree.Disk, error) {
 	var out []tree.Disk
 	for i, c := range r.m.Config().Disks {
-		path, err := r.layerName(c.ID)
-		if err != nil {
-			return nil, err
-		}
-		layer, format, err := r.m.FreezeDisk(ctx, i, path)
+		layer, format, err := r.m.FreezeDisk(ctx, i, layers[i])
 		if err != nil {
 			return nil, err
 		}

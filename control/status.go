@@ -37,10 +37,11 @@ type Status struct {
 	Source  string `json:"source"`
 	Disks   int    `json:"disks,omitempty"`
 	Listen  string `json:"listen,omitempty"`
-	Missing int    `json:"missing,omitempty"` // pages of memory that are still in a file
-	Reason  string `json:"reason,omitempty"`  // why it is paused, where nobody asked for that
-	Note    string `json:"note,omitempty"`    // the last thing the guest did that is likely a gap of ours or a bug of its own
-	Move    *Move  `json:"move,omitempty"`    // a migration that goes on
+	Missing int    `json:"missing,omitempty"`  // pages of memory that are still in a file
+	FirstNS int64  `json:"first_ns,omitempty"` // of a resumed VM: host time from opening its file to its guest's first instruction
+	Reason  string `json:"reason,omitempty"`   // why it is paused, where nobody asked for that
+	Note    string `json:"note,omitempty"`     // the last thing the guest did that is likely a gap of ours or a bug of its own
+	Move    *Move  `json:"move,omitempty"`     // a migration that goes on
 	End     *End   `json:"end,omitempty"`
 }
 
@@ -85,6 +86,8 @@ type SaveResult struct {
 	Bytes uint64 `json:"bytes"`
 	Pages uint32 `json:"pages"`
 	Zero  uint32 `json:"zero"`
+
+	TookNS int64 `json:"took_ns"` // host time that the guest stood still, until all was durable
 }
 
 // Ended tells whether there is no process and nothing to resume.

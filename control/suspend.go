@@ -75,17 +75,18 @@ func (r *Runner) suspend(o *ops, file string) (*op, error) {
 	}
 	p, ctx := o.start("suspend", "pages")
 	go r.long(p, "cannot suspend to "+file, func() (func(*Op), error) {
+		start := time.Now()
 		if err := r.whole(ctx); err != nil {
 			return nil, err
 		}
-		st, err := r.m.Save(ctx, snapshot.Disk{}, file, time.Now().UnixNano(), snapshot.Options{
+		st, err := r.m.Save(ctx, snapshot.Disk{}, file, start.UnixNano(), snapshot.Options{
 			Codec:    snapshot.Zstd,
 			Progress: func(done, total uint32) { p.progress(uint64(done), uint64(total)) },
 		})
 		if err != nil {
 			return nil, writing("cannot suspend to "+file, err)
 		}
-		res := &SaveResult{file, fmt.Sprintf("%x", st.Root), r.m.Count(), st.Bytes, st.Pages, st.Zero}
+		res := &SaveResult{file, fmt.Sprintf("%x", st.Root), r.m.Count(), st.Bytes, st.Pages, st.Zero, int64(time.Since(start))}
 		r.end = &End{Reason: "suspended", File: file, Hash: res.Root}
 		return func(o *Op) { o.Saved = res }, nil
 	})

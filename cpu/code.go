@@ -71,8 +71,12 @@ type codeCache struct {
 	meta   []opMeta
 	insts  []isa.Inst
 	hash   [hashSize]int32
-	pages  []codePage // by arena page
+	pages  []*[codeGroup]codePage // by arena page, in groups; nil: no code in any of them
 }
+
+// codeGroup is how many pages are listed together. A machine with much memory has code
+// in little of it, and is not to be slow to begin.
+const codeGroup = 512
 
 // codePage says which 64-byte granules of a page were translated, and lists its
 // blocks.
@@ -83,7 +87,15 @@ type codePage struct {
 
 func (cc *codeCache) init(pages uint32) {
 	cc.blocks = make([]block, 1, 4096)
-	cc.pages = make([]codePage, pages)
+	cc.pages = make([]*[codeGroup]codePage, (pages+codeGroup-1)/codeGroup)
+}
+
+// page is an arena page's entry; nil where its group has no code.
+func (cc *codeCache) page(page uint32) *codePage {
+	if g := cc.pages[page/codeGroup]; g != nil {
+		return &g[page%codeGroup]
+	}
+	return nil
 }
 
 func blockKey(off uint64, kind codeKind) uint64 { return off<<2 | uint64(kind) }
@@ -106,14 +118,18 @@ func granules(off uint64, n int) uint64 {
 }
 
 func (cc *codeCache) at(off uint64, n int) bool {
-	return cc.pages[off>>mem.PageShift].granules&granules(off, n) != 0
+	p := cc.page(uint32(off >> mem.PageShift))
+	return p != nil && p.granules&granules(off, n) != 0
 }
 
 // insert enters a finished block.
 func (cc *codeCache) insert(b block, m *mem.Memory, s *Shared) int32 {
 	i := int32(len(cc.blocks))
 	page := uint32(b.key >> 2 >> mem.PageShift)
-	p := &cc.pages[page]
+	if cc.pages[page/codeGroup] == nil {
+		cc.pages[page/codeGroup] = new([codeGroup]codePage)
+	}
+	p := cc.page(page)
 	h := hashKey(b.key)
 	b.self, b.hnext, b.pnext = i, cc.hash[h], p.first
 	cc.blocks = append(cc.blocks, b)
@@ -129,9 +145,9 @@ func (cc *codeCache) insert(b block, m *mem.Memory, s *Shared) int32 {
 // drop forgets the blocks translated from the granules of a changed range.
 func (cc *codeCache) drop(off uint64, n int, m *mem.Memory) {
 	page := uint32(off >> mem.PageShift)
-	p := &cc.pages[page]
+	p := cc.page(page)
 	hit := granules(off, n)
-	if p.granules&hit == 0 {
+	if p == nil || p.granules&hit == 0 {
 		return
 	}
 	var left uint64
@@ -166,10 +182,14 @@ func (cc *codeCache) kill(i int32) {
 
 // flush forgets every block. The caller gives all vCPUs new generations.
 func (cc *codeCache) flush(m *mem.Memory) {
-	for i := range cc.pages {
-		if cc.pages[i].first != 0 || cc.pages[i].granules != 0 {
-			m.ClearFlag(uint32(i), mem.FlagCode)
-			cc.pages[i] = codePage{}
+	if len(cc.blocks) == 1 {
+		return
+	}
+	for i := 1; i < len(cc.blocks); i++ { // not all pages: there may be many
+		page := uint32(cc.blocks[i].key >> 2 >> mem.PageShift)
+		if p := cc.page(page); *p != (codePage{}) {
+			m.ClearFlag(page, mem.FlagCode)
+			*p = codePage{}
 		}
 	}
 	clear(cc.hash[:])

@@ -8,17 +8,18 @@ type Shared struct {
 	mem    *mem.Memory
 	cpus   []*CPU
 	code   codeCache
-	used   []*[8]uint64 // by arena page: the 512 qwords that live walks used
-	tables []uint32     // pages with a mask in used
-	wtag   []uint8      // by arena page: some TLB may hold a write tag
-	gen    uint32       // last generation handed out, see CPU.newGen
+	used   []uint32    // by arena page: its mask, 0 where it never had one
+	masks  [][8]uint64 // the 512 qwords of a page that live walks used; mask 0 is nobody's
+	tables []uint32    // pages with something in their mask
+	wtag   []uint8     // by arena page: some TLB may hold a write tag
+	gen    uint32      // last generation handed out, see CPU.newGen
 }
 
 // NewShared makes the common part for a machine with memory m, and becomes m's
 // watcher so that DMA drops code and translations as stores do.
 func NewShared(m *mem.Memory) *Shared {
 	s := &Shared{mem: m, gen: genAny}
-	s.used = make([]*[8]uint64, m.Pages())
+	s.used, s.masks = make([]uint32, m.Pages()), make([][8]uint64, 1)
 	s.wtag = make([]uint8, m.Pages())
 	s.code.init(m.Pages())
 	m.SetWatcher(s)
@@ -32,11 +33,11 @@ func (s *Shared) markUsed(pa uint64) {
 		return
 	}
 	page, q := uint32(off>>mem.PageShift), off>>3&511
-	m := s.used[page]
-	if m == nil {
-		m = new([8]uint64)
-		s.used[page] = m
+	if s.used[page] == 0 {
+		s.used[page] = uint32(len(s.masks))
+		s.masks = append(s.masks, [8]uint64{})
 	}
+	m := &s.masks[s.used[page]]
 	if m[q>>6]&(1<<(q&63)) != 0 {
 		return
 	}
@@ -63,10 +64,7 @@ func (s *Shared) dropWrites(page uint32) {
 
 // tableAt tells whether a live translation rests on any of the n bytes.
 func (s *Shared) tableAt(off uint64, n int) bool {
-	m := s.used[off>>mem.PageShift]
-	if m == nil {
-		return false
-	}
+	m := &s.masks[s.used[off>>mem.PageShift]]
 	for q := off >> 3 & 511; q <= (off+uint64(n)-1)>>3&511; q++ {
 		if m[q>>6]&(1<<(q&63)) != 0 {
 			return true
@@ -78,7 +76,7 @@ func (s *Shared) tableAt(off uint64, n int) bool {
 // tableChanged empties all TLBs: an entry in use got another value.
 func (s *Shared) tableChanged() {
 	for _, p := range s.tables {
-		*s.used[p] = [8]uint64{}
+		s.masks[s.used[p]] = [8]uint64{}
 		s.mem.ClearFlag(p, mem.FlagTable)
 	}
 	s.tables = s.tables[:0]

@@ -49,6 +49,7 @@ type Drive struct {
 	gone   bool   // it was let go of, too
 	size   int64  // bytes
 	later  *DriveOptions
+	next   *layer // made ahead; of who calls Prepare and Freeze
 
 	jobs    []job
 	results [][]byte // of finished jobs, not collected yet
@@ -134,24 +135,39 @@ func (d *Drive) open(o DriveOptions) (err error) {
 
 // lock takes the lock of the file that takes what is written.
 func (d *Drive) lock(c Claim) error {
-	l, err := d.fs.Lock(d.path, c)
+	l, err := d.claim(d.path, c)
+	if err == nil {
+		d.hold(l, c.Name)
+	}
+	return err
+}
+
+// claim locks a file that is to be this disk's.
+func (d *Drive) claim(path string, c Claim) (Lock, error) {
+	l, err := d.fs.Lock(path, c)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	o := l.Owner()
-	if d.id == "" {
-		d.id = o.ID
-	} else if o.ID != d.id && c.Name != "" { // it is the same disk
+	if d.id != "" && o.ID != d.id && c.Name != "" { // it is the same disk
 		o.ID = d.id
 		err = l.Sign(o)
 	}
 	if err != nil {
 		l.Release()
-		return err
+		return nil, err
 	}
-	d.locks, d.epoch, d.wrote = append(d.locks, l), o.Epoch, c.Name == ""
+	return l, nil
+}
+
+// hold makes a lock that of the file that takes what is written.
+func (d *Drive) hold(l Lock, name string) {
+	o := l.Owner()
+	if d.id == "" {
+		d.id = o.ID
+	}
+	d.locks, d.epoch, d.wrote = append(d.locks, l), o.Epoch, name == ""
 	d.heir, d.gone = "", false
-	return nil
 }
 
 // begun notes in the owner file, before the first write, that what is known of the
@@ -378,41 +394,69 @@ func (d *Drive) Freeze(ctx context.Context, path string) (layer, format string, 
 	if d.ro {
 		return d.path, d.format, nil // it is frozen as it is
 	}
+	if d.next == nil || d.next.path != path {
+		if err := d.Prepare(path); err != nil {
+			return "", "", err
+		}
+	}
 	if err := d.Sync(ctx); err != nil {
-		return "", "", err
-	}
-	o := CreateOptions{Format: Qcow2, Backing: d.path, BackingFormat: d.format, FS: d.fs}
-	if err := Create(path, o); err != nil {
-		return "", "", err
-	}
-	layer, format = d.path, d.format
-	if err := d.top(path); err != nil {
-		d.path = layer
-		return "", "", errors.Join(err, d.fs.Remove(path))
-	}
-	return layer, format, nil
-}
-
-// top goes on with a new image over the present one.
-func (d *Drive) top(path string) error {
-	img, err := Open(path, Options{Format: Qcow2, FS: d.fs, locked: true, backing: ReadOnly(d.img)})
-	if err != nil {
-		return err
+		return "", "", errors.Join(err, d.Unprepare())
 	}
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	d.path = path
-	if err := d.lock(Claim{Name: d.name}); err != nil {
-		return errors.Join(err, img.(*qcow2).f.Close()) // not what is below
+	layer, format = d.path, d.format
+	d.path, d.format, d.img = path, Qcow2, d.next.img
+	d.hold(d.next.lock, d.name)
+	d.next = nil
+	return layer, format, nil
+}
+
+// layer is an image over a drive's present one, which it does not use yet.
+type layer struct {
+	path string
+	img  Image
+	lock Lock
+}
+
+// Prepare makes the file that Freeze with the same path goes on in, and locks it: that
+// takes the host some time, in which the disk can be used.
+func (d *Drive) Prepare(path string) error {
+	if err := d.Unprepare(); err != nil || d.ro {
+		return err
 	}
-	d.img, d.format = img, Qcow2
+	o := CreateOptions{Format: Qcow2, Backing: d.path, BackingFormat: d.format, FS: d.fs}
+	if err := Create(path, o); err != nil {
+		return err
+	}
+	img, err := Open(path, Options{Format: Qcow2, FS: d.fs, locked: true, backing: ReadOnly(d.img)})
+	if err != nil {
+		return errors.Join(err, d.fs.Remove(path))
+	}
+	l, err := d.claim(path, Claim{Name: d.name})
+	if err != nil {
+		return errors.Join(err, img.(*qcow2).f.Close(), d.fs.Remove(path)) // not what is below
+	}
+	d.next = &layer{path, img, l}
 	return nil
+}
+
+// Unprepare removes what Prepare made and no Freeze has used.
+func (d *Drive) Unprepare() error {
+	n := d.next
+	if n == nil {
+		return nil
+	}
+	d.next = nil
+	n.lock.Release()
+	err := errors.Join(n.img.(*qcow2).f.Close(), d.fs.Remove(n.path)) // not what is below
+	_ = os.Remove(n.path + OwnerSuffix)                               // it is of no use without its image
+	return err
 }
 
 // Close finishes what was begun and flushes. A request that has failed is lost, and
 // those behind it.
 func (d *Drive) Close() error {
-	err := d.Drain(context.Background())
+	err := errors.Join(d.Unprepare(), d.Drain(context.Background()))
 	d.mu.Lock()
 	d.closed = true
 	d.mu.Unlock()

@@ -279,6 +279,13 @@ func TestDriveFreezes(t *testing.T) {
 		type layer struct{ path, format string }
 		var layers []layer
 		for i := range 3 {
+			if i == 1 { // made ahead, while the disk is used
+				require.NoError(t, d.Prepare(path+".unused"))
+				require.NoError(t, d.Prepare(path+".top1"))
+				require.NoFileExists(t, path+".unused")
+				require.NoFileExists(t, path+".unused"+OwnerSuffix)
+				require.Equal(t, path+".top0", d.Path())
+			}
 			d.Write(bytes.Repeat([]byte{byte(i + 1)}, 512), int64(i)*512, false)
 			l, f, err := d.Freeze(context.Background(), path+".top"+string(rune('0'+i)))
 			require.NoError(t, err)
@@ -305,7 +312,9 @@ func TestDriveFreezes(t *testing.T) {
 		_, _, err = d.Freeze(context.Background(), layers[1].path)
 		require.Error(t, err, "an image that is there")
 		require.Equal(t, want, d.read(t, 1536, 0))
+		require.NoError(t, d.Prepare(path+".unused"))
 		require.NoError(t, d.Close())
+		require.NoFileExists(t, path+".unused", "made ahead and not used")
 
 		again := openDrive(t, path+".top2", DriveOptions{Claim: Claim{Name: "plover", Epoch: 2}})
 		require.Equal(t, want, again.read(t, 1536, 0))

@@ -1,5 +1,6 @@
-// Package bench compares godwit's migrations with QEMU's: the same kernel, initrd
-// and programs, in two processes on this machine, one after the other.
+// Package bench compares godwit's migrations, snapshots and saved machines with
+// QEMU's: the same kernel, initrd and programs, in processes on this machine, one
+// after the other.
 package bench
 
 import (
@@ -25,12 +26,14 @@ var writerSource []byte
 
 // Options say what to compare.
 type Options struct {
-	Exe        string // the program that is the process of a VM
-	Guests     string // folder with vmlinuz and initrd.img
-	Memory     uint64 // bytes
-	Writers    []int  // MiB, 0 is a guest that does nothing
-	Bandwidths []uint64
+	Exe        string        // the program that is the process of a VM
+	Guests     string        // folder with vmlinuz and initrd.img
+	Memory     uint64        // bytes
+	Writers    []int         // MiB, 0 is a guest that does nothing
+	Bandwidths []uint64      // of migrations
 	Limit      time.Duration // of one migration: after that it never ends
+	Cached     int           // MiB of programs in the page cache of one more guest whose snapshots are measured; 0: there is none
+	Large      uint64        // bytes of the guest that is resumed without its memory
 	Say        func(string)  // what goes on; may be nil
 }
 
@@ -63,6 +66,9 @@ type load struct {
 	memory                  uint64
 	kernel, initrd, cmdline string
 	ready                   string // what it prints once it is at it
+
+	name  string   // of what it does
+	disks []string // qcow2 it writes, raw it reads
 }
 
 // loads makes the guests.

@@ -29,6 +29,9 @@ func startQEMU(ctx context.Context, dir string, w *load, name, incoming string) 
 		"-serial", "file:" + v.serial, "-qmp", "unix:" + sock + ",server=on,wait=off",
 		"-kernel", w.kernel, "-initrd", w.initrd, "-append", w.cmdline,
 	}
+	for i, d := range w.disks {
+		args = append(args, "-drive", []string{"if=virtio,format=qcow2,file=", "if=virtio,format=raw,readonly=on,file="}[i]+d)
+	}
 	if incoming != "" {
 		args = append(args, "-incoming", incoming)
 	}
