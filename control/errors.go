@@ -124,8 +124,13 @@ func fromSnapshot(what string, err error) *Error {
 		cut     *snapshot.Truncated
 		bad     *snapshot.Altered
 		unknown *snapshot.UnknownSection
+		full    *snapshot.NoRoom
 	)
 	switch {
+	case errors.As(err, &full):
+		e := Fail("resource", what, fmt.Sprintf("it needs about %s in %s, and %s are free", bytesSent(full.Need), full.Dir, bytesSent(full.Free)), "df -h "+full.Dir)
+		e.Field, e.Have, e.Want = "free", fmt.Sprint(full.Free), fmt.Sprint(full.Need)
+		return e
 	case errors.As(err, &foreign):
 		return Fail("incompatible", what, foreign.Error(), "godwit suspend -o FILE  to make one")
 	case errors.As(err, &newer):

@@ -250,6 +250,11 @@ func (m *Machine) checkState() error {
 	return nil
 }
 
+// ConfigIn is the configuration of the machine that sections describe.
+func ConfigIn(secs []snapshot.Section) (cfg Config, err error) {
+	return cfg, section(secs, secConfig, "", &cfg)
+}
+
 // TimeIn is the guest time of the machine that sections describe.
 func TimeIn(secs []snapshot.Section) (int64, error) {
 	var st state

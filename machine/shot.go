@@ -71,6 +71,9 @@ func (s *Shot) Pages() uint32 { return s.epoch.Pages() }
 // Present tells whether the page was ever written.
 func (s *Shot) Present(p uint32) bool { return s.epoch.Present(p) }
 
+// Peek copies a page that the shot keeps and that was not read yet.
+func (s *Shot) Peek(p uint32, b *[snapshot.PageSize]byte) { s.epoch.Read(p, b) }
+
 // Read copies a page that the shot keeps. Each page is read once.
 func (s *Shot) Read(p uint32, b *[snapshot.PageSize]byte) {
 	s.epoch.Read(p, b)

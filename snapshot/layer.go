@@ -7,6 +7,8 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+
+	"godwit/internal/host"
 )
 
 // Layer is the file system as far as snapshots need it, so that tests can make
@@ -35,6 +37,9 @@ type ReadFile interface {
 
 // Disk is the host's file system.
 type Disk struct{}
+
+// Free is how many bytes can be written to the file system of a directory.
+func (Disk) Free(dir string) (uint64, error) { return host.Free(dir) }
 
 // Create makes a new file that only its owner can read: it will hold a guest's
 // memory, keys and all.

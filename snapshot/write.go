@@ -38,7 +38,8 @@ type Stats struct {
 
 // Write saves a machine that stands still: it writes a temporary file beside
 // path, makes it durable, and renames it. On any error path is untouched and the
-// temporary is gone.
+// temporary is gone. It does not begin where the disk would be full before the end:
+// NoRoom.
 //
 // Every page's content is hashed on its way. Where pages is Hashed that is compared
 // with what is recorded, so a page changed behind the hash's back, or behind that
@@ -48,7 +49,11 @@ func Write(ctx context.Context, l Layer, path string, m Meta, secs []Section, pa
 		m.UUID = NewUUID()
 	}
 	var st Stats
-	err := replace(l, path, tempName(path, NewUUID()), func(w io.Writer) (err error) {
+	err := hasRoom(l, path, secs, pages, o)
+	if err != nil {
+		return Stats{}, fmt.Errorf("save %s: %w", path, err)
+	}
+	err = replace(l, path, tempName(path, NewUUID()), func(w io.Writer) (err error) {
 		st, err = WriteTo(ctx, w, m, secs, pages, o)
 		return err
 	})

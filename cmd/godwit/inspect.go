@@ -1,9 +1,11 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"io"
 	"net/url"
+	"os"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -13,8 +15,12 @@ import (
 
 func (a *app) inspectCommand() *cobra.Command {
 	c := &cobra.Command{
-		Use: "inspect [VM] WHAT", GroupID: "Look", Short: "look into a VM without touching it",
-		Example: "  godwit inspect cpu\n  godwit inspect plover pt 0x400000\n  godwit inspect dev uart0",
+		Use: "inspect [VM] WHAT | FILE", GroupID: "Look", Short: "look into a VM without touching it, or into a saved one",
+		Long: `Look into a VM without touching it.
+
+With the file of a saved machine, or the name of a suspended VM: what it holds, every byte of it and of the files that it
+builds on having been checked. It ends with exit code 1 where something is not as it was written.`,
+		Example: "  godwit inspect cpu\n  godwit inspect plover pt 0x400000\n  godwit inspect dev uart0\n  godwit inspect plover.gwsnap --json",
 		Args:    cobra.ArbitraryArgs,
 	}
 	var vm, cpu string
@@ -39,6 +45,9 @@ func (a *app) inspectCommand() *cobra.Command {
 			whats = append(whats, sub.Name())
 		}
 		what := args[len(args)-1]
+		if len(args) == 1 && a.saved(what) {
+			return a.inspectFile(what)
+		}
 		if _, err := a.home.Resolve(what); err == nil && len(args) == 1 {
 			return control.Fail("usage", fmt.Sprintf("say what of %q to look at", what), "there are "+strings.Join(whats, ", "), "godwit inspect "+what+" cpu")
 		}
@@ -48,16 +57,7 @@ func (a *app) inspectCommand() *cobra.Command {
 		}
 		return e
 	}
-	c.ValidArgsFunction = func(c *cobra.Command, args []string, word string) ([]string, cobra.ShellCompDirective) {
-		if len(args) == 0 {
-			return a.names(c, args, word)
-		}
-		var whats []string
-		for _, sub := range c.Commands() {
-			whats = append(whats, sub.Name())
-		}
-		return whats, cobra.ShellCompDirectiveNoFileComp
-	}
+	c.ValidArgsFunction = a.completeInspect
 	// look adds one thing to look at: params names the arguments, args is an
 	// example of them.
 	look := func(use, args, short string, min int, params []string, show func() (any, func(io.Writer))) {
@@ -107,6 +107,38 @@ func (a *app) inspectCommand() *cobra.Command {
 		return v, func(w io.Writer) { fmt.Fprintf(w, "#%d %s\n", v.Count, v.Hash) }
 	})
 	return c
+}
+
+// completeInspect completes a VM or a file, and what to look at.
+func (a *app) completeInspect(c *cobra.Command, args []string, word string) ([]string, cobra.ShellCompDirective) {
+	if len(args) == 0 {
+		names, _ := a.names(c, args, word)
+		return names, cobra.ShellCompDirectiveDefault // a file will do, too
+	}
+	var whats []string
+	for _, sub := range c.Commands() {
+		whats = append(whats, sub.Name())
+	}
+	return whats, cobra.ShellCompDirectiveNoFileComp
+}
+
+// saved tells that arg is a file, or a VM that is suspended in one.
+func (a *app) saved(arg string) bool {
+	if control.CheckName(arg) == nil && a.home.Look(arg).State == control.StateSuspended {
+		return true
+	}
+	fi, err := os.Stat(arg)
+	return err == nil && fi.Mode().IsRegular()
+}
+
+func (a *app) inspectFile(arg string) error {
+	ctx, stop := interruptible()
+	defer stop()
+	v, err := a.home.InspectFile(ctx, arg)
+	if err != nil {
+		return err
+	}
+	return errors.Join(a.print(v, v.Show), v.Err())
 }
 
 func (a *app) inspect(vm, what string, q url.Values, show func() (any, func(io.Writer))) error {
