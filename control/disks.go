@@ -117,7 +117,10 @@ func (r *Runner) OpenDisk(c *machine.DiskConfig) (machine.Disk, error) {
 	if err := r.spec.checkFrozen(c); err != nil {
 		return nil, err
 	}
-	if err := r.elsewhere(c); err != nil {
+	copies := r.in != nil && len(r.in.stores) > 0
+	if copies {
+		r.in.arriving(c, len(r.drives))
+	} else if err := r.elsewhere(c); err != nil {
 		return nil, err
 	}
 	if c.Private {
@@ -129,7 +132,7 @@ func (r *Runner) OpenDisk(c *machine.DiskConfig) (machine.Disk, error) {
 		Format: c.Format, ReadOnly: c.ReadOnly, Overlay: c.Overlay, Base: c.Base,
 		Claim: disk.Claim{Name: r.Status().Name, Epoch: c.Epoch},
 	}
-	if r.spec.Listen != "" && !c.ReadOnly { // it is still the other side's
+	if r.in != nil && (copies || !c.ReadOnly) { // it is still the other side's
 		o.Later = c.Size
 	}
 	d, err := disk.OpenDrive(c.File, o)
@@ -241,7 +244,7 @@ func (r *Runner) closeDisks() {
 	if err := r.m.CloseDisks(); err != nil {
 		r.Note("what the guest wrote last may be lost: "+err.Error(), false)
 	}
-	if r.end.File != "" || r.end.To != "" || r.end.Exit == ExitBug {
+	if r.end.File != "" || r.end.To != "" && !r.copied || r.end.Exit == ExitBug {
 		return
 	}
 	for _, c := range r.m.Config().Disks {

@@ -76,6 +76,9 @@ func (r *Runner) own(v *outgoing, epoch uint64) error {
 	if err := (Owner{Epoch: epoch + 1}).write(r.home()); err != nil {
 		return err
 	}
+	for _, d := range r.drives {
+		d.Untrack()
+	}
 	v.guest.Resume()
 	r.here()
 	return r.enqueue(func() {

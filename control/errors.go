@@ -197,6 +197,9 @@ func fromMigrate(what string, err error) *Error {
 	}
 	if len(m.Mismatches) > 0 {
 		x := m.Mismatches[0]
+		if strings.HasSuffix(x.Field, ".file") || strings.HasSuffix(x.Field, ".identity") {
+			e.Hint = "--copy-disks full"
+		}
 		e.Field, e.Have, e.Want = x.Field, x.Have, x.Want
 	}
 	return e

@@ -142,7 +142,7 @@ func (in *incoming) builder() *builder {
 	b := &builder{in: in}
 	b.Arriving = &machine.Arriving{
 		Host: r, Do: r.onMachine, AtHand: in.p.home.atHand,
-		Vet: func(cfg machine.Config, _ []snapshot.Section) []migrate.Mismatch { return r.vetDisks(&cfg) },
+		Vet: func(cfg machine.Config, secs []snapshot.Section) []migrate.Mismatch { return r.vetDisks(&cfg, secs) },
 		Owned: func(epoch uint64, session snapshot.UUID) error {
 			if err := in.claimDisks(b.Machine(), session); err != nil {
 				return err
@@ -169,8 +169,27 @@ func (b *builder) Check(config []snapshot.Section) []migrate.Mismatch {
 
 // Reserve builds the machine. Its disks are not opened yet.
 func (b *builder) Reserve(config []snapshot.Section) (migrate.Memory, error) {
-	b.in.p.r.drives = nil // of an earlier attempt
-	return b.Arriving.Reserve(config)
+	r := b.in.p.r
+	r.drives, r.in = nil, b.in // of an earlier attempt
+	copies, err := copiesOf(config)
+	if err == nil {
+		err = b.in.place(copies)
+	}
+	if err != nil {
+		b.in.discard()
+		return nil, err
+	}
+	m, err := b.Arriving.Reserve(config)
+	if err != nil {
+		b.in.discard()
+	}
+	return m, err
+}
+
+// Abandon throws the machine away, and what has come of its disks.
+func (b *builder) Abandon() {
+	b.Arriving.Abandon()
+	b.in.discard()
 }
 
 // Finish takes what is no state of the machine from it.

@@ -31,6 +31,8 @@ type incoming struct {
 	peer string    // address
 	what about
 	m    *machine.Machine
+
+	stores []*store // disks that are copied here
 }
 
 // incoming opens the port at which a machine will arrive.
@@ -124,6 +126,7 @@ func taken(addr string, err error) error {
 // receive takes peers until one has brought a machine, and all of it.
 func (in *incoming) receive(ctx context.Context) {
 	for ctx.Err() == nil {
+		in.stores = nil
 		in.at, in.what, in.m = time.Time{}, about{}, nil
 		b := in.builder()
 		rep, err := migrate.Receive(ctx, in.conns, b, migrate.Options{
@@ -232,6 +235,7 @@ func (in *incoming) start(m *machine.Machine) error {
 		return err
 	}
 	in.p.arrive(in.what)
+	in.settled(m)
 	in.m = m
 	in.p.r.pace.slew = time.Duration(m.Lag())
 	in.p.begin(m, in.p.spec.Paused || in.what.Paused)

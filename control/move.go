@@ -30,7 +30,8 @@ type MigrateRequest struct {
 	GuestClock    string  `json:"guest_clock,omitempty"`  // freeze, jump, slew
 	ReconnectNS   int64   `json:"reconnect_ns,omitempty"` // how long a lost connection is made again; below 0: not at all
 	Codec         string  `json:"codec,omitempty"`
-	Check         bool    `json:"check,omitempty"` // no more than the check
+	CopyDisks     string  `json:"copy_disks,omitempty"` // full, incremental; else both sides reach the same files
+	Check         bool    `json:"check,omitempty"`      // no more than the check
 }
 
 // outgoing is a migration as its source has it. It lives on when the other side
@@ -41,6 +42,9 @@ type outgoing struct {
 	opts migrate.Options
 	req  MigrateRequest
 	at   time.Time
+
+	copy   CopyDisks
+	copies []diskCopy // once planned
 
 	mu sync.Mutex
 	to string // guarded by mu; may change: the other side's address did
@@ -70,6 +74,10 @@ func (q *MigrateRequest) prepare() (*outgoing, error) {
 		v.keys = t.Derive()
 	}
 	if err := v.options(); err != nil {
+		return nil, err
+	}
+	var err error
+	if v.copy, err = ParseCopyDisks(q.CopyDisks); err != nil {
 		return nil, err
 	}
 	if q.GuestClock == "" {
@@ -184,6 +192,9 @@ func (r *Runner) migrate(o *ops, q *MigrateRequest) (*op, error) {
 	go func() {
 		var rep migrate.Report
 		err := r.onMachine(func() error { return r.whole(ctx) })
+		if err == nil {
+			err = v.plan(ctx, r)
+		}
 		if err == nil {
 			rep, err = migrate.Send(ctx, v.dial, v.guest, v.opts)
 		}
@@ -323,6 +334,9 @@ func (r *Runner) gone(v *outgoing, rep *migrate.Report) {
 	r.status.Move = nil
 	r.mu.Unlock()
 	_ = r.enqueue(func() { // fails where it has ended
+		if len(v.copies) > 0 {
+			r.leaveDisks()
+		}
 		r.end = &End{Reason: "moved", To: v.address(), Hash: rep.Root, Report: rep}
 	})
 }

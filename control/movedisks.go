@@ -59,7 +59,14 @@ func (d *departing) settleDisks() {
 // instruction: all or none.
 func (in *incoming) claimDisks(m *machine.Machine, session snapshot.UUID) error {
 	r := in.p.r
-	if err := disk.OpenAll(r.drives, heir(session), in.p.finalName(in.what)); err != nil {
+	from := heir(session)
+	if len(in.stores) > 0 { // they are this machine's from the start
+		from = ""
+	}
+	if err := in.closeStores(); err != nil {
+		return err
+	}
+	if err := disk.OpenAll(r.drives, from, in.p.finalName(in.what)); err != nil {
 		return err
 	}
 	for i, c := range m.Config().Disks {
@@ -72,7 +79,14 @@ func (in *incoming) claimDisks(m *machine.Machine, session snapshot.UUID) error 
 }
 
 // vetDisks says what keeps this host from having the disks of a machine.
-func (r *Runner) vetDisks(cfg *machine.Config) (bad []migrate.Mismatch) {
+func (r *Runner) vetDisks(cfg *machine.Config, secs []snapshot.Section) (bad []migrate.Mismatch) {
+	copies, err := copiesOf(secs)
+	if err != nil {
+		return []migrate.Mismatch{{Field: secCopies, Have: "version 1", Want: err.Error()}}
+	}
+	if len(copies) > 0 {
+		return r.vetCopies(cfg, copies)
+	}
 	for _, c := range cfg.Disks {
 		if err := r.elsewhere(&c); err != nil {
 			bad = append(bad, migrate.Mismatch{Field: c.ID + ".file", Have: err.Error(), Want: "the machine's"})

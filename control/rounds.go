@@ -67,6 +67,10 @@ func (r *Rounds) Event(e *migrate.Event) {
 	case migrate.EventSwitch:
 		r.line("switch", "to %s: %s", title(e.Mode), e.Reason)
 	case migrate.EventBudget:
+		if e.Unit == "blocks" {
+			r.line("budget", "the guest may write to %s of its disks until the next round; a request beyond waits", bytesSent(uint64(e.Budget)*migrate.BlockSize))
+			return
+		}
 		r.line("budget", "the guest may dirty %s pages until the next round; a store beyond waits", count(uint64(e.Budget)))
 	case migrate.EventCut:
 		r.line("cut", "%s; connecting again", e.Reason)
@@ -111,13 +115,17 @@ func (r *Rounds) progress(e *migrate.Event) {
 	if e.Round > 0 {
 		label = fmt.Sprintf("round %d", e.Round)
 	}
+	what, full := fmt.Sprintf("%s of %s pages", count(e.Done), count(e.Total)), max(r.first, e.Total)
+	if e.Unit == "blocks" {
+		what = fmt.Sprintf("%s of %s of disks", bytesSent(e.Done*migrate.BlockSize), bytesSent(e.Total*migrate.BlockSize))
+		full = e.Total
+	}
 	if !r.tty {
-		r.line(label, "%s of %s pages", count(e.Done), count(e.Total))
+		r.line(label, "%s", what)
 		return
 	}
 	r.clear()
-	full := max(r.first, e.Total)
-	fmt.Fprintf(r.w, "%-8s %s %s of %s pages", label, bar(e.Done, e.Total, full), count(e.Done), count(e.Total))
+	fmt.Fprintf(r.w, "%-8s %s %s", label, bar(e.Done, e.Total, full), what)
 }
 
 // Width of bars, in characters.
@@ -146,6 +154,11 @@ func bar(done, total, full uint64) string {
 func (r *Rounds) pass(p *migrate.PassStats) {
 	r.clear()
 	if p.Sent == 0 { // of post-copy: it only says what is to come
+		return
+	}
+	if p.Dirty == 0 && p.Disks.Blocks > 0 {
+		r.line(fmt.Sprintf("round %d", p.Number), "%s of disks  zero %d %%  %s in %s  written %s/s", bytesSent(p.Disks.Raw), percent(p.Disks.Zero, p.Disks.Blocks),
+			bytesSent(p.Disks.Wire), seconds(p.Took), bytesSent(uint64(p.Rate)))
 		return
 	}
 	r.first = max(r.first, uint64(p.Dirty))
@@ -274,6 +287,9 @@ func (r *Rounds) Report(p *migrate.Report) {
 	}
 	if p.Slowdown > 0.005 {
 		r.line("slowed", "the budget held the guest up %.0f %% of the time, %s together", 100*p.Slowdown, seconds(p.Stalled))
+	}
+	if p.Disks.Blocks > 0 {
+		r.line("disks", "%s travelled, %s on the wire", bytesSent(p.Disks.Raw), bytesSent(p.Disks.Wire))
 	}
 	r.line("done", "%s by %s, %s on the wire for %s of memory", seconds(p.Total), title(p.Chosen), bytesSent(p.Sent+p.Received), SizeText(uint64(p.Pages)*migrate.PageSize))
 }

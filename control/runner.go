@@ -47,6 +47,8 @@ type Runner struct {
 	end     *End
 
 	drives []*disk.Drive
+	in     *incoming // that disks are placed by; nil: they are where the configuration says
+	copied bool      // the disks went along as copies
 
 	snaps  *snaps
 	old    *machine.Machine // a snapshot took its place; it may still be in Run

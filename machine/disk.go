@@ -246,6 +246,9 @@ func (m *Machine) NoteDisks() {
 	}
 }
 
+// RenameDisk says that the file of disk i has another name now.
+func (m *Machine) RenameDisk(i int, file string) { m.cfg.Disks[i].File = file }
+
 // CloseDisks gives the disks back to the host, flushed.
 func (m *Machine) CloseDisks() error {
 	var errs []error

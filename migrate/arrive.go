@@ -23,6 +23,9 @@ func (d *Dest) passEnd(m *passMark) error {
 	if m.Pass != d.pass || m.Pages != d.count {
 		return errorf(Protocol, "pass %d of %d pages ends, %d of pass %d came", m.Pass, m.Pages, d.count, d.pass)
 	}
+	if err := d.disks.flush(); err != nil {
+		return err
+	}
 	if !d.final { // READY says it for the last
 		d.ctl.say(frPassed, &passMark{Pass: m.Pass})
 	}
@@ -138,6 +141,10 @@ func (d *Dest) compare(m *root) error {
 		}
 		d.mem.Absent(d.absent, func(p uint32) [LeafSize]byte { return d.promised[p] })
 	}
+	disks, err := d.disks.root()
+	if err != nil {
+		return err
+	}
 	have, count, err := d.b.Finish(d.secs.secs)
 	if err != nil {
 		return asError(Failed, "the machine cannot take the state", err)
@@ -146,7 +153,7 @@ func (d *Dest) compare(m *root) error {
 		return errorf(Damaged, "the machine has executed %d instructions, at the source it was %d", count, m.Count)
 	}
 	d.root = have
-	r := ready{Root: have, Count: count, LoadNS: uint64(d.host.Now() - began)}
+	r := ready{Root: have, Count: count, LoadNS: uint64(d.host.Now() - began), Disks: disks}
 	if n := snapshot.Groups(d.pages); have != m.Root && int(n)*DigestSize < MaxPayload-1024 {
 		for g := range n {
 			sum := snapshot.Group(g, d.pages, d.leaf)

@@ -30,6 +30,7 @@ type Dest struct {
 	final   bool   // it is sent by a guest that stands still
 	in      pagesIn
 	page    [PageSize]byte
+	disks   disksIn
 
 	promised  [][LeafSize]byte
 	absent    bitmap // announced, not yet told to memory
@@ -373,6 +374,8 @@ func (d *Dest) hear(c *Conn, f *frame) error {
 		return with(f, d.passBegin)
 	case f.typ == frPages:
 		return d.take(f)
+	case f.typ == frBlocks:
+		return d.blocks(f)
 	case f.typ == frPassEnd:
 		return with(f, d.passEnd)
 	case f.typ == frPromise:
@@ -478,7 +481,7 @@ func (d *Dest) gather(err error) error {
 		if !equalSections(config, d.config) {
 			return errorf(Protocol, "the machine's configuration is not what it was before the connection was lost")
 		}
-		d.ctl.say(frVerdict, &verdict{})
+		d.ctl.say(frVerdict, &verdict{Copies: d.copies(config)})
 		return nil
 	}
 	for i := range config {
@@ -487,7 +490,7 @@ func (d *Dest) gather(err error) error {
 		}
 	}
 	ms := d.b.Check(config)
-	d.ctl.say(frVerdict, &verdict{cleaned(ms)})
+	d.ctl.say(frVerdict, &verdict{cleaned(ms), d.copies(config)})
 	if len(ms) != 0 {
 		return d.refuse(ms)
 	}
@@ -504,6 +507,14 @@ func (d *Dest) held(sum [DigestSize]byte, size uint64) []byte {
 		}
 	}
 	return d.b.Held(sum, size)
+}
+
+// copies is how many disks it will take.
+func (d *Dest) copies(config []snapshot.Section) uint32 {
+	if b, ok := d.b.(DiskBuilder); ok {
+		return uint32(b.Copies(config))
+	}
+	return 0
 }
 
 func (d *Dest) refuse(ms []Mismatch) error {
@@ -539,6 +550,7 @@ func (d *Dest) reserve() error {
 		}
 		d.mem, d.gen = m, make([]uint32, d.pages)
 		d.report.Pages = d.pages
+		d.disks.begin(d.b)
 	}
 	held := uint32(0)
 	for _, g := range d.gen {

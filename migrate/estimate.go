@@ -18,6 +18,7 @@ type model struct {
 	floor     time.Duration                                  // downtime without pages
 	pass      time.Duration                                  // time a pass takes without pages
 	asked     time.Duration                                  // downtime
+	disk      float64                                        // bytes a second that are written to disks, as they travel
 }
 
 // course is how pre-copy goes under one reading of the model.
@@ -46,7 +47,11 @@ func (m *model) follow(low bool, speed, slow float64) course {
 		if low && !m.sure {
 			cost = leastPage
 		}
-		down := m.floor + seconds(d*cost/speed)
+		disk := m.disk * ran.Seconds()
+		if low {
+			disk = 0
+		}
+		down := m.floor + seconds((d*cost+disk)/speed)
 		if down < c.downtime {
 			c.downtime, c.pages, c.rate = down, d, d/max(t.Seconds(), 1e-9)
 			c.wire = c.rate * cost
@@ -55,7 +60,7 @@ func (m *model) follow(low bool, speed, slow float64) course {
 			c.converges = true
 			break
 		}
-		next := m.pass + seconds(d*cost/speed)
+		next := m.pass + seconds((d*cost+disk)/speed)
 		if next > t-t/200 { // no longer shrinks
 			break
 		}

@@ -46,6 +46,7 @@ type Event struct {
 	Round   uint32        `json:"round,omitempty"` // pass number; 0: before or after the passes
 	Done    uint64        `json:"done,omitempty"`  // pages
 	Total   uint64        `json:"total,omitempty"` // pages
+	Unit    string        `json:"unit,omitempty"`  // of Done, Total and Budget: "blocks" of disks; else pages
 	Budget  uint32        `json:"budget,omitempty"`
 	Verdict *Verdict      `json:"verdict,omitempty"`
 	Pass    *PassStats    `json:"pass,omitempty"`
@@ -115,6 +116,7 @@ type PassStats struct {
 	Slowdown float64       `json:"slowdown"`   // share of Took
 	Codec    string        `json:"codec"`      // used most
 	Harvest  time.Duration `json:"harvest_ns"` // time the guest stood for the harvest
+	Disks    DiskStats     `json:"disks,omitzero"`
 }
 
 // Downtime is where the time went between the guest's last instruction at the
@@ -146,6 +148,7 @@ type Report struct {
 	Downtime  Downtime      `json:"downtime"`
 	Predicted time.Duration `json:"predicted_ns"` // downtime as predicted when the guest was stopped
 	Kinds     KindTable     `json:"kinds"`
+	Disks     DiskStats     `json:"disks,omitzero"` // that travelled
 	Sections  uint64        `json:"section_bytes"`
 	Sent      uint64        `json:"sent"`     // bytes
 	Received  uint64        `json:"received"` // bytes

@@ -112,6 +112,34 @@ func FuzzPages(f *testing.F) {
 	})
 }
 
+func FuzzBlocks(f *testing.F) {
+	sizes := []int64{3*BlockSize - 512, 1 << 40}
+	for _, codec := range []string{"none", "s2", "zstd"} {
+		c, err := newChooser(codec, ourCodecs, func() time.Duration { return 0 })
+		require.NoError(f, err)
+		b := blocksFrame{first: 1, kinds: []byte{byte(Zero), byte(Raw)}, data: bytes.Repeat([]byte("ab"), (BlockSize-512)/2)}
+		f.Add(b.payload(c, make([]byte, 0, maxBatchBytes)))
+	}
+	f.Fuzz(func(t *testing.T, payload []byte) {
+		var buf []byte
+		var unpack snapshot.Unpacker
+		b, err := decodeBlocks(payload, sizes, &buf, &unpack)
+		if err != nil {
+			return
+		}
+		require.LessOrEqual(t, cap(buf), 2*maxBatchBytes)
+		data := b.data
+		for i, k := range b.kinds {
+			block := b.first + uint32(i)
+			require.Less(t, block, blocksOf(sizes[b.disk]))
+			if Kind(k) == Raw {
+				data = data[blockLen(sizes[b.disk], block):]
+			}
+		}
+		require.Empty(t, data)
+	})
+}
+
 func FuzzPageList(f *testing.F) {
 	var l list
 	l.add(3, make([]byte, LeafSize))

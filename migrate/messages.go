@@ -45,6 +45,7 @@ type (
 	}
 	verdict struct { // VERDICT
 		Mismatches []Mismatch `cbor:"1,keyasint,omitempty"`
+		Copies     uint32     `cbor:"2,keyasint,omitempty"` // disks that it will take
 	}
 	empty  struct{} // RESERVE, END, DONE
 	reason struct { // ABORT
@@ -65,13 +66,15 @@ type (
 	}
 	root struct { // ROOT
 		Root  [DigestSize]byte `cbor:"1,keyasint"`
-		Count uint64           `cbor:"2,keyasint"` // instructions executed
+		Count uint64           `cbor:"2,keyasint"`           // instructions executed
+		Disks []byte           `cbor:"3,keyasint,omitempty"` // digest of the disks that were sent
 	}
 	ready struct { // READY
 		Root   [DigestSize]byte `cbor:"1,keyasint"`
 		Count  uint64           `cbor:"2,keyasint"`
 		LoadNS uint64           `cbor:"3,keyasint"`
 		Groups []byte           `cbor:"4,keyasint,omitempty"` // group digests end to end, if the roots differ and it fits
+		Disks  []byte           `cbor:"5,keyasint,omitempty"` // digest of the disks that arrived
 	}
 	wantLeaves struct { // WANT_LEAVES
 		Groups []uint32 `cbor:"1,keyasint"`

@@ -89,6 +89,11 @@ func (s *Source) downtime(ran time.Duration, left float64) time.Duration {
 	return s.floor() + seconds(left*s.costOf(ran, left)/s.link.carries())
 }
 
+// diskTime is how long so many blocks of disks take.
+func (s *Source) diskTime(blocks int) time.Duration {
+	return seconds(s.disks.cost(blocks) / s.link.carries())
+}
+
 // margin is kept between a predicted downtime and the one asked for.
 const margin = 1.1
 
@@ -104,7 +109,7 @@ func (s *Source) fits(d time.Duration) bool {
 
 // room is how many pages may be left for the stop.
 func (s *Source) room(ran time.Duration, left float64) int {
-	d := float64(s.allowed())/margin*0.95 - float64(s.floor())
+	d := float64(s.allowed())/margin*0.95 - float64(s.floor()+s.diskTime(s.disks.dirty()))
 	return max(int(d/1e9*s.link.carries()/s.costOf(ran, left)), 8)
 }
 
@@ -113,6 +118,7 @@ func (s *Source) verdict(c Curve, first float64, writers []Writer) *Verdict {
 	m := model{
 		pages: s.pages, curve: c, first: first, cost: s.costOf,
 		speed: s.link.carries(), floor: s.floor(), pass: s.link.rtt + s.cost.harvest, asked: s.o.MaxDowntime,
+		disk: s.disks.wireRate(),
 	}
 	m.firstCost = s.costOf(c.end().T, first)
 	if s.number == 0 && s.cost.first > 0 {
@@ -136,13 +142,14 @@ func (s *Source) startPass() error {
 	info := p.Info()
 	took := s.host.Now() - now
 	s.endInterval(info)
+	s.disks.harvest(s.host.Now())
 	s.cost.harvested(info, took)
 	if s.number++; info.Number <= 1 {
 		s.report.Present, s.cost.present = info.Dirty, info.Dirty
 	}
 	s.in = interval{began: now, info: info, harvest: took, budget: s.budget}
 	s.pager.begin(p, s.number, s.have)
-	if s.number == 1 {
+	if info.Number <= 1 {
 		s.pager.codec.value(bytePrice)
 	}
 	s.have = nil
@@ -154,6 +161,16 @@ func (s *Source) startPass() error {
 
 // pullPass returns the next batch, or ends the pass.
 func (s *Source) pullPass(c *Conn) []byte {
+	if s.disks.bulk || s.out.on && s.ph == phFinal {
+		if b := s.pullBlocks(c); b != nil || s.over {
+			return b
+		}
+	}
+	if s.disks.bulk {
+		c.say(frPassEnd, &passMark{Pass: s.number})
+		s.ph = phPassed
+		return nil
+	}
 	if s.out.on && s.ph == phFinal && s.fin.repairs == 0 {
 		s.pullAbsent(c)
 		return nil
@@ -165,6 +182,9 @@ func (s *Source) pullPass(c *Conn) []byte {
 	if b := s.pager.next(c.seq, s.link.chunk()); b != nil {
 		c.seq++
 		s.advance(s.number, uint64(s.pager.pages), uint64(s.in.info.Dirty))
+		return b
+	}
+	if b := s.pullBlocks(c); b != nil || s.over {
 		return b
 	}
 	c.say(frPassEnd, &passMark{Pass: s.number, Pages: s.pager.pages})
@@ -183,10 +203,14 @@ func (s *Source) passed(m *passMark) error {
 	}
 	took := s.host.Now() - s.in.began
 	s.link.rtt = min(s.link.rtt, took)
-	s.link.measured(s.pager.sent, took-s.in.harvest)
+	s.disks.arrived()
+	if s.disks.bulk {
+		return s.passedBulk(took)
+	}
+	s.link.measured(s.pager.sent+s.disks.stats.Wire, took-s.in.harvest)
 	g := &s.pager
 	st := PassStats{
-		Number: s.number, Dirty: s.in.info.Dirty, New: s.in.info.New, Kinds: g.table, Sent: g.sent, Took: took,
+		Number: s.number, Dirty: s.in.info.Dirty, New: s.in.info.New, Kinds: g.table, Sent: g.sent + s.disks.stats.Wire, Took: took, Disks: s.disks.stats,
 		Speed: s.link.carries(), Budget: s.in.budget, Codec: g.codec.most(), Harvest: s.in.harvest,
 	}
 	if g.sent > 0 {
@@ -238,9 +262,9 @@ func (s *Source) decide() error {
 	if !s.budgeted {
 		s.cost.free = curve
 	}
-	est := s.downtime(ran, left)
+	est := s.downtime(ran, left) + s.diskTime(s.disks.dirty())
 	v := s.verdict(curve, left, s.g.Writers(topWriters))
-	stalled := s.stall.sample(s.host.Now(), left*s.costOf(ran, left))
+	stalled := s.stall.sample(s.host.Now(), left*s.costOf(ran, left)+s.disks.cost(s.disks.dirty()))
 	switch {
 	case s.mode == ModeStop || s.fits(est) && (est <= s.o.MaxDowntime || s.budgeted || s.o.OnStall != StallCancel):
 		return s.stop()
@@ -275,6 +299,7 @@ const shrink = 0.5
 // before, but no fewer than may be left for the stop, nor so few that the guest
 // would be held up longer than allowed.
 func (s *Source) tighten(ran time.Duration, left float64) error {
+	s.tightenDisks()
 	before := float64(s.budget)
 	if s.budget < 0 {
 		before = max(left, 2)

@@ -61,8 +61,9 @@ type Source struct {
 	stall  stallWatch
 	cost   costs
 
-	out post
-	fin finale
+	out   post
+	fin   finale
+	disks disksOut
 }
 
 // finale is the guest standing still.
@@ -127,6 +128,7 @@ func (s *Source) Opened(c *Conn) {
 		}
 		s.ph = phHello
 		secs, err := s.g.Config()
+		s.disks.prepare(s.g)
 		if err == nil {
 			s.config = secs
 			_, err = c.saySections(frConfig, secs)
@@ -216,6 +218,7 @@ func (s *Source) cut(c *Conn, err error) {
 		// The guest goes on here while the connection is made again. What the
 		// destination holds then is found by content.
 		s.g.Resume()
+		s.disks.cut()
 		s.fin.final, s.budget = nil, -1
 		s.out.on = false
 	}
@@ -234,6 +237,7 @@ func (s *Source) fail(err error) {
 		return
 	}
 	s.g.Resume()
+	s.disks.forget()
 	if s.ctl != nil {
 		if fromPeer(err) {
 			s.ctl.say(frDone, &empty{})
@@ -494,6 +498,8 @@ func (s *Source) welcomed(w *welcome) error {
 		return nil
 	case w.Have == haveGuest || w.Have == haveNever:
 		return errorf(Busy, "the destination has ended session %s", s.sess)
+	case w.Have == haveNothing:
+		s.disks.forget()
 	}
 	return nil
 }
@@ -516,6 +522,9 @@ func (s *Source) fetched(m *fetch) error {
 func (s *Source) judged(v *verdict) error {
 	if len(v.Mismatches) != 0 {
 		return &Error{Code: Refused, Peer: true, Text: "the destination cannot be this machine", Mismatches: cleaned(v.Mismatches)}
+	}
+	if n := len(s.disks.all); n != int(v.Copies) {
+		return &Error{Code: Refused, Text: fmt.Sprintf("%d disks are to be copied, the destination takes %d", n, v.Copies), Err: errNoCopies}
 	}
 	s.ph = phProbe
 	return s.look.begin(s)
@@ -557,15 +566,19 @@ func (s *Source) held() error {
 	if s.report.Cuts > 0 {
 		s.emit(Event{What: EventResumed, Done: uint64(len(s.have))})
 	}
-	if s.mode == ModeStop {
+	if s.mode == ModeStop || s.disks.copies() {
 		s.g.Resume() // what was tracked to look at it is no part of this
-		return s.stop()
 	}
-	if err := s.g.Track(); err != nil {
-		return &Error{Code: Failed, Text: "track the guest's writes", Err: err}
+	switch {
+	case !s.disks.copies():
+	case s.mode != ModeStop:
+		return s.startBulk()
+	default:
+		if err := s.disks.track(s.host.Now()); err != nil {
+			return err
+		}
 	}
-	s.stall = stallWatch{}
-	return s.startPass()
+	return s.startMemory()
 }
 
 // fill completes the options.

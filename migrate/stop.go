@@ -17,6 +17,7 @@ func (s *Source) stop() error {
 	}
 	info := final.Info()
 	s.endInterval(info)
+	s.disks.harvest(s.host.Now())
 	f.final, f.stopped = final, s.host.Now()
 	if info.StateBytes > 0 {
 		s.cost.state = info.StateBytes
@@ -40,6 +41,7 @@ func (s *Source) stop() error {
 		}
 	}
 	s.have = nil
+	s.report.Predicted += s.diskTime(s.disks.pending())
 	f.deadline = f.stop + s.patience()
 	return nil
 }
@@ -68,7 +70,7 @@ func (s *Source) lastPage(c *Conn) {
 		return
 	}
 	s.report.Sections = n
-	c.say(frRoot, &root{f.final.Root(), s.report.Count})
+	c.say(frRoot, &root{f.final.Root(), s.report.Count, s.disks.root()})
 	f.said = s.host.Now()
 	s.ph = phReady
 }
@@ -84,6 +86,9 @@ func (s *Source) isReady(r *ready) error {
 	if r.Root != have {
 		f.dest = r.Root
 		return s.differs(r.Groups)
+	}
+	if err := s.sameDisks(r.Disks); err != nil {
+		return err
 	}
 	s.report.Root = hexRoot(have)
 	s.enter(StageCommit)

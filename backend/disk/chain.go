@@ -2,6 +2,8 @@ package disk
 
 import (
 	"context"
+	"crypto/sha256"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"os"
@@ -31,6 +33,21 @@ func Chain(path string, o Options) ([]string, error) {
 		o.Format = i.BackingFormat
 	}
 	return chain, fmt.Errorf("image %s: chain of backing files is longer than %d: %w", chain[0], maxChain, ErrCorrupt)
+}
+
+// Bottom is the image at the bottom of a chain, and its format.
+func Bottom(path string, o Options) (file, format string, err error) {
+	for range maxChain {
+		i, err := Inspect(path, o)
+		if err != nil || i.Backing == "" {
+			return path, i.Format, err
+		}
+		if path, err = backingPath(path, i.Backing); err != nil {
+			return path, "", err
+		}
+		o.Format = i.BackingFormat
+	}
+	return path, "", fmt.Errorf("image %s: chain of backing files is longer than %d: %w", path, maxChain, ErrCorrupt)
 }
 
 // CopyLayer copies a layer that stays as it is into a new file, as DeltaFull or
@@ -67,4 +84,32 @@ func reflink(path, from string) error {
 		return errors.Join(err, os.Remove(path))
 	}
 	return nil
+}
+
+// Sum is the sha256 of what an image reads as: its size, then each block of TrackBlock
+// bytes that is not all zero, its number before it.
+func Sum(ctx context.Context, path string, o Options) (sum [sha256.Size]byte, err error) {
+	o.ReadOnly = true
+	img, err := Open(path, o)
+	if err != nil {
+		return sum, err
+	}
+	h := sha256.New()
+	size := img.Size()
+	h.Write(binary.LittleEndian.AppendUint64(nil, uint64(size)))
+	set := newBlocks(size)
+	err = present(img, 0, size, false, set)
+	buf := make([]byte, TrackBlock)
+	for b := int64(0); err == nil && b*TrackBlock < size; b++ {
+		if set[b/64]>>(b%64)&1 == 0 {
+			continue
+		}
+		p := buf[:min(TrackBlock, size-b*TrackBlock)]
+		if err = img.ReadAt(p, b*TrackBlock); err == nil && !allZero(p) {
+			h.Write(binary.LittleEndian.AppendUint64(nil, uint64(b)))
+			h.Write(p)
+		}
+		err = errors.Join(err, ctx.Err())
+	}
+	return [sha256.Size]byte(h.Sum(nil)), errors.Join(err, img.Close())
 }

@@ -56,6 +56,8 @@ type Drive struct {
 	forgot  int      // of jobs, from the first on
 	err     error    // why the first of jobs failed
 	closed  bool
+	waiting int      // for it to be done
+	track   *tracker // nil: nothing is noted
 	notify  func()
 	done    chan struct{}
 }
@@ -205,6 +207,13 @@ func (d *Drive) Identity() (id string, epoch uint64) {
 // Base is the epoch of the image under an overlay.
 func (d *Drive) Base() uint64 { return d.base }
 
+// Renamed says that the file that takes what is written has another name now.
+func (d *Drive) Renamed(path string) {
+	d.mu.Lock()
+	d.path = path
+	d.mu.Unlock()
+}
+
 // Notify names a function that is called, on another goroutine, whenever a request
 // is finished or has failed.
 func (d *Drive) Notify(f func()) {
@@ -257,12 +266,14 @@ func (d *Drive) begin(j job) {
 	d.change.Broadcast()
 }
 
-// modify begins a job that writes.
-func (d *Drive) modify(f func(img Image) error) {
+// modify begins a job that writes to a range.
+func (d *Drive) modify(off, n int64, f func(img Image) error) {
 	d.begin(func(img Image) ([]byte, error) {
+		d.mayWrite(off, n)
 		if err := d.begun(); err != nil {
 			return nil, err
 		}
+		defer d.written(off, n) // also where it failed half-way
 		return nil, f(img)
 	})
 }
@@ -284,7 +295,7 @@ func (d *Drive) Read(n, off int64) {
 // Write begins to write p, which must not change before that is finished. With
 // through, that is when it is on stable storage.
 func (d *Drive) Write(p []byte, off int64, through bool) {
-	d.modify(func(img Image) error {
+	d.modify(off, int64(len(p)), func(img Image) error {
 		err := img.WriteAt(p, off)
 		if err == nil && through {
 			err = img.Flush()
@@ -298,12 +309,12 @@ func (d *Drive) Flush() { d.begin(func(img Image) ([]byte, error) { return nil, 
 
 // Discard begins to give a range back, which then reads as zeros.
 func (d *Drive) Discard(off, n int64) {
-	d.modify(func(img Image) error { return img.Discard(off, n) })
+	d.modify(off, n, func(img Image) error { return img.Discard(off, n) })
 }
 
 // WriteZeroes begins to zero a range.
 func (d *Drive) WriteZeroes(off, n int64, unmap bool) {
-	d.modify(func(img Image) error { return img.WriteZeroes(off, n, unmap) })
+	d.modify(off, n, func(img Image) error { return img.WriteZeroes(off, n, unmap) })
 }
 
 // Collect tells that one more request is finished, in the order in which they were
@@ -347,6 +358,9 @@ func (d *Drive) Drain(ctx context.Context) error {
 	defer stop()
 	d.mu.Lock()
 	defer d.mu.Unlock()
+	d.waiting++
+	defer func() { d.waiting-- }()
+	d.change.Broadcast()
 	for len(d.jobs) > 0 && d.err == nil && d.img != nil && !d.closed {
 		if err := ctx.Err(); err != nil {
 			return err

@@ -49,12 +49,14 @@ round, so that every writer comes to an end, and tells how much that slows it do
 however long the rest takes; cancel gives up. Ctrl-C gives up at any time before the other side is the owner: the guest runs on here.
 
 A VM's disks are to be reached on both sides, as the same files; receive --disk ID=FILE says where if not at the same place. They
-change hands, all or none, while the VM stands still.
+change hands, all or none, while the VM stands still. With --copy-disks full they need not be: all that the disks hold travels while
+the VM runs, then what it wrote meanwhile, to new files in its directory there. With --copy-disks incremental only what overlays hold
+travels, where the other side has the image below, at the same place or at that of receive --disk ID=FILE; its content is compared.
 
 If the connection fails just when the other side may have become the owner, the VM is in doubt: it stays stopped here and asks until
 it knows. --force-take-back runs it here again; nothing then stops the other side from running it too, so look there first.`,
 		Example: "  godwit migrate plover hostb:4444\n  godwit migrate plover hostb:4444 --check\n" +
-			"  godwit migrate plover hostb:4444 --mode post --bandwidth 100M\n  godwit migrate plover --force-take-back",
+			"  godwit migrate plover hostb:4444 --mode post --bandwidth 100M\n  godwit migrate plover hostb:4444 --copy-disks full\n  godwit migrate plover --force-take-back",
 		Args:              cobra.RangeArgs(0, 2),
 		ValidArgsFunction: a.names,
 		RunE: func(_ *cobra.Command, args []string) error {
@@ -78,6 +80,7 @@ it knows. --force-take-back runs it here again; nothing then stops the other sid
 	f.DurationVar(&m.observe, "observe", time.Second, "watch the guest so long before the first page; 0s: do not")
 	f.StringVar(&m.GuestClock, "guest-clock", "freeze", "a wall clock's guest: freeze (no gap, then late), jump or slew")
 	f.StringVar(&m.Codec, "codec", "", "none, s2 or zstd (default: as it pays)")
+	f.StringVar(&m.CopyDisks, "copy-disks", "", "full or incremental (default: both sides reach the same files)")
 	f.BoolVar(&m.Check, "check", false, "only check whether the other side would take the VM, and predict")
 	f.StringVar(&m.token, "token", "", "the other side's token (shows in lists of processes: rather GODWIT_TOKEN)")
 	f.BoolVar(&m.Insecure, "insecure", false, "no token and no encryption, on both sides")

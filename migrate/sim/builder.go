@@ -23,6 +23,8 @@ type Builder struct {
 	clock  clock
 	costs  Costs
 
+	disks    DiskProgram // that are expected
+	stores   []*store
 	ActiveAt time.Duration
 
 	running   bool

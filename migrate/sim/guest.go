@@ -33,6 +33,7 @@ type Guest struct {
 	since    time.Duration
 	curve    migrate.Curve
 	pass     *pass
+	disks    *disks
 	pre      map[uint32]*[pageSize]byte // what pages held at the last harvest, if written since
 }
 
@@ -48,9 +49,13 @@ type Costs struct {
 // NewGuest makes a guest that runs from now on.
 func NewGuest(p Program, c clock, costs Costs) *Guest {
 	g := &Guest{m: newMachine(p, true), clock: c, costs: costs, running: true, at: c.Now(), budget: -1}
+	g.Have(DiskProgram{}, 0)
 	g.dirty, g.sent = make([]uint64, (p.Pages+63)/64), make([]uint64, (p.Pages+63)/64)
 	return g
 }
+
+// Have gives the guest disks that travel along.
+func (g *Guest) Have(p DiskProgram, seed uint64) { g.disks = newDisks(p, seed, g.advance) }
 
 // advance lets the guest run up to now.
 func (g *Guest) advance() {
@@ -60,6 +65,7 @@ func (g *Guest) advance() {
 	if !g.running || d <= 0 {
 		return
 	}
+	g.disks.run(d)
 	perSecond := g.m.prog.Rate / float64(g.m.prog.unit())
 	g.owed += d.Seconds() * perSecond
 	want := uint64(g.owed)
@@ -118,7 +124,14 @@ func (g *Guest) Count() uint64 {
 func (g *Guest) Running() bool { return g.running }
 
 // Clean tells whether nothing of a migration is left.
-func (g *Guest) Clean() bool { return !g.tracking && g.budget < 0 && g.pass == nil && g.pre == nil }
+func (g *Guest) Clean() bool {
+	for _, x := range g.disks.all {
+		if x.tracked || x.budget >= 0 {
+			return false
+		}
+	}
+	return !g.tracking && g.budget < 0 && g.pass == nil && g.pre == nil
+}
 
 // Root is the state hash now.
 func (g *Guest) Root() [migrate.DigestSize]byte {

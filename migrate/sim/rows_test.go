@@ -29,10 +29,21 @@ func small() Scenario {
 // and cancels twice.
 func TestEveryBoundary(t *testing.T) {
 	t.Parallel()
+	boundaries(t, modes, small())
+}
+
+// TestEveryBoundaryWithDisks is the same with disks that travel along.
+func TestEveryBoundaryWithDisks(t *testing.T) {
+	t.Parallel()
+	sc := small()
+	sc.Disks = DiskProgram{Disks: 1, Blocks: 3, Filled: 2, Rate: 60}
+	boundaries(t, []migrate.Mode{migrate.ModeStop, migrate.ModePre, migrate.ModePost}, sc)
+}
+
+func boundaries(t *testing.T, modes []migrate.Mode, sc Scenario) {
 	runs, ends := 0, map[string]int{}
 	for _, mode := range modes {
-		sc := small()
-		sc.Options.Mode = mode
+		sc.Options.Mode, sc.Faults = mode, nil
 		whole, err := Run(sc)
 		require.NoError(t, err)
 		require.NoError(t, whole.SourceErr)

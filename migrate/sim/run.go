@@ -12,6 +12,7 @@ import (
 // Scenario is everything a run depends on.
 type Scenario struct {
 	Program Program
+	Disks   DiskProgram // that travel along
 	Link    Link
 	Costs   Costs
 	Options migrate.Options // Session is set
@@ -106,7 +107,7 @@ func (r *run) again() error {
 	dst := &node{w: r.w, side: 1}
 	r.w.nodes[1] = dst
 	r.b = NewBuilder(r.sc.Program, dst, r.sc.Costs)
-	r.b.Idle = dst.idle
+	r.b.Idle, r.b.disks = dst.idle, r.sc.Disks
 	sc := *r.sc
 	sc.Seed, sc.Faults = sc.Seed+1, nil
 	sc.Options.Timeout, sc.Options.OnStall = 0, migrate.StallBudget
@@ -136,6 +137,8 @@ func begin(sc *Scenario) (*run, error) {
 	w.nodes = [2]*node{src, dst}
 	r := &run{sc: sc, w: w, g: NewGuest(sc.Program, src, sc.Costs), b: NewBuilder(sc.Program, dst, sc.Costs)}
 	r.g.Idle, r.b.Idle = src.idle, dst.idle
+	r.g.Have(sc.Disks, sc.Seed)
+	r.b.disks = sc.Disks
 	if sc.Prepare != nil {
 		sc.Prepare(r.g, r.b)
 	}
@@ -320,6 +323,9 @@ func (r *run) same() error {
 		r.g.advance()
 		r.res.Count, r.res.Root = r.g.m.count, r.g.m.root()
 	case r.b.running:
+		if err := r.b.arrived(r.g); err != nil {
+			return err
+		}
 		if r.b.m.absent != nil {
 			for _, a := range r.b.m.absent {
 				if a {

@@ -56,5 +56,10 @@ func FromSeed(seed uint64) Scenario {
 			For:  time.Duration(pick(uint64([]time.Duration{time.Millisecond, time.Second, 70 * time.Second}[pick(3)]))),
 		})
 	}
+	if pick(3) == 0 {
+		blocks := int(between(1, 7))
+		sc.Disks = DiskProgram{Disks: int(between(1, 3)), Blocks: blocks, Filled: int(pick(uint64(blocks + 1))), Rate: float64(pick(30))}
+		sc.Link.Bandwidth += 1e6
+	}
 	return sc
 }

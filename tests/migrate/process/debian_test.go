@@ -109,3 +109,36 @@ func (w *world) rounds(c *control.Client) {
 		seen.Write(b[:n])
 	}
 }
+
+// TestDebianTakesItsDisk moves a Debian that writes to its disk to where nobody reaches
+// that: all of it travels, then, in an overlay, only what was written since.
+func TestDebianTakesItsDisk(t *testing.T) {
+	w := newWorld(t)
+	c := w.debianWriter("vm0")
+	first := w.disks[0]
+	for i, mode := range []migrate.Mode{migrate.ModePre, migrate.ModePost, migrate.ModeStop} {
+		name := fmt.Sprint("vm", i+1)
+		_, addr := w.receive(name)
+		q := request(addr, mode)
+		q.CopyDisks = string(control.CopyFull)
+		op, err := c.Migrate(context.Background(), q, nil)
+		require.NoError(t, err)
+		rep := op.Report
+		t.Logf("%s: %v, disks %+v", mode, rep.Downtime, rep.Disks)
+		require.Positive(t, rep.Disks.Blocks)
+		require.Less(t, rep.Disks.Raw, uint64(60<<20), "what the file system has not used does not travel")
+		w.state(name, control.StateRunning)
+		w.owns("") // nobody has the old one
+		files, err := filepath.Glob(filepath.Join(w.home.Dir(name), "disk-disk0-*.raw"))
+		require.NoError(t, err)
+		require.Len(t, files, 1)
+		w.disks = files
+		w.owns(name)
+		c = w.home.Client(name)
+		w.rounds(c)
+	}
+	w.finishes(c)
+	w.owns("")
+	w.tool("e2fsck", "-fn", w.disks[0])
+	require.FileExists(t, first)
+}

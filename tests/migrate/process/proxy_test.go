@@ -26,6 +26,7 @@ const (
 	frAck       = 24
 	frEnd       = 27
 	frDone      = 28
+	frBlocks    = 32
 )
 
 // trip is what a proxy does at a frame, once.
