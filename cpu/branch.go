@@ -113,12 +113,15 @@ func hBound(c *CPU, in *isa.Inst) bool {
 	if !ok {
 		return false
 	}
+	w := uint(8 * size)
+	v := signExtend(c.reg(in, in.Reg, size), w)
+	if !c.amd && v < signExtend(lo, w) { // Intel's processors do not look at the upper bound then
+		return c.raise(vecBR)
+	}
 	hi, ok := c.load(in.Seg, (ea+uint64(size))&addrMask(in.AddrSize), size)
 	if !ok {
 		return false
 	}
-	w := uint(8 * size)
-	v := signExtend(c.reg(in, in.Reg, size), w)
 	if v < signExtend(lo, w) || v > signExtend(hi, w) {
 		return c.raise(vecBR)
 	}

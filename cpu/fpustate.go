@@ -28,7 +28,7 @@ const (
 func init() {
 	register(map[isa.Op]handler{
 		isa.FXSAVE: hFxsave, isa.FXRSTOR: hFxrstor,
-		isa.XSAVE: hXsave, isa.XSAVEOPT: hXsave, isa.XSAVEC: hXsavec, isa.XRSTOR: hXrstor,
+		isa.XSAVE: hXsave, isa.XSAVEOPT: hXsave, isa.XSAVEC: hXsavec, isa.XRSTOR: byVendor(hXrstor, intelXrstor),
 		isa.FNINIT: hFninit, isa.FNCLEX: hFnclex, isa.FNSTCW: hFnstcw, isa.FLDCW: hFldcw,
 		isa.FNSTSW: hFnstsw, isa.FWAIT: hFwait, isa.EMMS: hEmms,
 		isa.LDMXCSR: hLdmxcsr, isa.STMXCSR: hStmxcsr,
@@ -151,11 +151,11 @@ func hStmxcsr(c *CPU, in *isa.Inst) bool { return c.useSSE() && c.setArg(in, 0, 
 // of the address space.
 func (c *CPU) legacyArea(in *isa.Inst, acc int) (uint64, bool) {
 	ea := c.ea(in)
-	la, ok := c.linear(in.Seg, ea, 4, acc)
-	if !ok {
+	if !c.amd && !c.intelImage(in, 16) {
 		return 0, false
 	}
-	if !c.amd && !c.aligned(la, 4) {
+	la, ok := c.linear(in.Seg, ea, 4, acc)
+	if !ok {
 		return 0, false
 	}
 	if la%16 != 0 {

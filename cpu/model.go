@@ -107,10 +107,12 @@ var features = []feature{
 	{"tsc_adjust", cpuidReg{7, 0, ebx}, 1, 0},
 	{"bmi1", cpuidReg{7, 0, ebx}, 3, 0},
 	{"avx2", cpuidReg{7, 0, ebx}, 5, 0},
+	{"fdp_excptn_only", cpuidReg{7, 0, ebx}, 6, 0},
 	{"smep", cpuidReg{7, 0, ebx}, 7, cr4SMEP},
 	{"bmi2", cpuidReg{7, 0, ebx}, 8, 0},
 	{"erms", cpuidReg{7, 0, ebx}, 9, 0},
 	{"invpcid", cpuidReg{7, 0, ebx}, 10, 0},
+	{"zero_fcs_fds", cpuidReg{7, 0, ebx}, 13, 0},
 	{"rdseed", cpuidReg{7, 0, ebx}, 18, 0},
 	{"adx", cpuidReg{7, 0, ebx}, 19, 0},
 	{"smap", cpuidReg{7, 0, ebx}, 20, cr4SMAP},
@@ -176,6 +178,7 @@ const (
 		"fsgsbase tsc_adjust smep smap umip pku ospke pcid invpcid clflushopt clwb rdpid serialize erms fsrm lzcnt movbe arch_capabilities "
 	amdFeatures = "cmp_legacy cr8_legacy 3dnowprefetch topoext wbnoinvd amd_ibpb amd_ibrs amd_ssb_no btc_no " +
 		"no_nested_data_bp lfence_rdtsc null_sel_clr_base autoibrs srso_no tsa_sq_no tsa_l1_no"
+	intelFeatures = "spec_ctrl fdp_excptn_only zero_fcs_fds"
 	// moreFeatures are what is implemented beyond x86-64-v2.
 	moreFeatures = " aes pclmulqdq sha_ni bmi1 bmi2 adx la57 pks monitor"
 )
@@ -191,7 +194,7 @@ var Models = []*Model{
 	},
 	{
 		Name: "x86-64-v2-intel", Vendor: "GenuineIntel", Brand: "godwit virtual CPU",
-		family: 6, model: 0x8f, stepping: 8, list: baseFeatures + "spec_ctrl",
+		family: 6, model: 0x8f, stepping: 8, list: baseFeatures + intelFeatures,
 	},
 	{
 		Name: "max", Vendor: "AuthenticAMD", Brand: "godwit virtual CPU",

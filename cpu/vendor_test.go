@@ -150,6 +150,30 @@ func TestVendorResults(t *testing.T) {
 			r.put64(0x5000, 0x1111)
 		}, func(r *rig) uint64 { return r.get64(0x5000) }},
 		{"rdi of rep stos of none", "67f3aa", 5 << 32, 0, func(r *rig) { r.R[RCX], r.R[RDI] = 0, 5<<32 }, func(r *rig) uint64 { return r.R[RDI] }},
+		{"bound below its lower bound", "6200", isr(vecPF), isr(vecBR), func(r *rig) {
+			r.flat(isa.CS, selCode32)
+			r.R[RAX] = 2<<20 - 4
+			r.bus.mmio[2<<20-4] = 1 << 30
+			r.changed()
+		}, func(r *rig) uint64 { return r.RIP }},
+		{"nan of dpps", "660f3a40c1f4", 0x7fc00001, 0x7fc00002, func(r *rig) {
+			r.V[0], r.V[1] = [4]uint64{0x3f8000003f800000, 0x3f8000003f800000}, [4]uint64{0x7fc000027fc00001, 0}
+			r.MXCSR = mxcsrReset
+		}, func(r *rig) uint64 { return r.V[0][1] }},
+		{"first fault of maskmovdqu", "660ff7c1", 2 << 20, 2<<20 + 6, func(r *rig) { r.R[RDI] = 2<<20 - 2 }, func(r *rig) uint64 { return r.CR2 }},
+		{"xsave of nothing before an absent page", "0fae20", isr(vecPF), rigCode + 3, func(r *rig) {
+			r.XCR0 = xX87 | xSSE
+			r.put64(rigPML4+0x2010, 0x87) // the image begins on the page before, its header on this one
+			r.R[RAX] = 4<<20 - headerOff
+		}, func(r *rig) uint64 { return r.RIP }},
+		{"pause with rex.b", "f34190", 0x99, 0x11, func(r *rig) { r.R[RAX], r.R[8] = 0x11, 0x99 }, func(r *rig) uint64 { return r.R[RAX] }},
+		{"iret to code at an inner level, stack at the end of memory", "48cf", isr(vecPF), isr(vecGP), func(r *rig) {
+			r.flat(isa.CS, selUser64)
+			r.CPL, r.R[RSP] = 3, 2<<20-24
+			r.bus.mmio[2<<20-16] = selCode64
+			r.bus.mmio[2<<20-24], r.bus.mmio[2<<20-8] = rigUser, flagsFixed
+			r.changed()
+		}, func(r *rig) uint64 { return r.RIP }},
 		{"frame pointer of enter on a 16-bit stack", "c8000000", 0x1fffe, 0xfffe, func(r *rig) {
 			r.EFER, r.CR4 = 0, 0
 			r.protected32(0)
@@ -157,6 +181,15 @@ func TestVendorResults(t *testing.T) {
 			r.R[RSP] = 0x10002
 			r.changed()
 		}, func(r *rig) uint64 { return r.R[RBP] }},
+		{"ten bytes of which two cannot be written", "db38", 0x11, 0xc000000000000000, func(r *rig) {
+			r.FCW, r.FTW, r.ST[0] = fcwInit, 1, F80{3 << 62, 0x3fff}
+			r.EFER, r.CR4 = 0, 0
+			r.protected32(0)
+			r.R[RAX] = 0x4ff8
+			r.Seg[isa.DS].Limit = 0x5000
+			r.put64(0x4ff8, 0x11)
+			r.changed()
+		}, func(r *rig) uint64 { return r.get64(0x4ff8) }},
 		{"flags of repe cmpsb on its way", "f3a6", flagZF | flagPF, flagCF, func(r *rig) {
 			r.R[RCX], r.R[RSI], r.R[RDI] = 2, 0x5000, 0x5000
 			r.RFLAGS |= flagCF

@@ -162,6 +162,9 @@ func storeX87(f encoding, pops int) handler {
 			return true
 		}
 		p, ok := c.placeX87(in, size, min(size, 8), accWrite)
+		if !ok && size == 10 && !c.amd {
+			c.pokeFirst(in, m.lo)
+		}
 		if !ok {
 			c.FSW = fsw
 			return false
@@ -172,6 +175,20 @@ func storeX87(f encoding, pops int) handler {
 		}
 		return true
 	})
+}
+
+// pokeFirst writes the first eight bytes of ten of which not all can be written, as
+// Intel's processors do, if they can. The fault stays that of the whole.
+func (c *CPU) pokeFirst(in *isa.Inst, v uint64) {
+	if c.inBlock || c.stalled {
+		c.stepReq = c.inBlock
+		return
+	}
+	fault := c.fault
+	if p, ok := c.placeX87(in, 8, 8, accWrite); ok {
+		c.poke(p.at(0), 8, v)
+	}
+	c.fault = fault
 }
 
 // pokeImage writes to an offset of a place that was checked.

@@ -5,6 +5,10 @@ import "godwit/cpu/isa"
 // This file is XSAVE's family; the components within FXSAVE's image are those of
 // fpustate.go.
 
+// xLegacy are the components that have something before the header in the standard
+// form: MXCSR is both SSE's and AVX's.
+const xLegacy = xX87 | xSSE | xAVX
+
 // xpart is an extended state component of the XSAVE area.
 type xpart struct {
 	bit       uint
@@ -51,10 +55,11 @@ func compactEnd(comp, loads uint64) uint32 {
 }
 
 // area checks an image of XSAVE for access as a whole, so that nothing after it
-// can fault: its alignment, its first line, the rest.
-func (c *CPU) area(in *isa.Inst, rfbm uint64, size uint32, acc int) (uint64, bool) {
+// can fault: its alignment, its first line, the rest. legacy tells that anything
+// before the header is accessed.
+func (c *CPU) area(in *isa.Inst, legacy bool, size uint32, acc int) (uint64, bool) {
 	if !c.amd {
-		return c.intelArea(in, rfbm, size, acc)
+		return c.intelArea(in, legacy, size, acc)
 	}
 	const line = 64
 	ea := c.ea(in)
@@ -71,23 +76,6 @@ func (c *CPU) area(in *isa.Inst, rfbm uint64, size uint32, acc int) (uint64, boo
 	}
 	if _, ok = c.linear(in.Seg, ea, int(size), acc); !ok {
 		return 0, false
-	}
-	return la, c.probe(la, int(size), acc, c.mmu)
-}
-
-// intelArea: Intel's processors look at the addresses, at their alignment by 4
-// with alignment checking on, at that by 64, and at memory last; without any
-// component at that of the header alone.
-func (c *CPU) intelArea(in *isa.Inst, rfbm uint64, size uint32, acc int) (uint64, bool) {
-	la, ok := c.linear(in.Seg, c.ea(in), int(size), acc)
-	if !ok || !c.aligned(la, 4) {
-		return 0, false
-	}
-	if la%64 != 0 {
-		return 0, c.gp(0)
-	}
-	if rfbm == 0 {
-		return la, c.probe(la+headerOff, extOff-headerOff, acc, c.mmu)
 	}
 	return la, c.probe(la, int(size), acc, c.mmu)
 }
@@ -164,14 +152,14 @@ func hXsave(c *CPU, in *isa.Inst) bool {
 	if !ok {
 		return false
 	}
-	la, ok := c.area(in, rfbm, xsaveSize(rfbm), accWrite)
-	if !ok {
-		return false
-	}
 	used := c.xinuse()
 	write := rfbm
 	if in.Op == isa.XSAVEOPT {
 		write &= used
+	}
+	la, ok := c.area(in, rfbm&xLegacy != 0, xsaveSize(rfbm), accWrite)
+	if !ok {
+		return false
 	}
 	c.saveLegacy(la, in, write, rfbm&(xSSE|xAVX) != 0)
 	for i := range xparts {
@@ -204,15 +192,15 @@ func hXsavec(c *CPU, in *isa.Inst) bool {
 	if !ok {
 		return false
 	}
-	la, ok := c.area(in, rfbm, compactSize(rfbm), accWrite)
-	if !ok {
-		return false
-	}
 	used := c.xinuse()
 	if c.MXCSR != mxcsrReset {
 		used |= xSSE
 	}
 	used &= rfbm
+	la, ok := c.area(in, used&(xX87|xSSE) != 0, compactSize(rfbm), accWrite)
+	if !ok {
+		return false
+	}
 	c.saveLegacy(la, in, used, used&xSSE != 0)
 	at := la + extOff
 	for i := range xparts {
@@ -234,7 +222,7 @@ func hXrstor(c *CPU, in *isa.Inst) bool {
 	if !ok {
 		return false
 	}
-	la, ok := c.headerArea(in, rfbm)
+	la, ok := c.area(in, true, extOff, accRead)
 	if !ok {
 		return false
 	}
@@ -243,13 +231,10 @@ func hXrstor(c *CPU, in *isa.Inst) bool {
 		return false
 	}
 	size := xsaveSize(rfbm)
-	switch {
-	case comp != 0 && c.amd:
+	if comp != 0 {
 		size = compactEnd(comp, rfbm&bv)
-	case comp != 0:
-		size = compactEnd(comp, rfbm)
 	}
-	if la, ok = c.area(in, rfbm, size, accRead); !ok {
+	if la, ok = c.area(in, true, size, accRead); !ok {
 		return false
 	}
 	mxcsr := c.peek(la+24, 4)
@@ -258,27 +243,21 @@ func hXrstor(c *CPU, in *isa.Inst) bool {
 		loads = rfbm&bv&xSSE != 0
 	}
 	if loads && mxcsr&^mxcsrMask != 0 {
-		if comp != 0 && !c.amd { // Intel's processors notice after they loaded the rest
-			c.loadParts(la, in, rfbm, bv, comp)
-		}
 		return c.gp(0)
 	}
-	if loads {
-		c.MXCSR = uint32(mxcsr)
-	} else if rfbm&xSSE != 0 {
-		c.MXCSR = mxcsrReset
-	}
+	c.loadMXCSR(loads, uint32(mxcsr), rfbm)
 	c.loadParts(la, in, rfbm, bv, comp)
 	return true
 }
 
-// headerArea is area for XRSTOR's first look: Intel's processors begin with the
-// header.
-func (c *CPU) headerArea(in *isa.Inst, rfbm uint64) (uint64, bool) {
-	if !c.amd {
-		rfbm = 0
+// loadMXCSR is XRSTOR's: with SSE asked for but not there, MXCSR takes its initial
+// value.
+func (c *CPU) loadMXCSR(loads bool, v uint32, rfbm uint64) {
+	if loads {
+		c.MXCSR = v
+	} else if rfbm&xSSE != 0 {
+		c.MXCSR = mxcsrReset
 	}
-	return c.area(in, rfbm, extOff, accRead)
 }
 
 // xheader checks the header of an XSAVE area [SDM 1 13.8].

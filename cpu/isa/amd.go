@@ -4,7 +4,8 @@ package isa
 // 64-bit mode: near branches heed 66, which makes rip and displacement 16 bits
 // wide unless REX.W is there too [APM 3 CALL (Near)]; far pointers in memory
 // have no 64-bit offset [APM 3 LDS]; the register forms of the prefetch
-// instructions are #UD instead of NOP; UD0 and UD1 end with their opcode.
+// instructions are #UD instead of NOP; UD0 and UD1 end with their opcode; PAUSE
+// with REX.B is XCHG.
 func DecodeAMD(code []byte, mode Mode, in *Inst) Status {
 	d := decoder{in: in, code: code, mode: mode, key: uint32(mode) << keyMode, amd: true}
 	return d.decode()
@@ -18,6 +19,20 @@ var farRows, prefetchRegs = func() (far, regs [len(Rows)]bool) {
 		regs[i] = r.Op == NOP && r.Enc == "0F 0D /r"
 	}
 	return far, regs
+}()
+
+// PAUSE, and the row of XCHG that it becomes with REX.B: on Intel's processors it
+// stays PAUSE.
+var xchgRow, pauseRow = func() (xchg, pause uint16) {
+	for i := range Rows {
+		switch r := &Rows[i]; {
+		case r.Op == XCHG && r.Enc == "90+r":
+			xchg = uint16(i)
+		case r.Op == PAUSE:
+			pause = uint16(i)
+		}
+	}
+	return xchg, pause
 }()
 
 // vendor applies AMD's rules to the row found; false means #UD.

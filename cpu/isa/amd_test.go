@@ -8,6 +8,17 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
+func TestPauseWithRexB(t *testing.T) {
+	for code, want := range map[string][2]Op{"f34190": {PAUSE, XCHG}, "f390": {PAUSE, PAUSE}, "4190": {XCHG, XCHG}, "f24190": {XCHG, XCHG}, "f34191": {XCHG, XCHG}} {
+		b, err := hex.DecodeString(code)
+		require.NoError(t, err)
+		var intel, amd Inst
+		require.Equal(t, OK, Decode(b, Mode64, &intel), code)
+		require.Equal(t, OK, DecodeAMD(b, Mode64, &amd), code)
+		assert.Equal(t, want, [2]Op{intel.Op, amd.Op}, code)
+	}
+}
+
 // TestVendorsDecodeApart: length and operand size, 0 for #UD.
 func TestVendorsDecodeApart(t *testing.T) {
 	for _, tt := range []struct {

@@ -315,6 +315,9 @@ func (d *decoder) find() Status {
 	if row == 0 {
 		return Invalid
 	}
+	if row == xchgRow && d.opc == 0x90 && d.rep == 2 && !d.amd {
+		row = pauseRow
+	}
 	in, f := d.in, &forms[row]
 	in.Row, in.Op = row, f.op
 	in.Cond = d.opc & 15

@@ -207,7 +207,6 @@ func TestOps(t *testing.T) {
 		{Mode64, "90", NOP},
 		{Mode64, "f3 90", PAUSE},
 		{Mode64, "41 90", XCHG}, // xchg r8, rax
-		{Mode64, "f3 41 90", XCHG},
 		{Mode64, "87 c0", XCHG},
 		{Mode64, "0f 1f 00", NOP},
 		{Mode64, "f3 0f 1e fa", ENDBR64},

@@ -235,6 +235,7 @@ func (v *Machine) load(s *Case) error {
 	if s.Sel[isa.GS] == 0 {
 		a.Seg[isa.GS].Base = s.GSBase
 	}
+	a.PKRU = 0
 	a.CR2, a.Shadow, a.DBPending, a.DR[6] = 0, 0, 0, 0xffff0ff0
 	vec := s.Vec
 	if vec == nil {
