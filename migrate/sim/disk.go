@@ -148,6 +148,7 @@ func (g *Guest) Disks() (out []migrate.Disk) {
 type store struct {
 	b       []byte
 	flushed bool
+	fail    map[string]error // by operation
 }
 
 // Size is the disk's.
@@ -157,7 +158,7 @@ func (s *store) Size() int64 { return int64(len(s.b)) }
 func (s *store) Write(b []byte, off int64) error {
 	s.flushed = false
 	copy(s.b[off:], b)
-	return nil
+	return s.fail["write"]
 }
 
 // Zero zeros a range.
@@ -170,7 +171,7 @@ func (s *store) Zero(off, n int64) error {
 // Flush makes it durable.
 func (s *store) Flush() error {
 	s.flushed = true
-	return nil
+	return s.fail["flush"]
 }
 
 // Copies is how many disks are expected.
@@ -180,7 +181,7 @@ func (b *Builder) Copies([]snapshot.Section) int { return b.disks.Disks }
 func (b *Builder) Stores() (out []migrate.Store) {
 	b.stores = nil
 	for range b.disks.Disks {
-		s := &store{b: make([]byte, b.disks.size())}
+		s := &store{b: make([]byte, b.disks.size()), fail: b.Fail}
 		b.stores = append(b.stores, s)
 		out = append(out, s)
 	}

@@ -306,10 +306,13 @@ func TestRefusals(t *testing.T) {
 		"finish":   func(b *Builder) { b.Fail = map[string]error{"finish": errors.New("uart0: fifo holds 99")} },
 		"journal":  func(b *Builder) { b.Fail = map[string]error{"journal": errors.New("disk full")} },
 		"activate": func(b *Builder) { b.Fail = map[string]error{"activate": errors.New("no door")} },
+		"write":    func(b *Builder) { b.Fail = map[string]error{"write": errors.New("no space left on device")} },
+		"flush":    func(b *Builder) { b.Fail = map[string]error{"flush": errors.New("input/output error")} },
 	} {
 		for _, mode := range modes {
 			sc := small()
 			sc.Options.Mode, sc.Again = mode, true
+			sc.Disks = DiskProgram{Disks: 1, Blocks: 3, Filled: 2, Rate: 20}
 			sc.Prepare = func(_ *Guest, b *Builder) { prepare(b) }
 			res, err := Run(sc)
 			require.NoError(t, err, name)
