@@ -222,6 +222,9 @@ type store struct {
 // Write puts bytes.
 func (s *store) Write(b []byte, off int64) error { return s.WriteAt(b, off) }
 
+// Read copies what was put there.
+func (s *store) Read(b []byte, off int64) error { return s.ReadAt(b, off) }
+
 // Zero zeros a range.
 func (s *store) Zero(off, n int64) error { return s.WriteZeroes(off, n, true) }
 

@@ -87,6 +87,11 @@ func (d *Dest) apply(p uint32, k Kind, content []byte) error {
 		d.mem.Read(p, &d.page)
 		patch(&d.page, content)
 		content = d.page[:]
+	case DiskRef:
+		var err error
+		if content, err = d.referred(content); err != nil {
+			return err
+		}
 	case Dup:
 		q := le.Uint32(content)
 		if q >= d.pages || d.gen[q] != d.pass {

@@ -264,6 +264,8 @@ func (b *pagesIn) each(do func(p uint32, k Kind, content []byte) error) error {
 				n = PageSize
 			case Dup:
 				n = dupSize
+			case DiskRef:
+				n = refSize
 			case Lines:
 				n = linesHead
 				if len(data) >= linesHead {

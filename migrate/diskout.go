@@ -24,6 +24,8 @@ type disksOut struct {
 	stats  DiskStats     // of this pass
 	spare  []byte
 	buf    []byte
+	look   []byte // one block, for ref
+	pieces pieces
 }
 
 // diskOut is one of them.
@@ -57,7 +59,8 @@ func (o *disksOut) track(now time.Duration) error {
 	if o.on {
 		return nil
 	}
-	o.on, o.since = true, now
+	o.on, o.since, o.look = true, now, make([]byte, BlockSize)
+	o.pieces = pieces{}
 	for i, x := range o.all {
 		x.table = newBlockTable(x.d.Size())
 		owed, err := x.d.Track()
@@ -66,6 +69,7 @@ func (o *disksOut) track(now time.Duration) error {
 		}
 		x.owed, x.flight, x.at = owed, newBitmap(x.n), 0
 	}
+	o.pieces.grow(o.pending() * (BlockSize / PageSize))
 	return nil
 }
 
@@ -223,6 +227,7 @@ func (s *Source) gather(x *diskOut, f *blocksFrame) error {
 		k, leaf := Zero, zeroLeaf
 		if !allZero(to) {
 			k, leaf = Raw, leafOfBlock(to)
+			o.pieces.add(f.disk, b, to)
 			n += size
 		}
 		f.kinds = append(f.kinds, byte(k))

@@ -26,6 +26,9 @@ type Disk interface {
 	Harvest() []uint64
 	// Dirty is how many these are now.
 	Dirty() int
+	// Clean tells whether a block was not written since the last Harvest, nor is
+	// being written now.
+	Clean(block uint32) bool
 	// Read copies a block as it is now.
 	Read(block uint32, b []byte) error
 	// Budget bounds the blocks written between two harvests: a request that exceeds
@@ -48,6 +51,8 @@ type Store interface {
 	Size() int64
 	// Write puts bytes at an offset.
 	Write(b []byte, off int64) error
+	// Read copies what was put there.
+	Read(b []byte, off int64) error
 	// Zero makes a range read as zeros.
 	Zero(off, n int64) error
 	// Flush returns once all of it is on stable storage.

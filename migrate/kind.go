@@ -12,7 +12,7 @@ const (
 	Delta   Kind = 2 // reserved
 	Lines   Kind = 3 // the 64-byte lines that changed since the pass before
 	Dup     Kind = 4 // equal to a page sent earlier in the pass
-	DiskRef Kind = 5 // reserved: equal to a disk block
+	DiskRef Kind = 5 // equal to a piece of a disk that has travelled
 	Keep    Kind = 6 // the destination has it: unchanged, or from an earlier attempt
 	Kinds        = 7 // how many
 )

@@ -13,8 +13,9 @@ type pager struct {
 	dirty  bitmap
 	have   map[uint32][sumSize]byte // what the destination holds from before; first pass only
 	plain  bool                     // no page refers to another
-	at     uint32                   // pages before it are done
-	pages  uint32                   // done
+	disks  *disksOut
+	at     uint32 // pages before it are done
+	pages  uint32 // done
 	table  KindTable
 	sent   uint64 // bytes
 
@@ -103,6 +104,10 @@ func (g *pager) kind(p uint32, page *[PageSize]byte, leaf [LeafSize]byte) (Kind,
 	}
 	if g.plain {
 		return Raw, PageSize
+	}
+	if r, ok := g.disks.ref(page, leaf); ok {
+		r.put(page[:])
+		return DiskRef, refSize
 	}
 	if q, ok := g.dup.find(p, page, leaf); ok {
 		le.PutUint32(page[:], q)

@@ -161,7 +161,7 @@ func (s *Source) startPass() error {
 
 // pullPass returns the next batch, or ends the pass.
 func (s *Source) pullPass(c *Conn) []byte {
-	if s.disks.bulk || s.out.on && s.ph == phFinal {
+	if s.disks.bulk || s.ph == phFinal { // then pages can refer to them
 		if b := s.pullBlocks(c); b != nil || s.over {
 			return b
 		}

@@ -90,6 +90,7 @@ func NewSource(g Guest, o Options, h Host) (*Source, error) {
 		return nil, err
 	}
 	s := &Source{side: side{host: h, o: o, sess: o.Session, kind: sideSource, start: h.Now()}, g: g, pages: g.Pages(), budget: -1}
+	s.pager.disks = &s.disks
 	s.report.Session, s.report.Mode, s.report.Pages = o.Session.String(), o.Mode, s.pages
 	s.report.Unfenced = o.Fence == nil
 	s.mode = o.Mode

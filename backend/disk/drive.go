@@ -58,6 +58,7 @@ type Drive struct {
 	closed  bool
 	waiting int      // for it to be done
 	track   *tracker // nil: nothing is noted
+	writing span     // under way
 	notify  func()
 	done    chan struct{}
 }
@@ -270,10 +271,10 @@ func (d *Drive) begin(j job) {
 func (d *Drive) modify(off, n int64, f func(img Image) error) {
 	d.begin(func(img Image) ([]byte, error) {
 		d.mayWrite(off, n)
+		defer d.written(off, n) // also where it failed half-way
 		if err := d.begun(); err != nil {
 			return nil, err
 		}
-		defer d.written(off, n) // also where it failed half-way
 		return nil, f(img)
 	})
 }

@@ -15,6 +15,9 @@ type tracker struct {
 	budget int // < 0: no bound
 }
 
+// span is a range of bytes.
+type span struct{ off, n int64 }
+
 // Track begins to note which blocks are written, and Harvest takes those that were.
 func (d *Drive) Track() {
 	d.mu.Lock()
@@ -57,6 +60,15 @@ func (d *Drive) Dirty() int {
 		return 0
 	}
 	return d.track.n
+}
+
+// Clean tells whether a block was not written since the last Harvest, nor is being
+// written now.
+func (d *Drive) Clean(block uint32) bool {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	w, off := d.writing, int64(block)*TrackBlock
+	return d.track != nil && d.track.dirty[block/64]>>(block%64)&1 == 0 && (w.off >= off+TrackBlock || w.off+w.n <= off)
 }
 
 // Budget bounds the blocks that are written between two harvests: a request that would
@@ -135,10 +147,13 @@ func mark(set []uint64, off, n int64) (more int) {
 	return more
 }
 
-// mayWrite waits until the budget allows a range to be written.
+// mayWrite waits until the budget allows a range to be written, which then begins.
 func (d *Drive) mayWrite(off, n int64) {
 	d.mu.Lock()
-	defer d.mu.Unlock()
+	defer func() {
+		d.writing = span{off, n}
+		d.mu.Unlock()
+	}()
 	for {
 		t := d.track
 		if t == nil || t.budget < 0 || t.n == 0 || d.waiting > 0 || d.closed {
@@ -159,6 +174,7 @@ func (d *Drive) mayWrite(off, n int64) {
 func (d *Drive) written(off, n int64) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
+	d.writing = span{}
 	if t := d.track; t != nil {
 		t.n += mark(t.dirty, off, n)
 	}

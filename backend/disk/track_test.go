@@ -122,3 +122,43 @@ func TestSum(t *testing.T) {
 	require.NoError(t, err)
 	require.NotEqual(t, want, got)
 }
+
+// gated is an image whose writes wait.
+type gated struct {
+	Image
+	began, gate chan struct{}
+}
+
+func (g *gated) WriteAt(p []byte, off int64) error {
+	g.began <- struct{}{}
+	<-g.gate
+	return g.Image.WriteAt(p, off)
+}
+
+// TestClean: a block is not what it was from the begin of a write on, up to the harvest
+// after its end.
+func TestClean(t *testing.T) {
+	d := openDrive(t, newImage(t, Raw, 4*TrackBlock), DriveOptions{Claim: Claim{Name: "a"}})
+	g := &gated{d.img, make(chan struct{}), make(chan struct{})}
+	d.img = g
+	d.Track()
+	is := func(want ...bool) {
+		t.Helper()
+		for i, w := range want {
+			require.Equal(t, w, d.Clean(uint32(i)), "block %d", i)
+		}
+	}
+	is(true, true, true)
+	d.Write(make([]byte, 1024), 2*TrackBlock-512, false)
+	<-g.began
+	is(true, false, false, true)
+	require.Empty(t, blocksIn(d.Harvest()))
+	is(true, false, false, true)
+	g.gate <- struct{}{}
+	require.NoError(t, d.Drain(context.Background()))
+	is(true, false, false, true)
+	require.Equal(t, []int{1, 2}, blocksIn(d.Harvest()))
+	is(true, true, true, true)
+	d.Untrack()
+	is(false, false)
+}

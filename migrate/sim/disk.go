@@ -45,7 +45,9 @@ func newDisks(p DiskProgram, seed uint64, advance func()) *disks {
 	for i := range p.Disks {
 		x := &simDisk{b: make([]byte, p.size()), budget: -1, advance: advance}
 		for n := range min(p.Filled, p.Blocks-1) {
-			scribble(x.b[n*migrate.BlockSize:][:4096], seed+uint64(i*1000+n), "random")
+			b := x.b[n*migrate.BlockSize:]
+			scribble(b[:4096], seed+uint64(i*1000+n), "random")
+			scribble(b[4096:][:4096], seed+17+uint64(n), "random") // as some pages of memory
 		}
 		d.all = append(d.all, x)
 	}
@@ -120,6 +122,12 @@ func (x *simDisk) Dirty() (n int) {
 	return n
 }
 
+// Clean tells whether a block was not written since.
+func (x *simDisk) Clean(block uint32) bool {
+	x.advance()
+	return x.dirty[block>>6]>>(block&63)&1 == 0
+}
+
 // Read copies a block.
 func (x *simDisk) Read(block uint32, b []byte) error {
 	x.advance()
@@ -159,6 +167,12 @@ func (s *store) Write(b []byte, off int64) error {
 	s.flushed = false
 	copy(s.b[off:], b)
 	return s.fail["write"]
+}
+
+// Read copies what was put there.
+func (s *store) Read(b []byte, off int64) error {
+	copy(b, s.b[off:])
+	return nil
 }
 
 // Zero zeros a range.

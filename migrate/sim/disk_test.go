@@ -26,6 +26,10 @@ func TestDisksTravel(t *testing.T) {
 			require.GreaterOrEqual(t, d.Zero, uint64(20), mode)
 			require.Less(t, d.Wire, d.Raw-d.Zero*migrate.BlockSize+64*d.Blocks+4096, "%s: zeros have no bytes", mode)
 		}
+		if mode != migrate.ModePost {
+			require.GreaterOrEqual(t, res.Source.Kinds[migrate.DiskRef].Pages, uint64(2), "%s: a page that is on a disk", mode)
+			require.Equal(t, res.Source.Kinds[migrate.DiskRef].Pages, res.Dest.Kinds[migrate.DiskRef].Pages, mode)
+		}
 	}
 	for stall, fails := range map[migrate.Stall]bool{migrate.StallBudget: false, migrate.StallCancel: true, migrate.StallStop: false, migrate.StallPost: false} {
 		sc := small()

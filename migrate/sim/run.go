@@ -137,7 +137,7 @@ func begin(sc *Scenario) (*run, error) {
 	w.nodes = [2]*node{src, dst}
 	r := &run{sc: sc, w: w, g: NewGuest(sc.Program, src, sc.Costs), b: NewBuilder(sc.Program, dst, sc.Costs)}
 	r.g.Idle, r.b.Idle = src.idle, dst.idle
-	r.g.Have(sc.Disks, sc.Seed)
+	r.g.Have(sc.Disks, sc.Program.Seed)
 	r.b.disks = sc.Disks
 	if sc.Prepare != nil {
 		sc.Prepare(r.g, r.b)

@@ -38,7 +38,7 @@ func (w *world) debianWriter(name string) *control.Client {
 	}
 	path := filepath.Join(string(w.home), "root.raw")
 	require.NoError(w.t, disk.Create(path, disk.CreateOptions{Format: disk.Raw, Size: 64 << 20}))
-	w.tool("mkfs.ext4", "-q", "-F", path)
+	w.tool("mkfs.ext4", "-q", "-F", "-b", "4096", path) // as on larger disks
 	cfg := machine.DefaultConfig()
 	cfg.Memory = 192 << 20
 	cfg.Append = fmt.Sprintf("console=ttyS0 quiet godwit.run=%q", writing)
@@ -124,7 +124,10 @@ func TestDebianTakesItsDisk(t *testing.T) {
 		op, err := c.Migrate(context.Background(), q, nil)
 		require.NoError(t, err)
 		rep := op.Report
-		t.Logf("%s: %v, disks %+v", mode, rep.Downtime, rep.Disks)
+		t.Logf("%s: %v, disks %+v, %d of %d pages refer to them", mode, rep.Downtime, rep.Disks, rep.Kinds[migrate.DiskRef].Pages, rep.Present)
+		if mode != migrate.ModePost {
+			require.Positive(t, rep.Kinds[migrate.DiskRef].Pages, "its cache")
+		}
 		require.Positive(t, rep.Disks.Blocks)
 		require.Less(t, rep.Disks.Raw, uint64(60<<20), "what the file system has not used does not travel")
 		w.state(name, control.StateRunning)
