@@ -207,6 +207,10 @@ func hMaskmov(c *CPU, in *isa.Inst) bool {
 		v, m, size = xmm{lo: c.mm(in.Reg)}, xmm{lo: c.mm(in.RM)}, 8
 	}
 	la, ok := c.linear(in.Seg, c.R[RDI]&addrMask(in.AddrSize), size, accWrite)
+	upper, halves := la+8, size == 16 && !c.amd
+	if ok && halves { // Intel's processors look there first, and it wraps as addresses do
+		upper, ok = c.linear(in.Seg, (c.R[RDI]+8)&addrMask(in.AddrSize), 8, accWrite)
+	}
 	if !ok || !c.aligned(la, 8) {
 		return c.maskmovFault(in)
 	}
@@ -214,14 +218,10 @@ func hMaskmov(c *CPU, in *isa.Inst) bool {
 		c.stepReq = true // no write may be refused after the first
 		return false
 	}
-	upper := la + 8
-	if size == 16 && !c.amd { // Intel's processors look there first, and it wraps as addresses do
-		if upper, ok = c.linear(in.Seg, (c.R[RDI]+8)&addrMask(in.AddrSize), 8, accWrite); !ok || !c.probe(upper, 8, accWrite, c.mmu) {
-			return c.maskmovFault(in)
-		}
+	if halves {
 		size = 8
 	}
-	if !c.probe(la, size, accWrite, c.mmu) {
+	if halves && !c.probe(upper, 8, accWrite, c.mmu) || !c.probe(la, size, accWrite, c.mmu) {
 		return c.maskmovFault(in)
 	}
 	c.putMasked(la, v.lo, signs8(m.lo))

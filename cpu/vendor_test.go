@@ -5,6 +5,7 @@ import (
 
 	"github.com/stretchr/testify/assert"
 
+	"godwit/cpu/fp"
 	"godwit/cpu/isa"
 )
 
@@ -197,6 +198,9 @@ func TestVendorResults(t *testing.T) {
 		{"x87 data pointer without an exception", "dd00", 0x5000, 0x77, func(r *rig) { r.R[RAX], r.FDP, r.FCW, r.FTW = 0x5000, 0x77, fcwInit, 0 }, func(r *rig) uint64 { return r.FDP }},
 		{"x87 opcode without an exception", "d9e8", 0x1e8, 0x77, func(r *rig) { r.FOP, r.FCW, r.FTW = 0x77, fcwInit, 0 }, func(r *rig) uint64 { return uint64(r.FOP) }},
 		{"x87 opcode with an unmasked exception", "d9c0", 0x1c0, 0x1c0, func(r *rig) { r.FOP, r.FCW = 0x77, 0x37e }, func(r *rig) uint64 { return uint64(r.FOP) }},
+		{"fscale of a denormal by zero, underflow not masked", "d9fd", fswSummary | uint64(fp.DE|fp.UE), uint64(fp.DE), func(r *rig) {
+			r.FCW, r.FTW, r.ST = 0x36f, 3, [8]F80{0: {Mant: 0x3ba7822}}
+		}, func(r *rig) uint64 { return uint64(r.FSW) }},
 		{"x87 code segment", "d9e8", selCode64, 0, func(*rig) {}, func(r *rig) uint64 { return uint64(r.FCS) }},
 		{"far return with a selector at the end of memory", "cb", isr(vecPF), rigUser, func(r *rig) {
 			r.R[RSP] = 2<<20 - 6

@@ -15,7 +15,7 @@ func init() {
 	register(map[isa.Op]handler{
 		isa.FABS: unaryX87(abs), isa.FCHS: unaryX87(chs),
 		isa.FSQRT: unaryX87(fp.Sqrt80), isa.FRNDINT: unaryX87(fp.RoundInt80), isa.F2XM1: unaryX87(fp.F2XM1),
-		isa.FSCALE: binaryX87(fp.Scale80, 0),
+		isa.FSCALE: byVendor(binaryX87(fp.Scale80, 0), binaryX87(intelScale, 0)),
 		isa.FYL2X:  intoST1(yl2x), isa.FYL2XP1: intoST1(yl2xp1), isa.FPATAN: intoST1(atan),
 		isa.FPREM: remX87(false), isa.FPREM1: remX87(true),
 		isa.FSIN: trigX87(fp.Sin), isa.FCOS: trigX87(fp.Cos),
@@ -117,4 +117,16 @@ func splitX87(f func(e *fp.Env, a fp.F80) (below, top fp.F80, inRange bool), ran
 		}
 		return true
 	})
+}
+
+// intelScale: on Intel's processors a scale of zero leaves a denormal alone: that
+// is no underflow.
+func intelScale(e *fp.Env, a, b fp.F80) fp.F80 {
+	masks := e.Masks
+	if b.Mant == 0 && b.SE&0x7fff == 0 {
+		e.Masks |= fp.UE
+	}
+	r := fp.Scale80(e, a, b)
+	e.Masks = masks
+	return r
 }

@@ -47,16 +47,20 @@ type shape struct {
 	cpus int
 	pvh  bool
 	wall bool
+	cpu  string // model; empty is the default
 }
 
 func (s shape) String() string {
-	return fmt.Sprintf("%dMiB-%dcpu-pvh=%v-wall=%v", s.mib, s.cpus, s.pvh, s.wall)
+	return fmt.Sprintf("%dMiB-%dcpu-pvh=%v-wall=%v-%s", s.mib, s.cpus, s.pvh, s.wall, s.cpu)
 }
 
 // boot starts a machine in virtual time.
 func (s shape) boot(t testing.TB, images machine.Images, cmdline string) (*machine.Machine, *out) {
 	cfg := machine.DefaultConfig()
 	cfg.Memory, cfg.CPUs, cfg.Append = s.mib<<20, s.cpus, "console=ttyS0 "+cmdline
+	if s.cpu != "" {
+		cfg.CPU = s.cpu
+	}
 	if s.pvh {
 		images.Kernel = vmlinux(t, images.Kernel)
 	}
@@ -105,7 +109,7 @@ func (s shape) byCommand(t *testing.T, images machine.Images) string {
 	ctx, cancel := context.WithTimeout(context.Background(), wallTime)
 	defer cancel()
 	c := exec.CommandContext(ctx, godwit, "run", kernel, "--initrd", initrd, "--clock", "wall", "--ephemeral",
-		"-m", fmt.Sprintf("%dM", s.mib), "-c", fmt.Sprint(s.cpus), "--", "console=ttyS0", matrixWork)
+		"-m", fmt.Sprintf("%dM", s.mib), "-c", fmt.Sprint(s.cpus), "--cpu", s.cpu, "--", "console=ttyS0", matrixWork)
 	c.Env = append(os.Environ(), "GODWIT_HOME="+filepath.Join(dir, "home"))
 	var o, e bytes.Buffer
 	c.Stdout, c.Stderr = &o, &e
@@ -114,16 +118,22 @@ func (s shape) byCommand(t *testing.T, images machine.Images) string {
 	return o.String()
 }
 
+// model is one of the CPU models, the default for multiples of their number.
+func model(i int) string {
+	all := machine.Models()
+	return all[i%len(all)]
+}
+
 // matrix are nine machines in which each pair of values of memory size, number
 // of vCPUs, boot protocol and clock occurs: the rows of an orthogonal array.
-// GODWIT_FULL makes it all combinations, and more values.
+// The CPU models take turns. GODWIT_FULL makes it all combinations, and more values.
 func matrix() []shape {
 	var shapes []shape
 	if os.Getenv("GODWIT_FULL") != "" {
 		for i, mib := range []uint64{96, 512, 3072, 4096, 8192} {
 			for k, cpus := range []int{1, 2, 4, 8} {
 				for n := range 4 {
-					if s := (shape{mib, cpus, n&1 != 0, n&2 != 0}); !s.wall || (i+k)%2 == 0 {
+					if s := (shape{mib, cpus, n&1 != 0, n&2 != 0, model(i + k + n)}); !s.wall || (i+k)%2 == 0 {
 						shapes = append(shapes, s)
 					}
 				}
@@ -133,7 +143,7 @@ func matrix() []shape {
 	}
 	for i, mib := range []uint64{96, 3072, 8192} {
 		for k, cpus := range []int{1, 4, 8} {
-			shapes = append(shapes, shape{mib, cpus, (i+k)%3 == 1, (i+2*k)%3 == 1})
+			shapes = append(shapes, shape{mib, cpus, (i+k)%3 == 1, (i+2*k)%3 == 1, model(i + 2*k + 2)})
 		}
 	}
 	return shapes

@@ -44,8 +44,8 @@ func needMachine(t testing.TB) *Machine {
 		vendor = "AuthenticAMD"
 	}
 	more := ""
-	if hostFeatures["57 bits virtual"] {
-		more = " la57"
+	if vendor == "GenuineIntel" && hostFeatures["57 bits virtual"] {
+		more = " la57" // FIP is as wide as addresses could be
 	}
 	return needModel(t, vendor, more)
 }

@@ -40,15 +40,20 @@ func testState(t *testing.T, md isa.Mode, few int) {
 // that the instruction can form: where in such an image processors begin, and
 // what they have done when they find that they may not, is their own affair.
 func (c *Case) wraps(in *isa.Inst, size uint64) bool {
-	if len(c.Win) == 0 || in.AddrSize == 8 {
+	if in.AddrSize == 8 {
 		return false
 	}
-	base := segment(c.Sel[in.Seg]).Base
-	if c.Sel[isa.CS] == SelCode64 {
-		base = [6]uint64{isa.FS: c.FSBase, isa.GS: c.GSBase}[in.Seg]
+	reg := func(n uint8) uint64 {
+		switch {
+		case n < 16:
+			return c.R[n]
+		case n == isa.RegRIP:
+			return c.RIP + uint64(in.Len)
+		}
+		return 0
 	}
 	mask := ^uint64(0) >> (64 - 8*uint(in.AddrSize))
-	return (c.Win[0].Addr-base)&mask > mask-size+1
+	return (reg(in.Base)+reg(in.Index)<<in.Scale+uint64(int64(in.Disp)))&mask > mask-size+1
 }
 
 // image makes the operand's memory something that can be restored, mostly.
