@@ -83,6 +83,28 @@ func (r *reader) bytes(most uint64) []byte {
 	return p
 }
 
+// addVec appends the vector and x87 state of a case, and what of it changed.
+func (w *writer) addVec(c *Case, o *Result) {
+	before, after := c.Vec.append(nil), o.Vec.append(nil)
+	for i := range after {
+		after[i] ^= before[i]
+	}
+	w.b = append(append(w.b, before...), after...)
+}
+
+func (r *reader) vec() (before, after *Vec) {
+	if len(r.b) < 2*vecSize {
+		r.bad, r.b = true, nil
+		return nil, nil
+	}
+	b, a := r.b[:vecSize], append([]byte(nil), r.b[vecSize:2*vecSize]...)
+	r.b = r.b[2*vecSize:]
+	for i := range a {
+		a[i] ^= b[i]
+	}
+	return readVec(b), readVec(a)
+}
+
 // add appends one case and its result. The result must be of the case.
 func (w *writer) add(c *Case, o *Result) {
 	w.num(uint64(len(c.Code)))
@@ -159,11 +181,14 @@ func (r *reader) windows(most uint64) []Window {
 	return v
 }
 
-// WriteCorpus packs cases and results.
+// WriteCorpus packs cases and results: with vector state, or without.
 func WriteCorpus(cases []*Case, results []*Result) ([]byte, error) {
 	var w writer
 	for i := range cases {
 		w.add(cases[i], results[i])
+		if cases[i].Vec != nil {
+			w.addVec(cases[i], results[i])
+		}
 	}
 	z, err := zstd.NewWriter(nil, zstd.WithEncoderLevel(zstd.SpeedBestCompression))
 	if err != nil {
@@ -172,8 +197,8 @@ func WriteCorpus(cases []*Case, results []*Result) ([]byte, error) {
 	return z.EncodeAll(w.b, nil), nil
 }
 
-// ReadCorpus calls f with each case.
-func ReadCorpus(packed []byte, f func(c *Case, want *Result) error) error {
+// ReadCorpus calls f with each case; vec says that they have vector state.
+func ReadCorpus(packed []byte, vec bool, f func(c *Case, want *Result) error) error {
 	z, err := zstd.NewReader(nil, zstd.WithDecoderMaxMemory(1<<28))
 	if err != nil {
 		return err
@@ -185,6 +210,9 @@ func ReadCorpus(packed []byte, f func(c *Case, want *Result) error) error {
 	}
 	for r := (reader{b: b}); len(r.b) != 0; {
 		c, o := r.next()
+		if vec {
+			c.Vec, o.Vec = r.vec()
+		}
 		if r.bad {
 			return errCorpus
 		}

@@ -9,25 +9,33 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"godwit/cpu"
 	"godwit/cpu/isa"
 )
 
-// corpusFiles are recordings by the vendor of the processor.
-var corpusFiles = map[string]string{"AuthenticAMD": "int.zst", "GenuineIntel": "int-intel.zst"}
+// corpora are the recordings: of integer instructions, and of vector and x87 ones.
+var corpora = []struct {
+	vendor, file string
+	vec          bool
+}{
+	{"AuthenticAMD", "int.zst", false},
+	{"GenuineIntel", "int-intel.zst", false},
+	{"GenuineIntel", "vec-intel.zst", true},
+}
 
 // TestCorpus replays the results of real processors, whatever the host is.
 func TestCorpus(t *testing.T) {
-	for vendor, file := range corpusFiles {
-		t.Run(vendor, func(t *testing.T) { testCorpus(t, vendor, file) })
+	for _, k := range corpora {
+		t.Run(k.file, func(t *testing.T) { testCorpus(t, k.vendor, k.file, k.vec) })
 	}
 }
 
-func testCorpus(t *testing.T, vendor, file string) {
+func testCorpus(t *testing.T, vendor, file string, vec bool) {
 	b, err := os.ReadFile(filepath.Join("testdata", file))
 	require.NoError(t, err)
 	m := needModel(t, vendor, "")
 	n := 0
-	require.NoError(t, ReadCorpus(b, func(c *Case, want *Result) error {
+	require.NoError(t, ReadCorpus(b, vec, func(c *Case, want *Result) error {
 		n++
 		got, steps, err := m.Reference(c)
 		if err != nil {
@@ -48,35 +56,62 @@ func testCorpus(t *testing.T, vendor, file string) {
 }
 
 func TestCorpusIsChecked(t *testing.T) {
-	c, o := &Case{Code: []byte{0x90}}, &Result{Diff: []Window{{1, 2}}}
-	b, err := WriteCorpus([]*Case{c}, []*Result{o})
-	require.NoError(t, err)
-	require.NoError(t, ReadCorpus(b, func(d *Case, p *Result) error {
-		assert.Equal(t, c.Code, d.Code)
-		assert.Equal(t, o.Diff, p.Diff)
-		return nil
-	}))
-	assert.Error(t, ReadCorpus(b[:len(b)-1], func(*Case, *Result) error { return nil }))
+	for _, vec := range []bool{false, true} {
+		c, o := &Case{Code: []byte{0x90}}, &Result{Diff: []Window{{1, 2}}}
+		if vec {
+			c.Vec, o.Vec = &Vec{FCW: 5, FTW: 1}, &Vec{FCW: 6, FDP: 1}
+			c.Vec.X[3][1], o.Vec.ST[7].SE = 7, 8
+		}
+		b, err := WriteCorpus([]*Case{c}, []*Result{o})
+		require.NoError(t, err)
+		require.NoError(t, ReadCorpus(b, vec, func(d *Case, p *Result) error {
+			assert.Equal(t, c.Code, d.Code)
+			assert.Equal(t, o.Diff, p.Diff)
+			assert.Equal(t, c.Vec, d.Vec)
+			assert.Equal(t, o.Vec, p.Vec)
+			return nil
+		}))
+		assert.Error(t, ReadCorpus(b[:len(b)-1], vec, func(*Case, *Result) error { return nil }))
+	}
 	r := reader{b: []byte{0xff}}
 	r.next()
 	assert.True(t, r.bad)
+	r.vec()
+	assert.True(t, r.bad)
 }
 
-// TestRecordCorpus writes the corpus anew when INSN_RECORD says so: some cases
-// of every row and mode.
+// TestRecordCorpus writes the corpora of the processor underneath anew when
+// INSN_RECORD says so: some cases of every row and mode.
 func TestRecordCorpus(t *testing.T) {
 	if os.Getenv("INSN_RECORD") != "1" {
 		t.Skip("INSN_RECORD=1 records the corpus")
 	}
 	x, m := needExecutor(t), needMachine(t)
-	g := NewGen(seed(t), intRows(m))
+	for _, k := range corpora {
+		if k.vendor == hostVendor {
+			record(t, x, m, k.file, k.vec)
+		}
+	}
+}
+
+func record(t *testing.T, x *Executor, m *Machine, file string, vec bool) {
+	rows, most := intRows(m), 10
+	if vec {
+		rows, most = rowsOf(m, func(r *isa.Row) bool {
+			return r.Attrs&(vecAttrs&^isa.AttrAVX) != 0 && r.Attrs&isa.AttrAVX == 0 && excluded[r.Op] == "" && !transcendental[r.Op] && !envOps[r.Op]
+		}), 5
+	}
+	g := NewGen(seed(t), rows)
 	var cases []*Case
 	for _, md := range []isa.Mode{isa.Mode64, isa.Mode32, isa.Mode16} {
 		each := map[uint16]int{}
 		for n := 0; n < 200000; n++ {
 			c, in := g.Next(md)
-			if each[in.Row] < 10 && in.Row != 0 && len(c.Win) <= 5 && Usable(c, in) {
+			if each[in.Row] < most && in.Row != 0 && len(c.Win) <= 5 && Usable(c, in) {
 				each[in.Row]++
+				if vec {
+					c.Vec = g.sparse(c, in)
+				}
 				cases = append(cases, c)
 			}
 		}
@@ -92,7 +127,28 @@ func TestRecordCorpus(t *testing.T) {
 	}
 	b, err := WriteCorpus(cases[:k], want[:k])
 	require.NoError(t, err)
-	t.Logf("%d cases, %d bytes", k, len(b))
+	t.Logf("%s: %d cases, %d bytes", file, k, len(b))
 	require.NoError(t, os.MkdirAll("testdata", 0o755))
-	require.NoError(t, os.WriteFile(filepath.Join("testdata", corpusFiles[hostVendor]), b, 0o644))
+	require.NoError(t, os.WriteFile(filepath.Join("testdata", file), b, 0o644))
+}
+
+// sparse is state of which only what the instruction names is random: it
+// compresses.
+func (g *Gen) sparse(c *Case, in *isa.Inst) *Vec {
+	v := g.x87()
+	if in.R().Attrs&isa.AttrX87 == 0 {
+		v = g.vec()
+	}
+	g.number(c, in)
+	for i := range v.X {
+		if i != int(in.Reg&15) && i != int(in.RM&15) && i != 0 {
+			v.X[i] = [4]uint64{uint64(i), uint64(i)}
+		}
+	}
+	for i := range v.ST {
+		if r := in.R(); i != int(in.RM&7) && i != int(in.Reg&7) && i > 1 && r.Attrs&(isa.AttrX87|isa.AttrMMX) != 0 || r.Attrs&isa.AttrSSE != 0 {
+			v.ST[i] = cpu.F80{Mant: 1 << 63, SE: 0x3fff}
+		}
+	}
+	return v
 }
