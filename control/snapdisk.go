@@ -161,7 +161,12 @@ func (r *Runner) collectLayers() ([]string, error) {
 // tellDisks says where the content of disks is whose own files snapshots rest on now.
 func (r *Runner) tellDisks() {
 	for _, c := range r.m.Config().Disks {
-		if filepath.Dir(c.File) == r.home() {
+		if filepath.Dir(c.File) != r.home() || r.copied {
+			continue
+		}
+		if chain, err := disk.Chain(c.File, disk.Options{Format: c.Format}); err == nil && len(chain) == 1 { // it came by a migration
+			r.Note(fmt.Sprintf("disk %s is %s, and goes with the VM's directory", c.ID, c.File), false)
+		} else {
 			r.Note(fmt.Sprintf("disk %s goes on in %s: snapshots rest on what is below", c.ID, c.File), false)
 		}
 	}

@@ -250,9 +250,6 @@ func (s *Source) advanceDisks() {
 // startBulk begins a round of disks alone.
 func (s *Source) startBulk() error {
 	o := &s.disks
-	if err := o.track(s.host.Now()); err != nil {
-		return err
-	}
 	o.harvest(s.host.Now())
 	o.bulk = true
 	price := 0.0

@@ -570,13 +570,12 @@ func (s *Source) held() error {
 	if s.mode == ModeStop || s.disks.copies() {
 		s.g.Resume() // what was tracked to look at it is no part of this
 	}
-	switch {
-	case !s.disks.copies():
-	case s.mode != ModeStop:
-		return s.startBulk()
-	default:
+	if s.disks.copies() {
 		if err := s.disks.track(s.host.Now()); err != nil {
 			return err
+		}
+		if s.mode != ModeStop && s.disks.pending() > 0 {
+			return s.startBulk()
 		}
 	}
 	return s.startMemory()
