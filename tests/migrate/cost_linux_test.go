@@ -22,7 +22,7 @@ func cpuTime(t testing.TB) time.Duration {
 // fast as it can: CPU time with a pass every 50 million
 // counts, harvest, pre-images and counting of writers included, against the same
 // machine without, in turn. The best of several rounds each are compared,
-// and of more rounds if a busy host spoils them.
+// and of more rounds if a busy host spoils them. The bar of 2 % is for the full tier.
 func TestTrackingCost(t *testing.T) {
 	for name, boot := range map[string]func() *machine.Machine{
 		"tiny":   func() *machine.Machine { return newTiny(t, 64, "hog 24 0 seq", 60_000_000) },
@@ -32,9 +32,13 @@ func TestTrackingCost(t *testing.T) {
 			m := boot()
 			d := &machine.Departing{M: m, Do: func(f func() error) error { return f() }, Now: since()}
 			const counts, rounds, most = 50_000_000, 5, 40
+			bar := 0.5 // beside other packages: that no store takes a slow path for good
+			if full {
+				bar = 0.02
+			}
 			best := [2]time.Duration{time.Hour, time.Hour}
 			share := 1.0
-			for n := 0; n < rounds || n < most && share >= 0.02; n++ {
+			for n := 0; n < rounds || n < most && share >= bar; n++ {
 				for on := range best {
 					d.Resume()
 					if on == 1 {
@@ -57,7 +61,7 @@ func TestTrackingCost(t *testing.T) {
 				share = float64(best[1])/float64(best[0]) - 1
 			}
 			t.Logf("without %v, with %v: %+.2f %%", best[0], best[1], 100*share)
-			require.Less(t, share, 0.02)
+			require.Less(t, share, bar)
 			d.Resume()
 			require.NoError(t, m.Close())
 		})
