@@ -100,6 +100,9 @@ func (c *CPU) cpuidStd(leaf, sub uint32, r *[4]uint32) {
 		if sub == 0 && c.CR4&cr4PKE != 0 {
 			r[ecx] |= 1 << 4 // OSPKE
 		}
+		if sub == 0 && m.on["bhi_ctrl"] {
+			r[eax] = 2 // the last subleaf
+		}
 	case 0xb:
 		c.cpuidTopology(sub, r)
 	case 0xd:

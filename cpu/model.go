@@ -133,6 +133,8 @@ var features = []feature{
 	{"spec_ctrl", cpuidReg{7, 0, edx}, 26, 0},
 	{"arch_capabilities", cpuidReg{7, 0, edx}, 29, 0},
 
+	{"bhi_ctrl", cpuidReg{7, 2, edx}, 4, 0},
+
 	{"xsaveopt", cpuidReg{0xd, 1, eax}, 0, 0},
 	{"xsavec", cpuidReg{0xd, 1, eax}, 1, 0},
 	{"xgetbv1", cpuidReg{0xd, 1, eax}, 2, 0},
@@ -178,7 +180,10 @@ const (
 		"fsgsbase tsc_adjust smep smap umip pku ospke pcid invpcid clflushopt clwb rdpid serialize erms fsrm lzcnt movbe arch_capabilities "
 	amdFeatures = "cmp_legacy cr8_legacy 3dnowprefetch topoext wbnoinvd amd_ibpb amd_ibrs amd_ssb_no btc_no " +
 		"no_nested_data_bp lfence_rdtsc null_sel_clr_base autoibrs srso_no tsa_sq_no tsa_l1_no"
-	intelFeatures = "spec_ctrl fdp_excptn_only zero_fcs_fds"
+	// bhi_ctrl: Linux 6.1 takes Intel's processors under a hypervisor for prone to
+	// branch history injection, whatever ARCH_CAPABILITIES says, and clears the
+	// history by a loop at every system call, unless a bit of SPEC_CTRL does it.
+	intelFeatures = "spec_ctrl bhi_ctrl fdp_excptn_only zero_fcs_fds"
 	// moreFeatures are what is implemented beyond x86-64-v2.
 	moreFeatures = " aes pclmulqdq sha_ni bmi1 bmi2 adx la57 pks monitor"
 )

@@ -400,3 +400,21 @@ func TestMSRChecklist(t *testing.T) {
 		}
 	}
 }
+
+// TestBranchHistory: Intel's models have the bit of SPEC_CTRL that keeps Linux
+// from clearing the branch history by a loop, others do not.
+func TestBranchHistory(t *testing.T) {
+	for _, m := range Models {
+		r := newRig(t)
+		r.model, r.amd = m, m.amd()
+		want := uint32(0)
+		if !m.amd() {
+			want = 1 << 4
+		}
+		assert.Equal(t, want, r.cpuid(7, 2)[edx], m.Name)
+		assert.Equal(t, want != 0, r.cpuid(7, 0)[eax] >= 2, m.Name)
+		assert.Equal(t, want != 0, specCtrl(r.CPU, 1<<10), m.Name)
+		assert.True(t, specCtrl(r.CPU, 7), m.Name)
+		assert.False(t, specCtrl(r.CPU, 1<<11), m.Name)
+	}
+}

@@ -68,7 +68,7 @@ var msrTable = []msr{
 	{n: 0x34, name: "SMI_COUNT", read: constant(0)},
 	{n: 0x3a, name: "FEATURE_CONTROL", at: func(c *CPU) *uint64 { return &c.MSRs.FeatureControl }, mask: 0},
 	{n: 0x3b, name: "TSC_ADJUST", at: func(c *CPU) *uint64 { return &c.TSCAdjust }, mask: all64},
-	{n: 0x48, name: "SPEC_CTRL", at: func(c *CPU) *uint64 { return &c.MSRs.SpecCtrl }, mask: 7},
+	{n: 0x48, name: "SPEC_CTRL", at: func(c *CPU) *uint64 { return &c.MSRs.SpecCtrl }, write: specCtrl},
 	{n: 0x49, name: "PRED_CMD", write: func(_ *CPU, v uint64) bool { return v&^1 == 0 }},
 	{n: 0x8b, name: "BIOS_SIGN_ID", read: microcode, write: ignore},
 	{n: 0xce, name: "PLATFORM_INFO", read: constant(0)},
@@ -170,6 +170,19 @@ func only(at func(*CPU) *uint64, ok func(v uint64) bool) func(*CPU, uint64) bool
 }
 
 func constant(v uint64) func(*CPU) uint64 { return func(*CPU) uint64 { return v } }
+
+// specCtrl: nothing is speculated here; the bits are kept.
+func specCtrl(c *CPU, v uint64) bool {
+	bits := uint64(7)
+	if c.model.on["bhi_ctrl"] {
+		bits |= 1 << 10 // BHI_DIS_S
+	}
+	if v&^bits != 0 {
+		return false
+	}
+	c.MSRs.SpecCtrl = v
+	return true
+}
 
 // microcode is the revision of a processor that needs no update; Intel's is in
 // the upper half.
