@@ -273,7 +273,7 @@ func (r *Runner) ended(s machine.Stop) {
 		}
 	case machine.Idle:
 		r.end = &End{Reason: s.String(), Exit: ExitGuestDied}
-	case machine.Off:
+	case machine.Off, machine.Hibernated:
 		r.end = &End{Reason: s.String()}
 	case machine.Exited:
 		_, code := r.m.End()
@@ -331,6 +331,8 @@ func (r *Runner) publish() {
 	case r.busy != "":
 	case r.paused:
 		r.status.State = StatePaused
+	case r.m.Asleep():
+		r.status.State = StateSleeping
 	default:
 		r.status.State = StateRunning
 	}
@@ -429,6 +431,9 @@ func (r *Runner) Idle(until devices.Nanos) bool {
 		if crowded {
 			r.sleep(-1)
 			continue
+		}
+		if !r.m.Waits() { // a button was pressed
+			return false
 		}
 		r.pace.busy = false
 		if r.wall && until != machine.Forever {

@@ -40,6 +40,7 @@ var routes = []route{
 	{"POST /v1/pause", (*Server).pause},
 	{"POST /v1/cont", (*Server).cont},
 	{"POST /v1/stop", (*Server).stopVM},
+	{"POST /v1/wake", (*Server).wake},
 	{"POST /v1/suspend", (*Server).suspend},
 	{"POST /v1/snap", (*Server).snap},
 	{"POST /v1/snap/restore", (*Server).restore},
@@ -203,6 +204,16 @@ func (s *Server) cont(w http.ResponseWriter, q *http.Request) error {
 		}
 		s.r.paused = false
 		s.r.untroubled()
+		return nil
+	})
+}
+
+func (s *Server) wake(w http.ResponseWriter, q *http.Request) error {
+	return s.change(w, q, func() error {
+		if !s.r.m.Asleep() {
+			return Fail("state", fmt.Sprintf("%q is not sleeping", s.r.Status().Name), "", "godwit ls")
+		}
+		s.r.m.Input(machine.InputWake, nil)
 		return nil
 	})
 }

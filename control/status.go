@@ -13,6 +13,7 @@ const (
 	StateIncoming  = "incoming" // waits for a machine, or is receiving it
 	StateRunning   = "running"
 	StatePaused    = "paused"
+	StateSleeping  = "sleeping" // in ACPI's S3, by its own wish
 	StateSaving    = "saving"
 	StateMigrating = "migrating"
 	StateInDoubt   = "in-doubt"  // may run on another host
@@ -72,7 +73,7 @@ func (s *Status) GuestTime() string { return fmt.Sprintf("%.3f s", float64(s.Gue
 // Live tells whether there is a machine that can be asked something.
 func (s *Status) Live() bool {
 	switch s.State {
-	case StateRunning, StatePaused, StateSaving, StateMigrating, StateInDoubt:
+	case StateRunning, StateSleeping, StatePaused, StateSaving, StateMigrating, StateInDoubt:
 		return true
 	}
 	return false

@@ -151,7 +151,7 @@ func (m *Machine) reboot() bool {
 	if !r.ok {
 		return false
 	}
-	m.st.Reset = false
+	m.st.Reset, m.st.Sleep = false, awake
 	m.resetDevices(devices.Warm)
 	m.st.Turn, m.st.SliceEnd = 0, m.st.Count+m.cfg.Slice
 	if err := m.Boot(); err != nil {

@@ -24,6 +24,7 @@ const (
 	InputReset   InputKind = 4 // the reset button
 	InputDisk    InputKind = 5 // a disk has finished requests: its number and how many, in 1 and 4 bytes
 	InputFork    InputKind = 6 // the machine is another one from now on; entropy
+	InputWake    InputKind = 7 // ends the guest's sleep in S3, if it is in it
 )
 
 // Input is one event from outside. It takes effect when Count and guest time
@@ -53,6 +54,7 @@ const maxHeld = 1 << 16
 func (m *Machine) apply(in Input) {
 	switch in.Kind {
 	case InputConsole:
+		m.rouse() // as a key does
 		m.st.Console = append(m.st.Console, in.Data...)
 		m.feed()
 	case InputPower:
@@ -68,6 +70,8 @@ func (m *Machine) apply(in Input) {
 		m.arrive(in.Data)
 	case InputFork:
 		m.become(in.Data)
+	case InputWake:
+		m.rouse()
 	}
 }
 

@@ -62,6 +62,7 @@ type state struct {
 	ExitCode uint32     `cbor:"10,keyasint"`
 	Reset    bool       `cbor:"11,keyasint,omitempty"` // the next thing to happen is a reset
 	Held     []Input    `cbor:"12,keyasint,omitempty"` // what came in while memory held something up
+	Sleep    Sleep      `cbor:"13,keyasint,omitempty"` // how far it is into S3
 }
 
 // Machine is one PC.

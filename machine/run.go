@@ -10,18 +10,19 @@ type Stop uint8
 
 // Reasons to stop. From Off on they are for good, and part of the state.
 const (
-	Reached  Stop = iota // the count asked for
-	Paused               // the host asked
-	Stalled              // memory refuses an access for now: Stall says why
-	Idle                 // all vCPUs wait and nothing can wake them
-	Off                  // the guest powered off
-	Exited               // the guest wrote to the exit device
-	Tripled              // triple fault
-	Rebooted             // the guest asked for a reset and the configuration says not to
+	Reached    Stop = iota // the count asked for
+	Paused                 // the host asked
+	Stalled                // memory refuses an access for now: Stall says why
+	Idle                   // all vCPUs wait and nothing can wake them
+	Off                    // the guest powered off
+	Exited                 // the guest wrote to the exit device
+	Tripled                // triple fault
+	Rebooted               // the guest asked for a reset and the configuration says not to
+	Hibernated             // off by S4: the guest has kept its state itself
 )
 
 func (s Stop) String() string {
-	return [...]string{"count reached", "paused", "stalled", "idle for ever", "powered off", "exited", "triple fault", "reboot refused"}[s]
+	return [...]string{"count reached", "paused", "stalled", "idle for ever", "powered off", "exited", "triple fault", "reboot refused", "hibernated"}[s]
 }
 
 // Run executes until the count reaches until, or a reason to stop. The state at
@@ -70,6 +71,12 @@ func (m *Machine) run(until uint64) Stop {
 				return Stalled
 			}
 		}
+		if m.st.Sleep != awake && !m.step() {
+			if m.excuse() {
+				continue
+			}
+			return Stalled
+		}
 		if m.st.Count >= until {
 			return Reached
 		}
@@ -99,6 +106,9 @@ func (m *Machine) run(until uint64) Stop {
 // pick chooses the vCPU whose turn it is; nil when all wait.
 func (m *Machine) pick() *cpu.CPU {
 	n := uint32(len(m.cpus))
+	if m.st.Sleep != awake {
+		return nil
+	}
 	if n == 1 {
 		if m.cpus[0].Idle() {
 			return nil

@@ -227,8 +227,10 @@ func (m *Machine) checkState() error {
 		return fmt.Errorf("turn of vcpu %d of %d", s.Turn, len(m.cpus))
 	case len(s.Queue) > 256*len(m.devs):
 		return fmt.Errorf("queue holds %d deadlines, at most %d", len(s.Queue), 256*len(m.devs))
-	case s.End > Rebooted:
-		return fmt.Errorf("end is %d, at most %d", s.End, Rebooted)
+	case s.End > Hibernated:
+		return fmt.Errorf("end is %d, at most %d", s.End, Hibernated)
+	case s.Sleep > waking:
+		return fmt.Errorf("sleep is %d, at most %d", s.Sleep, waking)
 	case len(s.Held) > maxHeld:
 		return fmt.Errorf("%d inputs wait, at most %d", len(s.Held), maxHeld)
 	case len(s.Console) > 1<<20:

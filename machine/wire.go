@@ -231,9 +231,6 @@ type power Machine
 // PowerOff ends the run after this instruction.
 func (p *power) PowerOff() { p.st.End = Off }
 
-// Sleep of a state that is not modelled is ignored, as boards without it do.
-func (p *power) Sleep(uint8) {}
-
 // Reset resets after this instruction.
 func (p *power) Reset(bool) { p.st.Reset = true }
 

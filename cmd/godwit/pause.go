@@ -29,6 +29,18 @@ func (a *app) contCommand() *cobra.Command {
 	}
 }
 
+func (a *app) wakeCommand() *cobra.Command {
+	return &cobra.Command{
+		Use: "wake [VM]", GroupID: "Run", Short: "wake a VM whose guest has put itself to sleep",
+		Long: `Wake a VM whose guest has put itself to sleep (ACPI S3), as a key at its console, its power button and an alarm of
+its clock do as well. ls shows it as sleeping.`,
+		Example:           "  godwit wake\n  godwit wake plover\n  godwit wake plover --json",
+		Args:              cobra.MaximumNArgs(1),
+		ValidArgsFunction: a.names,
+		RunE:              func(_ *cobra.Command, args []string) error { return a.change(args, "/v1/wake", nil) },
+	}
+}
+
 func (a *app) stopCommand() *cobra.Command {
 	var force, reset bool
 	c := &cobra.Command{

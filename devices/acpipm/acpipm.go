@@ -136,6 +136,10 @@ func (p *PM) Press() {
 	p.update()
 }
 
+// Rouses tells whether an event is up that ends a sleep state: the power button, or an
+// alarm of the real-time clock that the guest has enabled for it.
+func (p *PM) Rouses() bool { return p.STS&(stsPWRBTN|p.EN&stsRTC) != 0 }
+
 // Wake marks the return from a sleep state.
 func (p *PM) Wake() {
 	p.STS |= stsWAK

@@ -139,6 +139,8 @@ func TestRegistersAgree(t *testing.T) {
 			fadt[fadtACPIEnable], fadt[fadtACPIDisable], fadt[fadtSCI], fadt[fadtResetValue]))
 	assert.Zero(t, port(fadtFlags)&(1<<8), "the timer has 24 bits")
 	assert.Equal(t, acpipm.SleepS5, SleepTypeS5)
+	assert.Equal(t, acpipm.SleepS3, SleepTypeS3)
+	assert.Equal(t, acpipm.SleepS4, SleepTypeS4)
 }
 
 func TestBounds(t *testing.T) {

@@ -31,6 +31,8 @@ func dsdt(c Config) []byte {
 		// Sleep types. Why 0: guests written for QEMU's pc power off by writing
 		// SLP_EN alone to PM1a_CNT.
 		name(`\_S5`, pkg(integer(SleepTypeS5), integer(SleepTypeS5), integer(0), integer(0))),
+		name(`\_S3`, pkg(integer(SleepTypeS3), integer(SleepTypeS3), integer(0), integer(0))),
+		name(`\_S4`, pkg(integer(SleepTypeS4), integer(SleepTypeS4), integer(0), integer(0))),
 		// 0: PIC, 1: APIC; set by _PIC [ACPI 6.5 5.8.1].
 		name(`\PICF`, integer(0)),
 		method(`\_PIC`, 1, store(arg(0), `\PICF`)),

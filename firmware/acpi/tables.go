@@ -2,7 +2,7 @@
 //
 // Specification: [ACPI 6.5]. Tables: RSDP, RSDT, XSDT, FADT, FACS, DSDT, MADT,
 // and HPET if there is one. The DSDT is AML made by the builder in aml.go.
-// Not there: _S3 and _S4, CPU and memory hotplug, MCFG (PCI configuration is by
+// Not there: CPU and memory hotplug, MCFG (PCI configuration is by
 // ports cf8 and cfc), SRAT.
 //
 // The registers named here are the machine's; package machine places its
@@ -32,8 +32,11 @@ const (
 	// GenIDEvent is the general-purpose event of a machine that became another.
 	GenIDEvent = 5
 
-	// SleepTypeS5 is SLP_TYP of soft off.
+	// SLP_TYP of soft off, of sleep with memory kept, and of off with the state kept
+	// by the guest.
 	SleepTypeS5 = 0
+	SleepTypeS3 = 1
+	SleepTypeS4 = 2
 
 	sciIRQ     = 9
 	lapicBase  = 0xfee00000

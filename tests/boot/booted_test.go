@@ -83,6 +83,7 @@ type asker struct {
 	m     *machine.Machine
 	lines []string
 	seen  int // of what was printed, up to the last answer
+	rest  []string
 }
 
 // patience is the guest time after which it asks no more.

@@ -156,38 +156,18 @@ type guest struct {
 	model  string // CPU model; "" is max
 	main   func(p *prog)
 	others func(p *prog) // nil: halt for interrupts
+
+	noReboot bool
 }
 
 // run runs the guest to its exit on both engines, which must agree, and gives
 // the vCPUs' logs.
 func (g *guest) run(t *testing.T) [][]uint64 {
 	t.Helper()
-	var main, others prog
-	g.main(&main)
-	main.exit()
-	if g.others != nil {
-		g.others(&others)
-	}
-	others.x("fb f4 ebfc") // sti; hlt
-	kernel := image(main.b, others.b)
-	copy(kernel[0x300:], start(0))
-	copy(kernel[0x380:], start(1))
-	binary.LittleEndian.PutUint16(kernel[0x3e0:], 0xfff)
-	binary.LittleEndian.PutUint64(kernel[0x3e2:], idt)
-	binary.LittleEndian.PutUint16(kernel[0x3f0:], 0xff)
-	binary.LittleEndian.PutUint32(kernel[0x3f2:], gdt)
-
+	kernel := g.kernel()
 	var first [][]uint64
 	for _, e := range []machine.Engine{machine.EngineFast, machine.EngineReference} {
-		cfg := machine.DefaultConfig()
-		cfg.Memory, cfg.CPUs, cfg.CPU, cfg.TestDev, cfg.DebugExit = 32<<20, max(g.cpus, 1), "max", true, machine.DebugExitGodwit
-		if g.model != "" {
-			cfg.CPU = g.model
-		}
-		m, err := machine.New(cfg, machine.Images{Kernel: kernel}, &host{})
-		require.NoError(t, err)
-		m.SetEngine(e)
-		require.NoError(t, m.Boot())
+		m := g.boot(t, kernel, e)
 		stop := m.Run(limit)
 		got := readLogs(t, m)
 		var at []string
@@ -203,6 +183,40 @@ func (g *guest) run(t *testing.T) [][]uint64 {
 		require.NoError(t, m.Close())
 	}
 	return first
+}
+
+// kernel is the guest's image.
+func (g *guest) kernel() []byte {
+	var main, others prog
+	g.main(&main)
+	main.exit()
+	if g.others != nil {
+		g.others(&others)
+	}
+	others.x("fb f4 ebfc") // sti; hlt
+	kernel := image(main.b, others.b)
+	copy(kernel[0x300:], start(0))
+	copy(kernel[0x380:], start(1))
+	binary.LittleEndian.PutUint16(kernel[0x3e0:], 0xfff)
+	binary.LittleEndian.PutUint64(kernel[0x3e2:], idt)
+	binary.LittleEndian.PutUint16(kernel[0x3f0:], 0xff)
+	binary.LittleEndian.PutUint32(kernel[0x3f2:], gdt)
+	return kernel
+}
+
+// boot makes a machine that begins with the guest.
+func (g *guest) boot(t *testing.T, kernel []byte, e machine.Engine) *machine.Machine {
+	cfg := machine.DefaultConfig()
+	cfg.Memory, cfg.CPUs, cfg.CPU, cfg.TestDev, cfg.DebugExit = 32<<20, max(g.cpus, 1), "max", true, machine.DebugExitGodwit
+	cfg.NoReboot = g.noReboot
+	if g.model != "" {
+		cfg.CPU = g.model
+	}
+	m, err := machine.New(cfg, machine.Images{Kernel: kernel}, &host{})
+	require.NoError(t, err)
+	m.SetEngine(e)
+	require.NoError(t, m.Boot())
+	return m
 }
 
 func readLogs(t *testing.T, m *machine.Machine) [][]uint64 {
