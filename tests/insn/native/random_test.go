@@ -37,10 +37,11 @@ func TestRandom(t *testing.T) {
 }
 
 // newer tells of instructions that processors have and our models do not: SSE4a,
-// GFNI and what suspends the tracking of transactions.
+// GFNI, what suspends the tracking of transactions; and hypercalls with prefixes,
+// which reach the hypervisor.
 func newer(b []byte) bool {
 	i := bytes.IndexByte(b, 0x0f)
-	for _, op := range [...]string{"\x78", "\x79", "\x2b", "\x38\xcf", "\x3a\xce", "\x3a\xcf", "\x01\xe8", "\x01\xe9"} {
+	for _, op := range [...]string{"\x78", "\x79", "\x2b", "\x38\xcf", "\x3a\xce", "\x3a\xcf", "\x01\xe8", "\x01\xe9", "\x01\xc1", "\x01\xd9"} {
 		if i >= 0 && bytes.HasPrefix(b[i+1:], []byte(op)) {
 			return true
 		}
