@@ -1571,6 +1571,7 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 			return true
 		}
 		ops = c.shared.code.ops[bk.start : bk.start+bk.ops]
+	again:
 	body:
 		for i = 0; i < len(ops); i++ {
 			op := &ops[i]
@@ -8620,6 +8621,10 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 		}
 		c.R[isa.RegRIP] = rip
 		if l := &bk.next[1]; l.gen == c.curGen || l.gen == genAny {
+			if n := int64(bk.n); l.blk == bi && n != deadBlock && budget >= n { // a loop of one block
+				budget -= n
+				goto again
+			}
 			if bi = l.blk; c.shared.code.blocks[bi].n != deadBlock {
 				continue
 			}
