@@ -1,0 +1,97 @@
+package main
+
+const head = `// interp runs block bi, whose first instruction is at R[RegRIP], and the blocks
+// that follow it, while they fit into the budget of counts. It leaves RIP at the
+// next instruction and Count exact; step tells that the reference must execute
+// that instruction.
+//
+// Few locals live across ops: more would not stay in registers.
+func (c *CPU) interp(bi int32, budget int64) (step bool) {
+	var (
+		t   = &c.tlb[c.mmu]
+		bk  *block
+		ops []op
+		i   int
+
+		ea, a, b, v, hi, rip uint64
+		ok                   bool
+	)
+	for {
+		bk = &c.shared.code.blocks[bi]
+		budget -= int64(bk.n)
+		if budget < 0 {
+			return c.leave(c.R[isa.RegRIP], budget+int64(bk.n))
+		}
+		if c.mode != isa.Mode64 && !c.holds(bk) {
+			c.leave(c.R[isa.RegRIP], budget+int64(bk.n))
+			return true
+		}
+		ops = c.shared.code.ops[bk.start : bk.start+bk.ops]
+	again:
+	body:
+		for i = 0; i < len(ops); i++ {
+			op := &ops[i]
+			switch op.code {
+`
+
+const tail = `default:
+			if !c.vector(op) && !c.slow(bk, i, budget) {
+				goto leave
+			}
+		}
+		}
+		rip = c.R[isa.RegRIP] + uint64(int64(bk.exit[0]))
+		if c.mode != isa.Mode64 {
+			rip &= c.ripMask()
+		}
+		c.R[isa.RegRIP] = rip
+		if l := &bk.next[0]; l.gen == c.curGen || l.gen == genAny {
+			if bi = l.blk; c.shared.code.blocks[bi].n != deadBlock {
+				continue
+			}
+		}
+		if bi = c.follow(bk, 0, rip, budget); bi != 0 {
+			continue
+		}
+		return c.leave(rip, budget)
+
+	taken: // only in 64-bit and flat 32-bit mode
+		rip = c.R[isa.RegRIP] + uint64(int64(bk.exit[1]))
+		if c.mode != isa.Mode64 {
+			rip &= 0xffffffff
+		}
+		c.R[isa.RegRIP] = rip
+		if l := &bk.next[1]; l.gen == c.curGen || l.gen == genAny {
+			if n := int64(bk.n); l.blk == bi && n != deadBlock && budget >= n { // a loop of one block
+				budget -= n
+				goto again
+			}
+			if bi = l.blk; c.shared.code.blocks[bi].n != deadBlock {
+				continue
+			}
+		}
+		if bi = c.follow(bk, 1, rip, budget); bi != 0 {
+			continue
+		}
+		return c.leave(rip, budget)
+
+	indirect:
+		c.R[isa.RegRIP] = rip
+		if j := c.jump.at(rip); j.rip == rip && j.gen == c.curGen {
+			if bi = j.blk; c.shared.code.blocks[bi].n != deadBlock {
+				continue
+			}
+		}
+		if budget > 0 {
+			if bi = c.lookup(rip); bi != 0 {
+				continue
+			}
+		}
+		return c.leave(rip, budget)
+
+	leave:
+		c.leaveAt(bk, i, budget)
+		return true
+	}
+}
+`
