@@ -47,8 +47,15 @@ func openTree(dir string) (*tree.Tree, error) {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, err
 	}
-	return tree.Open(tree.Host{}, dir)
+	return tree.Open(snapFiles, dir)
 }
+
+// snapFiles is where a process that changes snapshots has their files.
+var snapFiles tree.FS = tree.Host{}
+
+// SetSnapFiles puts something between this process and the files of snapshots: for
+// tests of what it does when the host fails.
+func SetSnapFiles(f tree.FS) { snapFiles = f }
 
 // kept is the snapshots of this VM.
 // Preconditions: the VM is busy with this.

@@ -3,7 +3,10 @@ package tree
 import (
 	"context"
 	"encoding/hex"
+	"errors"
 	"fmt"
+	"io/fs"
+	"path/filepath"
 
 	"godwit/snapshot"
 )
@@ -26,8 +29,7 @@ type Moment struct {
 
 // Take writes a snapshot under the head and makes it the head. The moment may be of a
 // machine that runs on meanwhile, if its Pages stay as they were. On an error the
-// tree is as it was; only if that error came in making the directory durable, the
-// snapshot may exist as well.
+// tree is as it was, or the snapshot exists, whole.
 func (t *Tree) Take(ctx context.Context, tag, message string, m Moment, o snapshot.Options) (Node, error) {
 	if err := t.CheckTag(tag); err != nil {
 		return Node{}, err
@@ -53,10 +55,23 @@ func (t *Tree) Take(ctx context.Context, tag, message string, m Moment, o snapsh
 		Disks: m.Disks,
 	}
 	if err := t.publish(n); err != nil {
-		_ = t.fs.Remove(t.Path(n.ID)) // GC finds it otherwise
+		t.retract(n.ID)
 		return Node{}, err
 	}
 	return n, t.SetHead(n.ID)
+}
+
+// retract removes what a snapshot that could not be published has left. The node may
+// be there though it is not sure to stay: its machine goes only once it is gone for
+// good. What cannot be removed GC finds.
+func (t *Tree) retract(id snapshot.UUID) {
+	err := t.fs.Remove(filepath.Join(t.dir, id.String()+nodeExt))
+	if err == nil {
+		err = t.fs.SyncDir(t.dir)
+	}
+	if err == nil || errors.Is(err, fs.ErrNotExist) {
+		_ = t.fs.Remove(t.Path(id))
+	}
 }
 
 // publish makes a node whose files are durable exist.
