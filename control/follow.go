@@ -73,6 +73,32 @@ func ShowProgress(w io.Writer) func(Event) {
 	}
 }
 
+// ShowBytes shows how many bytes of a file are done: at a terminal as a bar, elsewhere
+// in a line a second.
+func ShowBytes(w io.Writer, verb string) func(done, total int64) {
+	f, _ := w.(*os.File)
+	return showBytes(w, verb, f != nil && host.IsTerminal(f), time.Now)
+}
+
+func showBytes(w io.Writer, verb string, tty bool, now func() time.Time) func(done, total int64) {
+	last, shown := int64(-1), now()
+	return func(done, total int64) {
+		percent := done * 100 / max(1, total)
+		switch {
+		case percent == last:
+		case tty:
+			last = percent
+			fmt.Fprintf(w, "\r%s  %s %3d %%", verb, bar(uint64(done), uint64(total), uint64(total)), percent)
+			if percent == 100 {
+				fmt.Fprint(w, "\r\x1b[K")
+			}
+		case now().Sub(shown) >= time.Second:
+			last, shown = percent, now()
+			fmt.Fprintf(w, "%s  %d %%  %d of %d bytes\n", verb, percent, done, total)
+		}
+	}
+}
+
 // Receive waits for a machine and stays with it until it ends or the user
 // detaches.
 func (h Home) Receive(exe string, s *Spec, t *Terminal, o AttachOptions) (*Client, Left, error) {

@@ -11,7 +11,6 @@ import (
 
 	"godwit/backend/disk"
 	"godwit/control"
-	"godwit/internal/host"
 )
 
 func (a *app) imageCommand() *cobra.Command {
@@ -41,21 +40,12 @@ func imageError(what string, err error) error {
 	return control.AsError(what, err)
 }
 
-// imageProgress draws a line that goes on on terminals, and nothing elsewhere.
+// imageProgress shows how far an operation is.
 func (a *app) imageProgress(verb string) disk.Progress {
-	if a.json || !host.IsTerminal(os.Stderr) {
+	if a.json {
 		return nil
 	}
-	last := int64(-1)
-	return func(done, total int64) {
-		if percent := done * 100 / max(1, total); percent != last {
-			last = percent
-			fmt.Fprintf(a.err, "\r%s %3d %%", verb, percent)
-			if percent == 100 {
-				fmt.Fprintln(a.err)
-			}
-		}
-	}
+	return control.ShowBytes(a.err, verb)
 }
 
 func imageSize(text string) (int64, error) {
