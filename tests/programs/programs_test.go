@@ -35,7 +35,7 @@ func TestPrograms(t *testing.T) {
 var stressors = []struct{ name, options, ops string }{
 	{"cpu", "--cpu-method all", "400"},
 	{"vm", "--vm-bytes 4M --vm-method all", "20000"},
-	{"fp", "--fp-method all", "2000"},
+	{"fp", "--fp-method all", "100"},
 	{"matrix", "--matrix-size 32", "8000"},
 }
 
