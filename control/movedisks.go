@@ -3,6 +3,7 @@ package control
 import (
 	"context"
 	"fmt"
+	"os"
 	"path/filepath"
 	"strings"
 
@@ -153,7 +154,7 @@ func (h Home) unused(name string) error {
 		if err != nil {
 			return err
 		}
-		if o, _ := disk.ReadOwner(f); locked {
+		if o, _ := disk.ReadOwner(f); locked && o.PID != os.Getpid() { // this process's hold ends with it
 			return Fail("busy", "cannot remove "+h.Dir(name), fmt.Sprintf("%s is a disk of %s, process %d", f, o.Name, o.PID), "godwit stop "+o.Name)
 		}
 	}
