@@ -3,6 +3,7 @@ package migrate
 import (
 	"crypto/sha256"
 	"fmt"
+	"slices"
 
 	"godwit/snapshot"
 )
@@ -43,6 +44,21 @@ func (c *Conn) saySection(s *snapshot.Section, later bool) {
 		c.put(frData, 0, d[:n])
 		d = d[n:]
 	}
+}
+
+// fetched sends the data of sections that the destination does not hold, once.
+func (s *Source) fetched(m *fetch) error {
+	for _, sum := range m.Sums {
+		i := slices.IndexFunc(s.config, func(c snapshot.Section) bool {
+			return !c.State && len(c.Data) >= onDemand && sha256.Sum256(c.Data) == sum
+		})
+		if i < 0 {
+			return errorf(Protocol, "FETCH names data with sha256 %x, which was not offered", sum)
+		}
+		s.ctl.saySection(&s.config[i], false)
+		s.config = slices.Delete(slices.Clone(s.config), i, i+1)
+	}
+	return nil
 }
 
 // sectionsIn gathers sections from hostile frames.
