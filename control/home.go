@@ -92,14 +92,8 @@ func (h Home) exists(name string) bool {
 
 // Alive tells whether a process runs the VM.
 func (h Home) Alive(name string) bool {
-	if _, err := os.Stat(h.file(name, fileLock)); err != nil {
-		return false
-	}
-	f, ok, err := host.Lock(h.file(name, fileLock))
-	if ok {
-		f.Close()
-	}
-	return err == nil && !ok
+	locked, err := host.Locked(h.file(name, fileLock))
+	return err == nil && locked
 }
 
 // sock is where the VM's socket is.
@@ -331,6 +325,23 @@ func (h Home) Look(name string) Status {
 	return s
 }
 
+// vanish removes a VM's directory at once, for others who look; and what one that was
+// killed at it has left. Where a directory in use cannot be renamed, it goes file by file.
+func (h Home) vanish(dir string) error {
+	gone := filepath.Join(h.vms(), fmt.Sprint(gonePrefix, os.Getpid()))
+	if os.Rename(dir, gone) != nil {
+		gone = dir
+	}
+	left, err := filepath.Glob(filepath.Join(h.vms(), gonePrefix+"*"))
+	for _, d := range append(left, gone) {
+		err = errors.Join(err, os.RemoveAll(d))
+	}
+	return err
+}
+
+// gonePrefix begins the names of directories that are being removed; no VM is called so.
+const gonePrefix = ".gone-"
+
 // Remove forgets a VM that does not run.
 func (h Home) Remove(name string) error {
 	if h.Alive(name) {
@@ -342,7 +353,7 @@ func (h Home) Remove(name string) error {
 	if p := h.sock(name); filepath.Dir(p) != h.Dir(name) {
 		os.Remove(p)
 	}
-	return AsNil(os.RemoveAll(h.Dir(name)), "cannot remove "+h.Dir(name))
+	return AsNil(h.vanish(h.Dir(name)), "cannot remove "+h.Dir(name))
 }
 
 // AsNil is AsError that keeps nil an untyped nil.

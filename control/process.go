@@ -398,7 +398,7 @@ func (p *process) bury() int {
 		_ = os.Remove(sock)
 	}
 	if p.spec.Ephemeral && p.home.unused(filepath.Base(dir)) == nil {
-		_ = os.RemoveAll(dir)
+		_ = p.home.vanish(dir)
 	}
 	p.lock.Close()
 	if st.End == nil {

@@ -80,8 +80,9 @@ func TestRefusals(t *testing.T) {
 // TestLockEndsWithItsHolder has another process hold an image and be killed.
 func TestLockEndsWithItsHolder(t *testing.T) {
 	if path := os.Getenv("GODWIT_TEST_HOLD"); path != "" {
-		_, err := Open(path, Options{})
+		img, err := Open(path, Options{})
 		require.NoError(t, err)
+		defer img.Close() // never: it keeps the file from the garbage collector
 		os.Stdout.WriteString("held\n")
 		select {}
 	}

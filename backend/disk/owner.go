@@ -143,14 +143,7 @@ func Locked(path string) (bool, error) {
 	if err != nil {
 		return false, err
 	}
-	if _, err := os.Stat(name); errors.Is(err, os.ErrNotExist) {
-		return false, nil // and none is left behind
-	}
-	f, ok, err := host.Lock(name)
-	if err == nil && ok {
-		err = f.Close()
-	}
-	return !ok, err
+	return host.Locked(name)
 }
 
 func ownerFile(path string) (string, error) {

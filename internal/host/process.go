@@ -1,8 +1,10 @@
 package host
 
 import (
+	"errors"
 	"os"
 	"os/exec"
+	"time"
 )
 
 // Start starts a program that outlives this one and its terminal. Its standard
@@ -24,9 +26,33 @@ func Lock(path string) (f *os.File, ok bool, err error) {
 	if err != nil {
 		return nil, false, err
 	}
-	if ok, err = tryLock(f); !ok {
+	for range lockTries {
+		if ok, err = tryLock(f, false); ok || err != nil {
+			break
+		}
+		time.Sleep(time.Millisecond) // whoever has it may only look: see Locked
+	}
+	if !ok {
 		f.Close()
 		return nil, false, err
 	}
 	return f, true, nil
+}
+
+// lockTries is how often a lock is tried, a millisecond apart.
+const lockTries = 20
+
+// Locked tells whether somebody holds the lock of a file. It leaves no trace: a file
+// that is not there is not made, and others that ask at the same time do not see it.
+func Locked(path string) (bool, error) {
+	f, err := os.OpenFile(path, os.O_RDWR, 0)
+	if errors.Is(err, os.ErrNotExist) {
+		return false, nil
+	}
+	if err != nil {
+		return false, err
+	}
+	defer f.Close()
+	ok, err := tryLock(f, true)
+	return !ok && err == nil, err
 }

@@ -9,7 +9,7 @@ import (
 
 func apart() *syscall.SysProcAttr { return nil }
 
-func tryLock(*os.File) (bool, error) { return true, nil }
+func tryLock(*os.File, bool) (bool, error) { return true, nil }
 
 // Terminations are the signals that ask a process to end.
 func Terminations() []os.Signal { return []os.Signal{os.Interrupt} }
