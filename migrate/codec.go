@@ -7,14 +7,18 @@ import (
 	"godwit/snapshot"
 )
 
-// probeEvery is how often a codec that is not in use is tried: once in so many
-// batches.
-const probeEvery = 32
+// Bounds of trying out a codec that is not in use: often enough to notice that
+// memory has become compressible, and by far less work than sending is.
+const (
+	tryLeast = 4  // batches between two tries
+	tryMost  = 32 //
+	tryShare = 20 // times the time of a try goes by before the next one
+)
 
-// bytePrice is what a byte on the wire costs while nobody waits for it, in seconds: a
-// pass that others share the link with is worth compressing at 500 MB/s, even if the
-// link is faster than that.
-const bytePrice = 2e-9
+// bytePrice is what a byte on the wire costs while nobody waits for it, in seconds:
+// others share the link with a pass behind which the guest runs on, so it is
+// compressed as if all it had was 1 Gbit/s.
+const bytePrice = 8e-9
 
 // chooser compresses batches with the codec that gets pages across soonest: what
 // counts is the slower of compressing and sending. It measures both.
@@ -24,11 +28,17 @@ type chooser struct {
 	fixed  bool
 	speed  float64 // bytes a second that the connection takes; 0: unknown
 	price  float64 // of a byte, in seconds, beside the time that it takes
-	rate   [3]float64
-	ratio  [3]float64 // bytes out for one in
+	of     [3]measured
 	packer [3]*snapshot.Packer
 	n      int
 	used   [3]int // batches
+}
+
+// measured is what a codec was seen to do with what memory holds lately.
+type measured struct {
+	cost  float64 // seconds for a byte; 0: unknown
+	ratio float64 // bytes out for one in
+	due   int     // batch at which it is tried again
 }
 
 func newChooser(name string, peer uint32, now func() time.Duration) (*chooser, error) {
@@ -37,8 +47,7 @@ func newChooser(name string, peer uint32, now func() time.Duration) (*chooser, e
 		if k.String() == name {
 			c.codec, c.fixed = k, true
 		}
-		if peer>>k&1 == 0 { // as if it never paid
-			c.rate[k], c.ratio[k] = 1, 1
+		if peer>>k&1 == 0 {
 			continue
 		}
 		p, err := snapshot.NewPacker(k)
@@ -68,7 +77,7 @@ func (c *chooser) pack(data, out []byte) (int, snapshot.Codec) {
 		return len(data), snapshot.None
 	}
 	start := c.now()
-	packed, got := c.packer[k].Pack(data)
+	packed, got := c.packer[k].Try(data)
 	c.learn(k, len(data), len(packed), c.now()-start)
 	c.used[got]++
 	if got == snapshot.None {
@@ -77,29 +86,30 @@ func (c *chooser) pack(data, out []byte) (int, snapshot.Codec) {
 	return len(append(out, packed...)), got
 }
 
-// turn is the codec for the next batch.
+// turn is the codec for the next batch: the chosen one, or one that is due to be
+// tried.
 func (c *chooser) turn() snapshot.Codec {
 	c.n++
-	if c.n <= 2 {
-		return snapshot.Codec(c.n)
-	}
-	if c.n%probeEvery == 0 {
-		if k := snapshot.Codec(1 + c.n/probeEvery%2); k != c.codec {
+	for k := snapshot.S2; k <= snapshot.Zstd; k++ {
+		if k != c.codec && c.packer[k] != nil && c.n >= c.of[k].due {
 			return k
 		}
 	}
 	return c.codec
 }
 
+// learn takes in what a codec made of a batch. What lies side by side in memory is
+// alike, so the last one counts for as much as all before. The time may be the
+// host's doing.
 func (c *chooser) learn(k snapshot.Codec, in, out int, took time.Duration) {
-	const weight = 0.3
-	rate := float64(in) / max(took.Seconds(), 1e-9)
-	ratio := float64(out) / float64(in)
-	if c.rate[k] == 0 {
-		c.rate[k], c.ratio[k] = rate, ratio
+	m := &c.of[k]
+	cost, ratio := max(took.Seconds(), 1e-9)/float64(in), float64(out)/float64(in)
+	if m.cost == 0 {
+		m.cost, m.ratio = cost, ratio
 	}
-	c.rate[k] += weight * (rate - c.rate[k])
-	c.ratio[k] += weight * (ratio - c.ratio[k])
+	m.cost = (m.cost + min(cost, 2*m.cost)) / 2
+	m.ratio = (m.ratio + ratio) / 2
+	m.due = c.n + int(min(max(tryShare*cost*c.speed, tryLeast), tryMost))
 	c.choose()
 }
 
@@ -115,10 +125,11 @@ func (c *chooser) choose() {
 	}
 	best, at := 1/c.speed+c.price, snapshot.None
 	for k := snapshot.S2; k <= snapshot.Zstd; k++ {
-		if c.rate[k] == 0 {
+		m := &c.of[k]
+		if m.cost == 0 {
 			continue
 		}
-		if t := max(1/c.rate[k], c.ratio[k]/c.speed) + c.ratio[k]*c.price; t < 0.9*best {
+		if t := max(m.cost, m.ratio/c.speed) + m.ratio*c.price; t < 0.9*best {
 			best, at = t, k
 		}
 	}

@@ -73,17 +73,30 @@ func (p *Packer) Pack(b []byte) ([]byte, Codec) {
 		p.skip--
 		return b, None
 	}
-	if p.codec == S2 {
+	out, c := p.Try(b)
+	switch {
+	case c != None:
+		p.fails = 0
+	case p.fails >= 3:
+		p.skip = 31
+	default:
+		p.fails++
+	}
+	return out, c
+}
+
+// Try is Pack without regard to what came before.
+func (p *Packer) Try(b []byte) ([]byte, Codec) {
+	switch p.codec {
+	case S2:
 		p.buf = s2.Encode(p.buf[:cap(p.buf)], b)
-	} else {
+	case Zstd:
 		p.buf = p.enc.EncodeAll(b, p.buf[:0])
+	default:
+		return b, None
 	}
 	if len(p.buf) <= len(b)-len(b)/8 {
-		p.fails = 0
 		return p.buf, p.codec
-	}
-	if p.fails++; p.fails >= 4 {
-		p.skip = 31
 	}
 	return b, None
 }
