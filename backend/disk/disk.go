@@ -1,6 +1,6 @@
 // Package disk is the host's side of block devices: raw and qcow2 images,
 // copy-on-write overlays, and the tools to make, look into, convert, check,
-// resize and commit them, in pure Go on any host.
+// resize, commit and rebase them, in pure Go on any host.
 //
 // Specification: [QEMU interop/qcow2], versions 2 and 3. Modelled: reading and
 // writing with all cluster sizes and refcount widths, backing chains, zero

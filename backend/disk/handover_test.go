@@ -36,8 +36,9 @@ type faultyHostFile struct {
 func (f *faultyHostFile) Sync() error { return errors.Join(f.fs.step(), f.File.Sync()) }
 
 func (f *faultyHostFile) WriteAt(p []byte, off int64) (int, error) {
-	if err := f.fs.step(); err != nil {
-		return 0, err
+	if err := f.fs.step(); err != nil { // a part of it still arrives
+		n, _ := f.File.WriteAt(p[:len(p)/2/SectorSize*SectorSize], off)
+		return n, err
 	}
 	return f.File.WriteAt(p, off)
 }
@@ -60,6 +61,31 @@ func (f *faultyFS) Open(path string, write bool) (File, error) {
 		file = &faultyHostFile{file, f}
 	}
 	return file, err
+}
+
+func (f *faultyFS) Create(path string) (File, error) {
+	if err := f.step(); err != nil {
+		return nil, err
+	}
+	file, err := f.FS.Create(path)
+	if err == nil {
+		file = &faultyHostFile{file, f}
+	}
+	return file, err
+}
+
+func (f *faultyFS) Rename(from, to string) error {
+	if err := f.step(); err != nil {
+		return err
+	}
+	return f.FS.Rename(from, to)
+}
+
+func (f *faultyFS) Remove(path string) error {
+	if err := f.step(); err != nil {
+		return err
+	}
+	return f.FS.Remove(path)
 }
 
 func (f *faultyFS) Lock(path string, c Claim) (Lock, error) {

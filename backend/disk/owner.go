@@ -44,6 +44,7 @@ type Claim struct {
 
 // Lock is a writer's hold on an image.
 type Lock interface {
+	Path() string // of the image, without symbolic links
 	Owner() Owner
 	// Sign changes what the owner file says, durably. It fails where the file no longer
 	// says what this lock left there: somebody has taken the image by force.
@@ -210,6 +211,7 @@ func (l *hostLock) enter(path string, c Claim) error {
 	return nil
 }
 
+func (l *hostLock) Path() string { return strings.TrimSuffix(l.f.Name(), OwnerSuffix) }
 func (l *hostLock) Owner() Owner { return l.owner }
 
 func (l *hostLock) Sign(o Owner) error {
@@ -218,8 +220,7 @@ func (l *hostLock) Sign(o Owner) error {
 		return err
 	}
 	if now, err := readOwner(l.f); err != nil || now != l.owner {
-		path := strings.TrimSuffix(l.f.Name(), OwnerSuffix)
-		return errors.Join(err, &EpochError{Path: path, Owner: now, Want: l.owner.Epoch})
+		return errors.Join(err, &EpochError{Path: l.Path(), Owner: now, Want: l.owner.Epoch})
 	}
 	if _, err := l.f.WriteAt(b, 0); err != nil {
 		return err

@@ -18,7 +18,7 @@ func (a *app) imageCommand() *cobra.Command {
 		Use: "image", GroupID: "Manage", Short: "make, convert and check disk images", Args: cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error { return c.Help() },
 	}
-	c.AddCommand(a.imageCreate(), a.imageInfo(), a.imageConvert(), a.imageCheck(), a.imageResize(), a.imageCommit())
+	c.AddCommand(a.imageCreate(), a.imageInfo(), a.imageConvert(), a.imageCheck(), a.imageResize(), a.imageCommit(), a.imageRebase())
 	return c
 }
 
@@ -226,4 +226,29 @@ func (a *app) imageCommit() *cobra.Command {
 			return a.showImage(args[0], "")
 		},
 	}
+}
+
+func (a *app) imageRebase() *cobra.Command {
+	var o disk.RebaseOptions
+	c := &cobra.Command{
+		Use: "rebase FILE -b BACKING", Short: "put an image over another one, what it reads as staying the same", Args: cobra.ExactArgs(1),
+		Example: "  godwit image rebase over.qcow2 -b base.qcow2\n  godwit image rebase over.qcow2 -b \"\"          # over nothing: it needs no other file\n" +
+			"  godwit image rebase over.qcow2 -b moved.qcow2 -u   # the file below has another name now",
+		RunE: func(c *cobra.Command, args []string) error {
+			if !c.Flags().Changed("backing") {
+				return control.Fail("usage", "image rebase needs to know over what", "", "godwit image rebase "+args[0]+" -b base.qcow2")
+			}
+			ctx, stop := interruptible()
+			defer stop()
+			if err := disk.Rebase(ctx, args[0], o, a.imageProgress("rebasing")); err != nil {
+				return imageError("cannot rebase "+args[0], err)
+			}
+			return a.showImage(args[0], "")
+		},
+	}
+	f := c.Flags()
+	f.StringVarP(&o.Backing, "backing", "b", "", "image that it is to be over, relative to its folder; \"\": none")
+	f.StringVar(&o.BackingFormat, "backing-format", "", "format of that image (default: as its first bytes say)")
+	f.BoolVarP(&o.Unsafe, "unsafe", "u", false, "change the name only, whatever the image reads as then")
+	return c
 }
