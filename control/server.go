@@ -42,6 +42,7 @@ var routes = []route{
 	{"POST /v1/stop", (*Server).stopVM},
 	{"POST /v1/wake", (*Server).wake},
 	{"POST /v1/suspend", (*Server).suspend},
+	{"POST /v1/copy", (*Server).copyMachine},
 	{"POST /v1/snap", (*Server).snap},
 	{"POST /v1/snap/restore", (*Server).restore},
 	{"POST /v1/snaps", (*Server).snaps},
@@ -287,6 +288,17 @@ func (s *Server) takeBack(w http.ResponseWriter, q *http.Request) error {
 		return err
 	}
 	return answer(w, s.r.Status())
+}
+
+func (s *Server) copyMachine(w http.ResponseWriter, q *http.Request) error {
+	var b struct {
+		File string `json:"file"`
+	}
+	if err := body(q, &b); err != nil {
+		return err
+	}
+	p, err := s.r.copyMachine(&s.ops, b.File)
+	return accepted(w, p, err)
 }
 
 // snap takes a snapshot.

@@ -112,6 +112,7 @@ type Machine struct {
 	halted  bool          // see Halt
 	lag     devices.Nanos // see Lag
 	stall   stall
+	horizon devices.Nanos                  // see RunTime
 	point   uint64                         // count at which onPoint is called
 	onPoint func(count uint64) uint64      // returns the next point
 	onStall []func(r mem.Refusal, on bool) // told when Run stalls, and when it goes on
@@ -143,7 +144,7 @@ func New(cfg Config, images Images, host Host) (*Machine, error) {
 	if err != nil {
 		return nil, fmt.Errorf("guest memory: %w", err)
 	}
-	m := &Machine{cfg: cfg, images: images, mem: ram, host: host, poll: 1 << 18, point: ^uint64(0)}
+	m := &Machine{cfg: cfg, images: images, mem: ram, host: host, poll: 1 << 18, horizon: Forever, point: ^uint64(0)}
 	m.st.PRNG = cfg.Seed
 	m.st.Clock = Segment{Num: cfg.RateNum, Den: cfg.RateDen}
 	m.st.SliceEnd = cfg.Slice

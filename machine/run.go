@@ -36,6 +36,16 @@ func (m *Machine) Run(until uint64) Stop {
 	return s
 }
 
+// RunTime executes until guest time has reached t, or a reason to stop. Where all
+// vCPUs wait, time is not skipped beyond t: Reached then means that the guest has
+// nothing to do before t. In what order counts and times are asked for leaves no
+// trace in the guest.
+func (m *Machine) RunTime(t devices.Nanos) Stop {
+	m.horizon = t
+	defer func() { m.horizon = Forever }()
+	return m.Run(^uint64(0))
+}
+
 func (m *Machine) run(until uint64) Stop {
 	for {
 		switch {
@@ -77,7 +87,7 @@ func (m *Machine) run(until uint64) Stop {
 			}
 			return Stalled
 		}
-		if m.st.Count >= until {
+		if m.st.Count >= until || m.horizon != Forever && m.Now() >= m.horizon {
 			return Reached
 		}
 		if m.host != nil && m.st.Count >= m.nextPoll {
@@ -92,7 +102,11 @@ func (m *Machine) run(until uint64) Stop {
 		c := m.pick()
 		if c == nil {
 			m.endExcuse()
-			if s := m.idle(); s != Reached {
+			next := m.next()
+			if next > m.horizon || next == Forever && m.horizon != Forever {
+				return Reached
+			}
+			if s := m.idle(next); s != Reached {
 				return s
 			}
 			continue
@@ -150,6 +164,9 @@ func (m *Machine) runCPU(c *cpu.CPU, until uint64) (stalled bool) {
 	}
 	if len(m.st.Held) > 0 {
 		limit = min(limit, max(m.st.Held[0].Count, m.st.Count+1))
+	}
+	if m.horizon != Forever {
+		limit = min(limit, m.st.Clock.count(m.horizon))
 	}
 	limit = min(limit, m.point)
 	if m.stall.excused {
@@ -227,18 +244,26 @@ func (m *Machine) replayDue() bool {
 	return did
 }
 
-// idle passes the time until the next deadline: at once in virtual time, as long
-// as the host says otherwise.
-func (m *Machine) idle() Stop {
+// next is when something is due at last: the next deadline, or an input that is
+// replayed. Forever: nothing is.
+func (m *Machine) next() devices.Nanos {
 	next := Forever
 	if len(m.st.Queue) > 0 {
 		next = devices.Nanos(m.st.Queue[0].At)
 	}
-	if len(m.replay) > 0 && m.replay[0].Count == m.st.Count {
-		if m.replay[0].Kind == InputWall {
-			next = min(next, devices.Nanos(m.replay[0].Time))
-		}
-	} else if m.host != nil && (next == Forever || m.cfg.Clock == ClockWall) {
+	if m.replaying() && m.replay[0].Kind == InputWall {
+		next = min(next, devices.Nanos(m.replay[0].Time))
+	}
+	return next
+}
+
+// replaying tells that the next input of a log belongs to the present count.
+func (m *Machine) replaying() bool { return len(m.replay) > 0 && m.replay[0].Count == m.st.Count }
+
+// idle passes the time until the next deadline: at once in virtual time, as long
+// as the host says otherwise.
+func (m *Machine) idle(next devices.Nanos) Stop {
+	if !m.replaying() && m.host != nil && (next == Forever || m.cfg.Clock == ClockWall) {
 		before := len(m.st.Console)
 		if m.host.Idle(next) {
 			return Paused

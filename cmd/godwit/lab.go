@@ -1,13 +1,17 @@
 package main
 
 import (
+	"context"
 	"fmt"
 	"io"
+	"os"
+	"path/filepath"
 	"time"
 
 	"github.com/spf13/cobra"
 
 	"godwit/control"
+	"godwit/control/rehearse"
 	"godwit/migrate/lab"
 )
 
@@ -20,59 +24,145 @@ func (a *app) labCommand() *cobra.Command {
 	return c
 }
 
+// labFlags are the flags of lab migrate.
+type labFlags struct {
+	lab.Setup
+	memory, writer, rate, bandwidth string
+	rtt, downtime                   time.Duration
+}
+
+// ofWriter are the flags that describe a writer.
+var ofWriter = []string{"memory", "writer", "rate", "pattern", "content"}
+
+// linkToVM is the bandwidth that a VM is moved over where no other is given.
+const linkToVM = "125M"
+
 func (a *app) labMigrateCommand() *cobra.Command {
-	var s lab.Setup
-	var memory, writer, rate, bandwidth string
-	var rtt, downtime time.Duration
+	var l labFlags
 	c := &cobra.Command{
-		Use: "migrate", Short: "move the same guest by every strategy, over a link that is modelled",
-		Long: `Move the same guest by every strategy, over a link that is modelled.
+		Use: "migrate [VM]", Short: "move the same guest by every strategy, over a link that is modelled",
+		Long: `Move the same guest by every strategy, over a link that is modelled: a running VM, or else a writer that flags describe.
 
 Source, link and destination are in this process, in virtual time; strategies, estimates and protocol are those of real migrations.
-Equal flags give equal results, on every host. "pre" is pre-copy alone: it gives up where it does not converge.`,
-		Example: "  godwit lab migrate\n  godwit lab migrate --writer 256M --memory 512M --rate 500M --bandwidth 128M\n" +
+Equal flags give equal results, on every host. "pre" is pre-copy alone: it gives up where it does not converge.
+
+A VM stands still only while it is copied, and is not touched otherwise. Each strategy moves a copy, which goes on from that moment
+as the VM would if nobody typed, and is compared with one that was never moved. It executes what its clock says in a second, not
+what this host manages. Disks are not copied: the VM must have none.`,
+		Example: "  godwit lab migrate plover\n  godwit lab migrate plover --bandwidth 1G --mode auto,post\n" +
+			"  godwit lab migrate --writer 256M --memory 512M --rate 500M --bandwidth 128M\n" +
 			"  godwit lab migrate --pattern byte --rate 1M --rtt 200ms --loss 0.01 --json",
-		Args: cobra.NoArgs,
-		RunE: func(*cobra.Command, []string) error {
-			for _, p := range []struct {
-				text string
-				to   func(uint64)
-			}{
-				{memory, func(n uint64) { s.Memory = n }},
-				{writer, func(n uint64) { s.Writer = n }},
-				{rate, func(n uint64) { s.Rate = float64(n) }},
-				{bandwidth, func(n uint64) { s.Bandwidth = float64(n) }},
-			} {
-				n, err := control.ParseBytes(p.text)
-				if err != nil {
-					return err
+		Args:              cobra.MaximumNArgs(1),
+		ValidArgsFunction: a.names,
+		RunE: func(c *cobra.Command, args []string) error {
+			l.RTTNS, l.MaxDowntimeNS = int64(l.rtt), int64(l.downtime)
+			if len(args) == 0 {
+				return a.labWriter(&l)
+			}
+			for _, f := range ofWriter {
+				if c.Flags().Changed(f) {
+					return control.Fail("usage", "--"+f+" describes a writer, and excludes a VM", "", "godwit lab migrate "+args[0])
 				}
-				p.to(n)
 			}
-			s.RTTNS, s.MaxDowntimeNS = int64(rtt), int64(downtime)
-			if err := s.Check(); err != nil {
-				return control.Fail("usage", err.Error(), "", "godwit lab migrate --help")
+			if !c.Flags().Changed("bandwidth") {
+				l.bandwidth = linkToVM
 			}
-			t, err := lab.Compare(s)
-			if err != nil {
-				return control.AsError("the lab failed", err)
-			}
-			return a.print(t, func(w io.Writer) { showLab(w, t) })
+			return a.labVM(&l, args)
 		},
 	}
 	f := c.Flags()
-	f.StringVarP(&memory, "memory", "m", "32M", "memory of the guest")
-	f.StringVar(&writer, "writer", "8M", "how much of it the guest writes to, again and again")
-	f.StringVar(&rate, "rate", "25M", "bytes a second that it stores")
-	f.StringVar(&s.Pattern, "pattern", "seq", "seq, random, byte (one of each page) or alternating (two contents in turn)")
-	f.StringVar(&s.Content, "content", "random", "random, zero or text")
-	f.Uint64Var(&s.Seed, "seed", 1, "of everything random")
-	f.StringVar(&bandwidth, "bandwidth", "8M", "bytes a second that the link carries")
-	f.DurationVar(&rtt, "rtt", time.Millisecond, "round trip time of the link")
-	f.Float64Var(&s.Loss, "loss", 0, "share of packets that the link loses, 0 to 0.5")
-	f.DurationVar(&downtime, "max-downtime", 300*time.Millisecond, "the guest may stand still so long")
-	f.StringSliceVar(&s.Modes, "mode", []string{"stop", "pre", "post", "hybrid", "auto"}, "strategies to compare")
+	f.StringVarP(&l.memory, "memory", "m", "32M", "memory of the guest")
+	f.StringVar(&l.writer, "writer", "8M", "how much of it the guest writes to, again and again")
+	f.StringVar(&l.rate, "rate", "25M", "bytes a second that it stores")
+	f.StringVar(&l.Pattern, "pattern", "seq", "seq, random, byte (one of each page) or alternating (two contents in turn)")
+	f.StringVar(&l.Content, "content", "random", "random, zero or text")
+	f.Uint64Var(&l.Seed, "seed", 1, "of everything random")
+	f.StringVar(&l.bandwidth, "bandwidth", "8M", "bytes a second that the link carries; "+linkToVM+" for a VM")
+	f.DurationVar(&l.rtt, "rtt", time.Millisecond, "round trip time of the link")
+	f.Float64Var(&l.Loss, "loss", 0, "share of packets that the link loses, 0 to 0.5")
+	f.DurationVar(&l.downtime, "max-downtime", 300*time.Millisecond, "the guest may stand still so long")
+	f.StringSliceVar(&l.Modes, "mode", []string{"stop", "pre", "post", "hybrid", "auto"}, "strategies to compare")
 	return c
+}
+
+// labWriter compares the strategies for a writer that is described.
+func (a *app) labWriter(l *labFlags) error {
+	for _, p := range []struct {
+		text string
+		to   *uint64
+	}{{l.memory, &l.Memory}, {l.writer, &l.Writer}} {
+		var err error
+		if *p.to, err = control.ParseBytes(p.text); err != nil {
+			return err
+		}
+	}
+	rate, err := control.ParseBytes(l.rate)
+	if err != nil {
+		return err
+	}
+	l.Rate = float64(rate)
+	return a.compare(l)
+}
+
+// labVM compares them for a running VM.
+func (a *app) labVM(l *labFlags, args []string) error {
+	c, err := a.vm(args)
+	if err != nil {
+		return err
+	}
+	st, err := c.Status()
+	if err != nil {
+		return err
+	}
+	if st.Disks > 0 {
+		return control.Fail("state", fmt.Sprintf("the lab cannot move %q", st.Name), "it has disks, which the lab does not copy", "a VM without --disk")
+	}
+	dir, err := os.MkdirTemp("", "godwit-lab-")
+	if err != nil {
+		return control.AsError("the VM cannot be copied", err)
+	}
+	defer os.RemoveAll(dir)
+	file := filepath.Join(dir, "machine.gwsnap")
+	ctx, stop := interruptible()
+	defer context.AfterFunc(ctx, stop)() // a second Ctrl-C does not wait for the strategy under way
+	defer stop()
+	o, err := c.Begin(ctx, "/v1/copy", map[string]string{"file": file}, a.progress())
+	if err != nil {
+		return err
+	}
+	f, err := rehearse.Open(file)
+	if err != nil {
+		return control.AsError("the copy cannot be read", err)
+	}
+	defer f.Close()
+	l.VM, l.Count, l.Memory, l.Bodies = st.Name, f.Count(), f.Memory(), f.Bodies
+	l.Events = func(mode string) error {
+		if !a.json {
+			fmt.Fprintf(a.err, "moving a copy of %s by %s\n", st.Name, mode)
+		}
+		return ctx.Err()
+	}
+	if !a.json {
+		fmt.Fprintf(a.err, "copied at #%d; the guest stood still for %.1f ms\n", l.Count, float64(o.Saved.TookNS)/1e6)
+	}
+	return a.compare(l)
+}
+
+// compare runs the comparison and prints it.
+func (a *app) compare(l *labFlags) error {
+	n, err := control.ParseBytes(l.bandwidth)
+	if err != nil {
+		return err
+	}
+	l.Bandwidth = float64(n)
+	if err := l.Check(); err != nil {
+		return control.Fail("usage", err.Error(), "", "godwit lab migrate --help")
+	}
+	t, err := lab.Compare(l.Setup)
+	if err != nil {
+		return control.AsError("the lab failed", err)
+	}
+	return a.print(t, func(w io.Writer) { showLab(w, t) })
 }
 
 func showLab(w io.Writer, t *lab.Table) {

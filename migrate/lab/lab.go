@@ -24,9 +24,16 @@ type Setup struct {
 	RTTNS     int64   `json:"rtt_ns"`
 	Loss      float64 `json:"loss"` // share of packets, 0 to 1
 
-	MaxDowntimeNS int64        `json:"max_downtime_ns"`
-	Modes         []string     `json:"modes"`
-	Events        func(string) `json:"-"` // is told what is tried; may be nil
+	MaxDowntimeNS int64    `json:"max_downtime_ns"`
+	Modes         []string `json:"modes"`
+
+	// Bodies makes what is moved, where that is not the writer that is described; VM
+	// says what it is, and Count at which count it was copied.
+	Bodies func(src, dst sim.Clock) (*sim.Bodies, error) `json:"-"`
+	VM     string                                        `json:"vm,omitempty"`
+	Count  uint64                                        `json:"count,omitempty"`
+
+	Events func(mode string) error `json:"-"` // is told what comes next; its error ends it; may be nil
 }
 
 // Row is what became of one strategy.
@@ -54,25 +61,40 @@ type Table struct {
 	Rows  []Row `json:"rows"`
 }
 
-// costs are what a host's own work takes here: about what it does on a PC.
-var costs = sim.Costs{Harvest: 200 * time.Microsecond, Stop: time.Millisecond, Load: 2 * time.Millisecond, Journal: 2 * time.Millisecond}
+// Costs are what a host's own work takes here: about what it does on a PC.
+var Costs = sim.Costs{Harvest: 200 * time.Microsecond, Stop: time.Millisecond, Load: 2 * time.Millisecond, Journal: 2 * time.Millisecond}
 
-// after is how long the guest runs on once it has moved, before it is compared.
-const after = 100 * time.Millisecond
+// After is how long the guest runs on once it has moved, before it is compared.
+const After = 100 * time.Millisecond
 
 // Check says what cannot be.
 func (s *Setup) Check() error {
 	pages := s.Memory / migrate.PageSize
 	switch {
-	case pages < 16 || pages > 1<<20:
+	case pages < 16 || pages > 1<<20 && s.Bodies == nil:
 		return fmt.Errorf("memory of %d bytes is not possible, it must be 64K to 4G", s.Memory)
-	case s.Writer < migrate.PageSize || s.Writer > s.Memory:
+	case s.Bodies == nil && (s.Writer < migrate.PageSize || s.Writer > s.Memory):
 		return fmt.Errorf("writing to %d bytes is not possible with %d bytes of memory", s.Writer, s.Memory)
 	case s.Rate < 0 || s.Bandwidth < 1000:
 		return fmt.Errorf("rate %.0f must not be negative, bandwidth %.0f must be at least 1000 bytes a second", s.Rate, s.Bandwidth)
 	case s.Loss < 0 || s.Loss > 0.5 || s.RTTNS < 0:
 		return fmt.Errorf("loss %g must be 0 to 0.5, round trip %v not negative", s.Loss, time.Duration(s.RTTNS))
 	}
+	if s.Bodies == nil {
+		if err := s.known(); err != nil {
+			return err
+		}
+	}
+	for _, m := range s.Modes {
+		if _, err := migrate.ParseMode(m); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// known says which words of the description are none.
+func (s *Setup) known() error {
 	for _, x := range []struct {
 		name, value string
 		of          []string
@@ -85,11 +107,6 @@ func (s *Setup) Check() error {
 			return fmt.Errorf("%s %q is unknown, want one of %v", x.name, x.value, x.of)
 		}
 	}
-	for _, m := range s.Modes {
-		if _, err := migrate.ParseMode(m); err != nil {
-			return err
-		}
-	}
 	return nil
 }
 
@@ -98,13 +115,15 @@ func Compare(s Setup) (*Table, error) {
 	if err := s.Check(); err != nil {
 		return nil, err
 	}
-	if s.Filled == 0 {
+	if s.Filled == 0 && s.Bodies == nil {
 		s.Filled = s.Writer + (s.Memory-s.Writer)/4
 	}
 	t := &Table{Setup: s}
 	for _, m := range s.Modes {
 		if s.Events != nil {
-			s.Events(m)
+			if err := s.Events(m); err != nil {
+				return nil, err
+			}
 		}
 		r, err := s.run(migrate.Mode(m))
 		if err != nil {
@@ -126,7 +145,7 @@ func (s *Setup) run(m migrate.Mode) (*Row, error) {
 			Rate: s.Rate, Pattern: s.Pattern, Content: s.Content, State: 64 << 10, Seed: s.Seed,
 		},
 		Link:  sim.Link{Bandwidth: s.Bandwidth, RTT: time.Duration(s.RTTNS), Loss: s.Loss},
-		Costs: costs, Options: o, Seed: s.Seed + 1, After: after,
+		Costs: Costs, Options: o, Seed: s.Seed + 1, After: After, Bodies: s.Bodies,
 	})
 	if err != nil {
 		return nil, err

@@ -198,6 +198,12 @@ func (b *Builder) Stop() {
 	b.running = false
 }
 
+// Pulls tells whether the guest runs here and pages had to follow.
+func (b *Builder) Pulls() bool { return b.running && b.m.absent != nil }
+
+// Moved is when the guest started here, and how long it has waited for pages.
+func (b *Builder) Moved() (at, waited time.Duration) { return b.ActiveAt, b.waited }
+
 // Running tells whether the guest runs here.
 func (b *Builder) Running() bool { return b.running }
 

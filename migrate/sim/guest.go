@@ -123,6 +123,15 @@ func (g *Guest) Count() uint64 {
 // Running tells whether it executes.
 func (g *Guest) Running() bool { return g.running }
 
+// Left is when it stopped.
+func (g *Guest) Left() time.Duration { return g.StoppedAt }
+
+// Die ends it with its host.
+func (g *Guest) Die() {
+	g.advance()
+	g.running = false
+}
+
 // Clean tells whether nothing of a migration is left.
 func (g *Guest) Clean() bool {
 	for _, x := range g.disks.all {

@@ -141,8 +141,8 @@ var errCut = errors.New("connection reset")
 // Now is this host's clock.
 func (n *node) Now() time.Duration { return max(n.w.now, n.busy) }
 
-// idle spends time at work.
-func (n *node) idle(d time.Duration) { n.busy = n.Now() + d }
+// Idle spends time at work.
+func (n *node) Idle(d time.Duration) { n.busy = n.Now() + d }
 
 // do runs something on the host when it has time, then lets the engine go on.
 func (n *node) do(f func()) {

@@ -27,6 +27,8 @@ type Scenario struct {
 	Events func(side string, e migrate.Event)
 	// Prepare may change the two machines before the start.
 	Prepare func(*Guest, *Builder)
+	// Bodies makes what is moved, where that is not Program and Disks.
+	Bodies func(src, dst Clock) (*Bodies, error)
 }
 
 // Fault is something that happens when a number of messages have been delivered.
@@ -70,13 +72,14 @@ type Result struct {
 type run struct {
 	sc  *Scenario
 	w   *world
-	g   *Guest
-	b   *Builder
+	g   Origin
+	b   Target
 	src *migrate.Source
 	dst *migrate.Dest
 	res Result
 	err error
 
+	compare   func(*Result) error
 	cancelled bool
 }
 
@@ -92,7 +95,7 @@ func Run(sc Scenario) (*Result, error) {
 	if r.err == nil {
 		r.err = r.check()
 	}
-	if r.err == nil && sc.Again && r.g.running && !r.w.nodes[0].dead {
+	if r.err == nil && sc.Again && r.g.Running() && !r.w.nodes[0].dead {
 		r.err = r.again()
 	}
 	return &r.res, r.err
@@ -106,8 +109,9 @@ func (r *run) again() error {
 	r.w.link.DropAt = 0
 	dst := &node{w: r.w, side: 1}
 	r.w.nodes[1] = dst
-	r.b = NewBuilder(r.sc.Program, dst, r.sc.Costs)
-	r.b.Idle, r.b.disks = dst.idle, r.sc.Disks
+	b := NewBuilder(r.sc.Program, dst, r.sc.Costs)
+	b.Idle, b.disks = dst.Idle, r.sc.Disks
+	r.b = b
 	sc := *r.sc
 	sc.Seed, sc.Faults = sc.Seed+1, nil
 	sc.Options.Timeout, sc.Options.OnStall = 0, migrate.StallBudget
@@ -119,10 +123,10 @@ func (r *run) again() error {
 	}
 	r.play()
 	r.collect()
-	if r.err != nil || r.res.SourceErr != nil || !r.b.running || r.g.running {
+	if r.err != nil || r.res.SourceErr != nil || !r.b.Running() || r.g.Running() {
 		return fmt.Errorf("the second attempt fails: %w", errors.Join(r.err, r.res.SourceErr, r.res.DestErr))
 	}
-	return r.same()
+	return r.compare(&r.res)
 }
 
 func begin(sc *Scenario) (*run, error) {
@@ -135,15 +139,29 @@ func begin(sc *Scenario) (*run, error) {
 	w := &world{link: sc.Link, rng: sc.Seed, corrupt: sc.Corrupt}
 	src, dst := &node{w: w, side: 0}, &node{w: w, side: 1}
 	w.nodes = [2]*node{src, dst}
-	r := &run{sc: sc, w: w, g: NewGuest(sc.Program, src, sc.Costs), b: NewBuilder(sc.Program, dst, sc.Costs)}
-	r.g.Idle, r.b.Idle = src.idle, dst.idle
-	r.g.Have(sc.Disks, sc.Program.Seed)
-	r.b.disks = sc.Disks
-	if sc.Prepare != nil {
-		sc.Prepare(r.g, r.b)
+	r := &run{sc: sc, w: w}
+	if sc.Bodies == nil {
+		r.program(src, dst)
+	} else if b, err := sc.Bodies(src, dst); err == nil {
+		r.g, r.b, r.compare = b.Origin, b.Target, b.Same
+	} else {
+		return nil, err
 	}
 	w.onMsg = r.faults
 	return r, r.engines()
+}
+
+// program makes a guest that runs the scenario's program.
+func (r *run) program(src, dst *node) {
+	sc := r.sc
+	g, b := NewGuest(sc.Program, src, sc.Costs), NewBuilder(sc.Program, dst, sc.Costs)
+	g.Idle, b.Idle = src.Idle, dst.Idle
+	g.Have(sc.Disks, sc.Program.Seed)
+	b.disks = sc.Disks
+	if sc.Prepare != nil {
+		sc.Prepare(g, b)
+	}
+	r.g, r.b, r.compare = g, b, r.same
 }
 
 // engines makes both sides.
@@ -190,8 +208,7 @@ func (r *run) faults() {
 		case Cut:
 			r.w.cut(f.For)
 		case CrashSource:
-			r.g.advance()
-			r.g.running = false
+			r.g.Die()
 			r.w.crash(0, f.For)
 		case CrashDest:
 			r.b.Stop()
@@ -239,10 +256,10 @@ func (r *run) play() {
 		if (over1 || src.dead) && (over2 || dst.dead) {
 			return
 		}
-		if (over1 || src.dead) && r.b.running { // it only waits for a word that never comes
+		if (over1 || src.dead) && r.b.Running() { // it only waits for a word that never comes
 			horizon = min(horizon, r.w.now+grace)
 		}
-		if r.b.running && r.b.m.absent != nil && !dst.polling && !dst.dead && !over2 {
+		if r.b.Pulls() && !dst.polling && !dst.dead && !over2 {
 			dst.polling = true
 			r.w.at(r.w.now+poll, func() {
 				dst.polling = false
@@ -252,7 +269,7 @@ func (r *run) play() {
 		if !r.w.step(horizon) {
 			return
 		}
-		if r.g.running && r.b.running {
+		if r.g.Running() && r.b.Running() {
 			r.err = fmt.Errorf("at %v both sides run the guest", r.w.now)
 		}
 	}
@@ -278,10 +295,9 @@ func (r *run) collect() {
 	res.Source, res.SourceErr, res.SourceOver = r.src.Done()
 	res.Dest, res.DestErr, res.DestOver = r.dst.Done()
 	res.Messages, res.Damaged = r.w.steps, r.w.damaged
-	res.RunsAtSource, res.RunsAtDest = r.g.running, r.b.running
-	if r.b.ActiveAt > 0 {
-		res.Downtime = r.b.ActiveAt - r.g.StoppedAt
-		res.Waited = r.b.waited
+	res.RunsAtSource, res.RunsAtDest = r.g.Running(), r.b.Running()
+	if at, waited := r.b.Moved(); at > 0 {
+		res.Downtime, res.Waited = at-r.g.Left(), waited
 	}
 }
 
@@ -290,57 +306,56 @@ func (r *run) check() error {
 	res := &r.res
 	src, dst := r.w.nodes[0], r.w.nodes[1]
 	if src.dead {
-		r.g.running = false
+		r.g.Die()
 	}
 	var doubt *migrate.InDoubt
 	var lost *migrate.Lost
 	inDoubt := errors.As(res.SourceErr, &doubt)
 	switch {
-	case r.g.running && r.b.running:
+	case r.g.Running() && r.b.Running():
 		return errors.New("both sides run the guest")
 	case !src.dead && !res.SourceOver:
 		return errors.New("the source has not ended")
 	case !dst.dead && !res.DestOver:
 		return errors.New("the destination has not ended")
-	case !src.dead && !dst.dead && !inDoubt && !r.g.running && !r.b.running:
+	case !src.dead && !dst.dead && !inDoubt && !r.g.Running() && !r.b.Running():
 		return fmt.Errorf("nobody runs the guest: source %v, destination %v", res.SourceErr, res.DestErr)
 	case !src.dead && inDoubt && !dst.dead && !r.cancelled:
 		return fmt.Errorf("both live, and the source is in doubt: %v", res.SourceErr)
-	case !src.dead && res.SourceErr == nil && !r.b.running && !dst.dead && !r.sc.Options.CheckOnly:
+	case !src.dead && res.SourceErr == nil && !r.b.Running() && !dst.dead && !r.sc.Options.CheckOnly:
 		return errors.New("the source believes that the guest runs at the destination")
-	case !src.dead && res.SourceErr != nil && !inDoubt && !errors.As(res.SourceErr, &lost) && !r.g.running:
+	case !src.dead && res.SourceErr != nil && !inDoubt && !errors.As(res.SourceErr, &lost) && !r.g.Running():
 		return fmt.Errorf("the source gave up (%v) and does not run the guest", res.SourceErr)
-	case r.g.running && !r.g.Clean():
+	case r.g.Running() && !r.g.Clean():
 		return errors.New("the guest runs on at the source with something of the migration left")
 	}
-	return r.same()
+	return r.compare(res)
 }
 
 // same compares the guest with one that never moved.
-func (r *run) same() error {
+func (r *run) same(res *Result) error {
+	g, b := r.g.(*Guest), r.b.(*Builder)
 	switch {
-	case r.g.running:
-		r.g.advance()
-		r.res.Count, r.res.Root = r.g.m.count, r.g.m.root()
-	case r.b.running:
-		if err := r.b.arrived(r.g); err != nil {
+	case g.running:
+		g.advance()
+		res.Count, res.Root = g.m.count, g.m.root()
+	case b.running:
+		if err := b.arrived(g); err != nil {
 			return err
 		}
-		if r.b.m.absent != nil {
-			for _, a := range r.b.m.absent {
-				if a {
-					return nil // pages are lost; nothing runs on them
-				}
+		for _, a := range b.m.absent {
+			if a {
+				return nil // pages are lost; nothing runs on them
 			}
 		}
-		r.b.advance()
-		r.b.m.run(uint64(r.sc.After.Seconds() * r.sc.Program.Rate / float64(r.sc.Program.unit())))
-		r.res.Count, r.res.Root = r.b.m.count, r.b.m.root()
+		b.advance()
+		b.m.run(uint64(r.sc.After.Seconds() * r.sc.Program.Rate / float64(r.sc.Program.unit())))
+		res.Count, res.Root = b.m.count, b.m.root()
 	default:
 		return nil
 	}
-	if want := RootAt(r.sc.Program, r.res.Count); want != r.res.Root {
-		return fmt.Errorf("after %d stores the state hash is %x, of a guest that never moved %x", r.res.Count, r.res.Root, want)
+	if want := RootAt(r.sc.Program, res.Count); want != res.Root {
+		return fmt.Errorf("after %d stores the state hash is %x, of a guest that never moved %x", res.Count, res.Root, want)
 	}
 	return nil
 }

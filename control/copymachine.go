@@ -1,0 +1,62 @@
+package control
+
+import (
+	"context"
+	"fmt"
+	"path/filepath"
+	"time"
+
+	"godwit/machine"
+	"godwit/snapshot"
+)
+
+// copyMachine writes the machine as it is now to a file. The guest runs on, and
+// nothing of the VM changes: neither its snapshots nor its disks, which are not in
+// the file.
+func (r *Runner) copyMachine(o *ops, file string) (*op, error) {
+	what := "cannot copy the machine to " + file
+	if !filepath.IsAbs(file) {
+		return nil, Fail("usage", what, "it is no absolute path", "")
+	}
+	if err := r.begin(StateSaving, "copied"); err != nil {
+		return nil, err
+	}
+	r.share(true)
+	p, ctx := o.start("copy", "pages")
+	go func() {
+		res, err := r.writeCopy(ctx, p, file)
+		r.settle()
+		p.finish(AsError(what, err), func(o *Op) { o.Saved = res })
+	}()
+	return p, nil
+}
+
+func (r *Runner) writeCopy(ctx context.Context, p *op, file string) (*SaveResult, error) {
+	var shot *machine.Shot
+	start := time.Now()
+	var pause time.Duration
+	if err := r.onMachine(func() (err error) {
+		stop := time.Now()
+		if err = r.whole(ctx); err == nil {
+			shot, err = r.m.Shoot(nil, shotPool(r.m.Config().Memory))
+		}
+		pause = time.Since(stop)
+		return err
+	}); err != nil {
+		return nil, err
+	}
+	defer func() { _ = r.onMachine(func() error { shot.Close(); return nil }) }() // fails where the machine is gone
+	secs, err := shot.Sections()
+	if err != nil {
+		return nil, err
+	}
+	meta := snapshot.Meta{Count: shot.Count, Created: start.UnixNano(), CPUModel: shot.CPU}
+	st, err := snapshot.Write(ctx, snapshot.Disk{}, file, meta, secs, shot, snapshot.Options{
+		Codec:    snapshot.S2,
+		Progress: func(done, total uint32) { p.progress(uint64(done), uint64(total)) },
+	})
+	if err != nil {
+		return nil, writing("cannot copy the machine to "+file, err)
+	}
+	return &SaveResult{file, fmt.Sprintf("%x", st.Root), shot.Count, st.Bytes, st.Pages, st.Zero, int64(pause)}, nil
+}

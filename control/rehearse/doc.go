@@ -1,0 +1,4 @@
+// Package rehearse moves copies of a running VM by every strategy, in virtual time:
+// the machines, the engines and the protocol are those of a real migration, the link
+// is modelled. The VM itself stands still only while it is copied.
+package rehearse
