@@ -8,7 +8,6 @@ import (
 
 	"godwit/cpu/fp"
 	"godwit/cpu/isa"
-	"godwit/mem"
 )
 
 // Op codes of the block interpreter. N: without flags.
@@ -1598,7 +1597,8 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
 				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-1 {
-					b = uint64(c.ram[e.add+d])
+					d += e.add
+					b = uint64(c.ram[d])
 				} else if b, ok = c.readSlow(ea, 1, c.mmu); !ok {
 					goto leave
 				}
@@ -1609,7 +1609,8 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
 				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-1 {
-					b = uint64(c.ram[e.add+d])
+					d += e.add
+					b = uint64(c.ram[d])
 				} else if b, ok = c.readSlow(ea, 1, c.mmu); !ok {
 					goto leave
 				}
@@ -1695,7 +1696,11 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
 				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-4 {
-					b = uint64(mem.Load32(c.ram, e.add+d))
+					d += e.add
+					{
+						m := c.ram[d : d+4]
+						b = uint64(uint32(m[0])<<0 | uint32(m[1])<<8 | uint32(m[2])<<16 | uint32(m[3])<<24)
+					}
 				} else if b, ok = c.readSlow(ea, 4, c.mmu); !ok {
 					goto leave
 				}
@@ -1706,7 +1711,11 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
 				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-4 {
-					b = uint64(mem.Load32(c.ram, e.add+d))
+					d += e.add
+					{
+						m := c.ram[d : d+4]
+						b = uint64(uint32(m[0])<<0 | uint32(m[1])<<8 | uint32(m[2])<<16 | uint32(m[3])<<24)
+					}
 				} else if b, ok = c.readSlow(ea, 4, c.mmu); !ok {
 					goto leave
 				}
@@ -1724,8 +1733,17 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 				}
 				at += e.add
 				b = uint64(uint32(c.R[op.src&31]))
-				a = uint64(mem.Load32(c.ram, at))
-				mem.Store32(c.ram, at, uint32(a+b))
+				{
+					m := c.ram[at : at+4]
+					a = uint64(uint32(m[0])<<0 | uint32(m[1])<<8 | uint32(m[2])<<16 | uint32(m[3])<<24)
+				}
+				{
+					m, v := c.ram[at:at+4], uint32(a+b)
+					m[0] = byte(v >> 0)
+					m[1] = byte(v >> 8)
+					m[2] = byte(v >> 16)
+					m[3] = byte(v >> 24)
+				}
 				c.lzOp, c.lzA, c.lzB = lzAdd|2, a, b
 			case opAdd32mrN:
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
@@ -1739,8 +1757,17 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 				}
 				at += e.add
 				b = uint64(uint32(c.R[op.src&31]))
-				a = uint64(mem.Load32(c.ram, at))
-				mem.Store32(c.ram, at, uint32(a+b))
+				{
+					m := c.ram[at : at+4]
+					a = uint64(uint32(m[0])<<0 | uint32(m[1])<<8 | uint32(m[2])<<16 | uint32(m[3])<<24)
+				}
+				{
+					m, v := c.ram[at:at+4], uint32(a+b)
+					m[0] = byte(v >> 0)
+					m[1] = byte(v >> 8)
+					m[2] = byte(v >> 16)
+					m[3] = byte(v >> 24)
+				}
 			case opAdd32mi:
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
 				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
@@ -1753,8 +1780,17 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 				}
 				at += e.add
 				b = uint64(uint32(uint64(int64(op.imm))))
-				a = uint64(mem.Load32(c.ram, at))
-				mem.Store32(c.ram, at, uint32(a+b))
+				{
+					m := c.ram[at : at+4]
+					a = uint64(uint32(m[0])<<0 | uint32(m[1])<<8 | uint32(m[2])<<16 | uint32(m[3])<<24)
+				}
+				{
+					m, v := c.ram[at:at+4], uint32(a+b)
+					m[0] = byte(v >> 0)
+					m[1] = byte(v >> 8)
+					m[2] = byte(v >> 16)
+					m[3] = byte(v >> 24)
+				}
 				c.lzOp, c.lzA, c.lzB = lzAdd|2, a, b
 			case opAdd32miN:
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
@@ -1768,8 +1804,17 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 				}
 				at += e.add
 				b = uint64(uint32(uint64(int64(op.imm))))
-				a = uint64(mem.Load32(c.ram, at))
-				mem.Store32(c.ram, at, uint32(a+b))
+				{
+					m := c.ram[at : at+4]
+					a = uint64(uint32(m[0])<<0 | uint32(m[1])<<8 | uint32(m[2])<<16 | uint32(m[3])<<24)
+				}
+				{
+					m, v := c.ram[at:at+4], uint32(a+b)
+					m[0] = byte(v >> 0)
+					m[1] = byte(v >> 8)
+					m[2] = byte(v >> 16)
+					m[3] = byte(v >> 24)
+				}
 			case opAdd64rr:
 				a = c.R[op.dst&31]
 				b = c.R[op.src&31]
@@ -1792,7 +1837,11 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
 				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-8 {
-					b = uint64(mem.Load64(c.ram, e.add+d))
+					d += e.add
+					{
+						m := c.ram[d : d+8]
+						b = uint64(uint64(m[0])<<0 | uint64(m[1])<<8 | uint64(m[2])<<16 | uint64(m[3])<<24 | uint64(m[4])<<32 | uint64(m[5])<<40 | uint64(m[6])<<48 | uint64(m[7])<<56)
+					}
 				} else if b, ok = c.readSlow(ea, 8, c.mmu); !ok {
 					goto leave
 				}
@@ -1803,7 +1852,11 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
 				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-8 {
-					b = uint64(mem.Load64(c.ram, e.add+d))
+					d += e.add
+					{
+						m := c.ram[d : d+8]
+						b = uint64(uint64(m[0])<<0 | uint64(m[1])<<8 | uint64(m[2])<<16 | uint64(m[3])<<24 | uint64(m[4])<<32 | uint64(m[5])<<40 | uint64(m[6])<<48 | uint64(m[7])<<56)
+					}
 				} else if b, ok = c.readSlow(ea, 8, c.mmu); !ok {
 					goto leave
 				}
@@ -1821,8 +1874,21 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 				}
 				at += e.add
 				b = c.R[op.src&31]
-				a = uint64(mem.Load64(c.ram, at))
-				mem.Store64(c.ram, at, uint64(a+b))
+				{
+					m := c.ram[at : at+8]
+					a = uint64(uint64(m[0])<<0 | uint64(m[1])<<8 | uint64(m[2])<<16 | uint64(m[3])<<24 | uint64(m[4])<<32 | uint64(m[5])<<40 | uint64(m[6])<<48 | uint64(m[7])<<56)
+				}
+				{
+					m, v := c.ram[at:at+8], uint64(a+b)
+					m[0] = byte(v >> 0)
+					m[1] = byte(v >> 8)
+					m[2] = byte(v >> 16)
+					m[3] = byte(v >> 24)
+					m[4] = byte(v >> 32)
+					m[5] = byte(v >> 40)
+					m[6] = byte(v >> 48)
+					m[7] = byte(v >> 56)
+				}
 				c.lzOp, c.lzA, c.lzB = lzAdd|3, a, b
 			case opAdd64mrN:
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
@@ -1836,8 +1902,21 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 				}
 				at += e.add
 				b = c.R[op.src&31]
-				a = uint64(mem.Load64(c.ram, at))
-				mem.Store64(c.ram, at, uint64(a+b))
+				{
+					m := c.ram[at : at+8]
+					a = uint64(uint64(m[0])<<0 | uint64(m[1])<<8 | uint64(m[2])<<16 | uint64(m[3])<<24 | uint64(m[4])<<32 | uint64(m[5])<<40 | uint64(m[6])<<48 | uint64(m[7])<<56)
+				}
+				{
+					m, v := c.ram[at:at+8], uint64(a+b)
+					m[0] = byte(v >> 0)
+					m[1] = byte(v >> 8)
+					m[2] = byte(v >> 16)
+					m[3] = byte(v >> 24)
+					m[4] = byte(v >> 32)
+					m[5] = byte(v >> 40)
+					m[6] = byte(v >> 48)
+					m[7] = byte(v >> 56)
+				}
 			case opAdd64mi:
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
 				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
@@ -1850,8 +1929,21 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 				}
 				at += e.add
 				b = uint64(int64(op.imm))
-				a = uint64(mem.Load64(c.ram, at))
-				mem.Store64(c.ram, at, uint64(a+b))
+				{
+					m := c.ram[at : at+8]
+					a = uint64(uint64(m[0])<<0 | uint64(m[1])<<8 | uint64(m[2])<<16 | uint64(m[3])<<24 | uint64(m[4])<<32 | uint64(m[5])<<40 | uint64(m[6])<<48 | uint64(m[7])<<56)
+				}
+				{
+					m, v := c.ram[at:at+8], uint64(a+b)
+					m[0] = byte(v >> 0)
+					m[1] = byte(v >> 8)
+					m[2] = byte(v >> 16)
+					m[3] = byte(v >> 24)
+					m[4] = byte(v >> 32)
+					m[5] = byte(v >> 40)
+					m[6] = byte(v >> 48)
+					m[7] = byte(v >> 56)
+				}
 				c.lzOp, c.lzA, c.lzB = lzAdd|3, a, b
 			case opAdd64miN:
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
@@ -1865,8 +1957,21 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 				}
 				at += e.add
 				b = uint64(int64(op.imm))
-				a = uint64(mem.Load64(c.ram, at))
-				mem.Store64(c.ram, at, uint64(a+b))
+				{
+					m := c.ram[at : at+8]
+					a = uint64(uint64(m[0])<<0 | uint64(m[1])<<8 | uint64(m[2])<<16 | uint64(m[3])<<24 | uint64(m[4])<<32 | uint64(m[5])<<40 | uint64(m[6])<<48 | uint64(m[7])<<56)
+				}
+				{
+					m, v := c.ram[at:at+8], uint64(a+b)
+					m[0] = byte(v >> 0)
+					m[1] = byte(v >> 8)
+					m[2] = byte(v >> 16)
+					m[3] = byte(v >> 24)
+					m[4] = byte(v >> 32)
+					m[5] = byte(v >> 40)
+					m[6] = byte(v >> 48)
+					m[7] = byte(v >> 56)
+				}
 			case opOr8rr:
 				a = c.R[op.dst&31] & 0xff
 				b = c.R[op.src&31] & 0xff
@@ -1891,7 +1996,8 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
 				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-1 {
-					b = uint64(c.ram[e.add+d])
+					d += e.add
+					b = uint64(c.ram[d])
 				} else if b, ok = c.readSlow(ea, 1, c.mmu); !ok {
 					goto leave
 				}
@@ -1903,7 +2009,8 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
 				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-1 {
-					b = uint64(c.ram[e.add+d])
+					d += e.add
+					b = uint64(c.ram[d])
 				} else if b, ok = c.readSlow(ea, 1, c.mmu); !ok {
 					goto leave
 				}
@@ -1993,7 +2100,11 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
 				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-4 {
-					b = uint64(mem.Load32(c.ram, e.add+d))
+					d += e.add
+					{
+						m := c.ram[d : d+4]
+						b = uint64(uint32(m[0])<<0 | uint32(m[1])<<8 | uint32(m[2])<<16 | uint32(m[3])<<24)
+					}
 				} else if b, ok = c.readSlow(ea, 4, c.mmu); !ok {
 					goto leave
 				}
@@ -2005,7 +2116,11 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
 				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-4 {
-					b = uint64(mem.Load32(c.ram, e.add+d))
+					d += e.add
+					{
+						m := c.ram[d : d+4]
+						b = uint64(uint32(m[0])<<0 | uint32(m[1])<<8 | uint32(m[2])<<16 | uint32(m[3])<<24)
+					}
 				} else if b, ok = c.readSlow(ea, 4, c.mmu); !ok {
 					goto leave
 				}
@@ -2023,9 +2138,18 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 				}
 				at += e.add
 				b = uint64(uint32(c.R[op.src&31]))
-				a = uint64(mem.Load32(c.ram, at))
+				{
+					m := c.ram[at : at+4]
+					a = uint64(uint32(m[0])<<0 | uint32(m[1])<<8 | uint32(m[2])<<16 | uint32(m[3])<<24)
+				}
 				v = a | b
-				mem.Store32(c.ram, at, uint32(v))
+				{
+					m, v := c.ram[at:at+4], uint32(v)
+					m[0] = byte(v >> 0)
+					m[1] = byte(v >> 8)
+					m[2] = byte(v >> 16)
+					m[3] = byte(v >> 24)
+				}
 				c.lzOp, c.lzA, c.lzB = lzLogic|2, v, 0
 			case opOr32mrN:
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
@@ -2039,8 +2163,17 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 				}
 				at += e.add
 				b = uint64(uint32(c.R[op.src&31]))
-				a = uint64(mem.Load32(c.ram, at))
-				mem.Store32(c.ram, at, uint32(a|b))
+				{
+					m := c.ram[at : at+4]
+					a = uint64(uint32(m[0])<<0 | uint32(m[1])<<8 | uint32(m[2])<<16 | uint32(m[3])<<24)
+				}
+				{
+					m, v := c.ram[at:at+4], uint32(a|b)
+					m[0] = byte(v >> 0)
+					m[1] = byte(v >> 8)
+					m[2] = byte(v >> 16)
+					m[3] = byte(v >> 24)
+				}
 			case opOr32mi:
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
 				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
@@ -2053,9 +2186,18 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 				}
 				at += e.add
 				b = uint64(uint32(uint64(int64(op.imm))))
-				a = uint64(mem.Load32(c.ram, at))
+				{
+					m := c.ram[at : at+4]
+					a = uint64(uint32(m[0])<<0 | uint32(m[1])<<8 | uint32(m[2])<<16 | uint32(m[3])<<24)
+				}
 				v = a | b
-				mem.Store32(c.ram, at, uint32(v))
+				{
+					m, v := c.ram[at:at+4], uint32(v)
+					m[0] = byte(v >> 0)
+					m[1] = byte(v >> 8)
+					m[2] = byte(v >> 16)
+					m[3] = byte(v >> 24)
+				}
 				c.lzOp, c.lzA, c.lzB = lzLogic|2, v, 0
 			case opOr32miN:
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
@@ -2069,8 +2211,17 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 				}
 				at += e.add
 				b = uint64(uint32(uint64(int64(op.imm))))
-				a = uint64(mem.Load32(c.ram, at))
-				mem.Store32(c.ram, at, uint32(a|b))
+				{
+					m := c.ram[at : at+4]
+					a = uint64(uint32(m[0])<<0 | uint32(m[1])<<8 | uint32(m[2])<<16 | uint32(m[3])<<24)
+				}
+				{
+					m, v := c.ram[at:at+4], uint32(a|b)
+					m[0] = byte(v >> 0)
+					m[1] = byte(v >> 8)
+					m[2] = byte(v >> 16)
+					m[3] = byte(v >> 24)
+				}
 			case opOr64rr:
 				a = c.R[op.dst&31]
 				b = c.R[op.src&31]
@@ -2095,7 +2246,11 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
 				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-8 {
-					b = uint64(mem.Load64(c.ram, e.add+d))
+					d += e.add
+					{
+						m := c.ram[d : d+8]
+						b = uint64(uint64(m[0])<<0 | uint64(m[1])<<8 | uint64(m[2])<<16 | uint64(m[3])<<24 | uint64(m[4])<<32 | uint64(m[5])<<40 | uint64(m[6])<<48 | uint64(m[7])<<56)
+					}
 				} else if b, ok = c.readSlow(ea, 8, c.mmu); !ok {
 					goto leave
 				}
@@ -2107,7 +2262,11 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
 				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-8 {
-					b = uint64(mem.Load64(c.ram, e.add+d))
+					d += e.add
+					{
+						m := c.ram[d : d+8]
+						b = uint64(uint64(m[0])<<0 | uint64(m[1])<<8 | uint64(m[2])<<16 | uint64(m[3])<<24 | uint64(m[4])<<32 | uint64(m[5])<<40 | uint64(m[6])<<48 | uint64(m[7])<<56)
+					}
 				} else if b, ok = c.readSlow(ea, 8, c.mmu); !ok {
 					goto leave
 				}
@@ -2125,9 +2284,22 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 				}
 				at += e.add
 				b = c.R[op.src&31]
-				a = uint64(mem.Load64(c.ram, at))
+				{
+					m := c.ram[at : at+8]
+					a = uint64(uint64(m[0])<<0 | uint64(m[1])<<8 | uint64(m[2])<<16 | uint64(m[3])<<24 | uint64(m[4])<<32 | uint64(m[5])<<40 | uint64(m[6])<<48 | uint64(m[7])<<56)
+				}
 				v = a | b
-				mem.Store64(c.ram, at, uint64(v))
+				{
+					m, v := c.ram[at:at+8], uint64(v)
+					m[0] = byte(v >> 0)
+					m[1] = byte(v >> 8)
+					m[2] = byte(v >> 16)
+					m[3] = byte(v >> 24)
+					m[4] = byte(v >> 32)
+					m[5] = byte(v >> 40)
+					m[6] = byte(v >> 48)
+					m[7] = byte(v >> 56)
+				}
 				c.lzOp, c.lzA, c.lzB = lzLogic|3, v, 0
 			case opOr64mrN:
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
@@ -2141,8 +2313,21 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 				}
 				at += e.add
 				b = c.R[op.src&31]
-				a = uint64(mem.Load64(c.ram, at))
-				mem.Store64(c.ram, at, uint64(a|b))
+				{
+					m := c.ram[at : at+8]
+					a = uint64(uint64(m[0])<<0 | uint64(m[1])<<8 | uint64(m[2])<<16 | uint64(m[3])<<24 | uint64(m[4])<<32 | uint64(m[5])<<40 | uint64(m[6])<<48 | uint64(m[7])<<56)
+				}
+				{
+					m, v := c.ram[at:at+8], uint64(a|b)
+					m[0] = byte(v >> 0)
+					m[1] = byte(v >> 8)
+					m[2] = byte(v >> 16)
+					m[3] = byte(v >> 24)
+					m[4] = byte(v >> 32)
+					m[5] = byte(v >> 40)
+					m[6] = byte(v >> 48)
+					m[7] = byte(v >> 56)
+				}
 			case opOr64mi:
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
 				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
@@ -2155,9 +2340,22 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 				}
 				at += e.add
 				b = uint64(int64(op.imm))
-				a = uint64(mem.Load64(c.ram, at))
+				{
+					m := c.ram[at : at+8]
+					a = uint64(uint64(m[0])<<0 | uint64(m[1])<<8 | uint64(m[2])<<16 | uint64(m[3])<<24 | uint64(m[4])<<32 | uint64(m[5])<<40 | uint64(m[6])<<48 | uint64(m[7])<<56)
+				}
 				v = a | b
-				mem.Store64(c.ram, at, uint64(v))
+				{
+					m, v := c.ram[at:at+8], uint64(v)
+					m[0] = byte(v >> 0)
+					m[1] = byte(v >> 8)
+					m[2] = byte(v >> 16)
+					m[3] = byte(v >> 24)
+					m[4] = byte(v >> 32)
+					m[5] = byte(v >> 40)
+					m[6] = byte(v >> 48)
+					m[7] = byte(v >> 56)
+				}
 				c.lzOp, c.lzA, c.lzB = lzLogic|3, v, 0
 			case opOr64miN:
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
@@ -2171,8 +2369,21 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 				}
 				at += e.add
 				b = uint64(int64(op.imm))
-				a = uint64(mem.Load64(c.ram, at))
-				mem.Store64(c.ram, at, uint64(a|b))
+				{
+					m := c.ram[at : at+8]
+					a = uint64(uint64(m[0])<<0 | uint64(m[1])<<8 | uint64(m[2])<<16 | uint64(m[3])<<24 | uint64(m[4])<<32 | uint64(m[5])<<40 | uint64(m[6])<<48 | uint64(m[7])<<56)
+				}
+				{
+					m, v := c.ram[at:at+8], uint64(a|b)
+					m[0] = byte(v >> 0)
+					m[1] = byte(v >> 8)
+					m[2] = byte(v >> 16)
+					m[3] = byte(v >> 24)
+					m[4] = byte(v >> 32)
+					m[5] = byte(v >> 40)
+					m[6] = byte(v >> 48)
+					m[7] = byte(v >> 56)
+				}
 			case opAdc8rr:
 				a = c.R[op.dst&31] & 0xff
 				b = c.R[op.src&31] & 0xff
@@ -2205,7 +2416,8 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
 				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-1 {
-					b = uint64(c.ram[e.add+d])
+					d += e.add
+					b = uint64(c.ram[d])
 				} else if b, ok = c.readSlow(ea, 1, c.mmu); !ok {
 					goto leave
 				}
@@ -2220,7 +2432,8 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
 				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-1 {
-					b = uint64(c.ram[e.add+d])
+					d += e.add
+					b = uint64(c.ram[d])
 				} else if b, ok = c.readSlow(ea, 1, c.mmu); !ok {
 					goto leave
 				}
@@ -2327,7 +2540,11 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
 				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-4 {
-					b = uint64(mem.Load32(c.ram, e.add+d))
+					d += e.add
+					{
+						m := c.ram[d : d+4]
+						b = uint64(uint32(m[0])<<0 | uint32(m[1])<<8 | uint32(m[2])<<16 | uint32(m[3])<<24)
+					}
 				} else if b, ok = c.readSlow(ea, 4, c.mmu); !ok {
 					goto leave
 				}
@@ -2342,7 +2559,11 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
 				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-4 {
-					b = uint64(mem.Load32(c.ram, e.add+d))
+					d += e.add
+					{
+						m := c.ram[d : d+4]
+						b = uint64(uint32(m[0])<<0 | uint32(m[1])<<8 | uint32(m[2])<<16 | uint32(m[3])<<24)
+					}
 				} else if b, ok = c.readSlow(ea, 4, c.mmu); !ok {
 					goto leave
 				}
@@ -2361,9 +2582,18 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 				}
 				at += e.add
 				b = uint64(uint32(c.R[op.src&31]))
-				a = uint64(mem.Load32(c.ram, at))
+				{
+					m := c.ram[at : at+4]
+					a = uint64(uint32(m[0])<<0 | uint32(m[1])<<8 | uint32(m[2])<<16 | uint32(m[3])<<24)
+				}
 				v = c.carry()
-				mem.Store32(c.ram, at, uint32(a+b+v))
+				{
+					m, v := c.ram[at:at+4], uint32(a+b+v)
+					m[0] = byte(v >> 0)
+					m[1] = byte(v >> 8)
+					m[2] = byte(v >> 16)
+					m[3] = byte(v >> 24)
+				}
 				c.lzOp, c.lzA, c.lzB = lzAdd|2, a, b
 				if v != 0 {
 					c.lzOp = lzAdc | 2
@@ -2380,9 +2610,18 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 				}
 				at += e.add
 				b = uint64(uint32(c.R[op.src&31]))
-				a = uint64(mem.Load32(c.ram, at))
+				{
+					m := c.ram[at : at+4]
+					a = uint64(uint32(m[0])<<0 | uint32(m[1])<<8 | uint32(m[2])<<16 | uint32(m[3])<<24)
+				}
 				v = c.carry()
-				mem.Store32(c.ram, at, uint32(a+b+v))
+				{
+					m, v := c.ram[at:at+4], uint32(a+b+v)
+					m[0] = byte(v >> 0)
+					m[1] = byte(v >> 8)
+					m[2] = byte(v >> 16)
+					m[3] = byte(v >> 24)
+				}
 			case opAdc32mi:
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
 				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
@@ -2395,9 +2634,18 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 				}
 				at += e.add
 				b = uint64(uint32(uint64(int64(op.imm))))
-				a = uint64(mem.Load32(c.ram, at))
+				{
+					m := c.ram[at : at+4]
+					a = uint64(uint32(m[0])<<0 | uint32(m[1])<<8 | uint32(m[2])<<16 | uint32(m[3])<<24)
+				}
 				v = c.carry()
-				mem.Store32(c.ram, at, uint32(a+b+v))
+				{
+					m, v := c.ram[at:at+4], uint32(a+b+v)
+					m[0] = byte(v >> 0)
+					m[1] = byte(v >> 8)
+					m[2] = byte(v >> 16)
+					m[3] = byte(v >> 24)
+				}
 				c.lzOp, c.lzA, c.lzB = lzAdd|2, a, b
 				if v != 0 {
 					c.lzOp = lzAdc | 2
@@ -2414,9 +2662,18 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 				}
 				at += e.add
 				b = uint64(uint32(uint64(int64(op.imm))))
-				a = uint64(mem.Load32(c.ram, at))
+				{
+					m := c.ram[at : at+4]
+					a = uint64(uint32(m[0])<<0 | uint32(m[1])<<8 | uint32(m[2])<<16 | uint32(m[3])<<24)
+				}
 				v = c.carry()
-				mem.Store32(c.ram, at, uint32(a+b+v))
+				{
+					m, v := c.ram[at:at+4], uint32(a+b+v)
+					m[0] = byte(v >> 0)
+					m[1] = byte(v >> 8)
+					m[2] = byte(v >> 16)
+					m[3] = byte(v >> 24)
+				}
 			case opAdc64rr:
 				a = c.R[op.dst&31]
 				b = c.R[op.src&31]
@@ -2449,7 +2706,11 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
 				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-8 {
-					b = uint64(mem.Load64(c.ram, e.add+d))
+					d += e.add
+					{
+						m := c.ram[d : d+8]
+						b = uint64(uint64(m[0])<<0 | uint64(m[1])<<8 | uint64(m[2])<<16 | uint64(m[3])<<24 | uint64(m[4])<<32 | uint64(m[5])<<40 | uint64(m[6])<<48 | uint64(m[7])<<56)
+					}
 				} else if b, ok = c.readSlow(ea, 8, c.mmu); !ok {
 					goto leave
 				}
@@ -2464,7 +2725,11 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
 				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-8 {
-					b = uint64(mem.Load64(c.ram, e.add+d))
+					d += e.add
+					{
+						m := c.ram[d : d+8]
+						b = uint64(uint64(m[0])<<0 | uint64(m[1])<<8 | uint64(m[2])<<16 | uint64(m[3])<<24 | uint64(m[4])<<32 | uint64(m[5])<<40 | uint64(m[6])<<48 | uint64(m[7])<<56)
+					}
 				} else if b, ok = c.readSlow(ea, 8, c.mmu); !ok {
 					goto leave
 				}
@@ -2483,9 +2748,22 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 				}
 				at += e.add
 				b = c.R[op.src&31]
-				a = uint64(mem.Load64(c.ram, at))
+				{
+					m := c.ram[at : at+8]
+					a = uint64(uint64(m[0])<<0 | uint64(m[1])<<8 | uint64(m[2])<<16 | uint64(m[3])<<24 | uint64(m[4])<<32 | uint64(m[5])<<40 | uint64(m[6])<<48 | uint64(m[7])<<56)
+				}
 				v = c.carry()
-				mem.Store64(c.ram, at, uint64(a+b+v))
+				{
+					m, v := c.ram[at:at+8], uint64(a+b+v)
+					m[0] = byte(v >> 0)
+					m[1] = byte(v >> 8)
+					m[2] = byte(v >> 16)
+					m[3] = byte(v >> 24)
+					m[4] = byte(v >> 32)
+					m[5] = byte(v >> 40)
+					m[6] = byte(v >> 48)
+					m[7] = byte(v >> 56)
+				}
 				c.lzOp, c.lzA, c.lzB = lzAdd|3, a, b
 				if v != 0 {
 					c.lzOp = lzAdc | 3
@@ -2502,9 +2780,22 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 				}
 				at += e.add
 				b = c.R[op.src&31]
-				a = uint64(mem.Load64(c.ram, at))
+				{
+					m := c.ram[at : at+8]
+					a = uint64(uint64(m[0])<<0 | uint64(m[1])<<8 | uint64(m[2])<<16 | uint64(m[3])<<24 | uint64(m[4])<<32 | uint64(m[5])<<40 | uint64(m[6])<<48 | uint64(m[7])<<56)
+				}
 				v = c.carry()
-				mem.Store64(c.ram, at, uint64(a+b+v))
+				{
+					m, v := c.ram[at:at+8], uint64(a+b+v)
+					m[0] = byte(v >> 0)
+					m[1] = byte(v >> 8)
+					m[2] = byte(v >> 16)
+					m[3] = byte(v >> 24)
+					m[4] = byte(v >> 32)
+					m[5] = byte(v >> 40)
+					m[6] = byte(v >> 48)
+					m[7] = byte(v >> 56)
+				}
 			case opAdc64mi:
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
 				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
@@ -2517,9 +2808,22 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 				}
 				at += e.add
 				b = uint64(int64(op.imm))
-				a = uint64(mem.Load64(c.ram, at))
+				{
+					m := c.ram[at : at+8]
+					a = uint64(uint64(m[0])<<0 | uint64(m[1])<<8 | uint64(m[2])<<16 | uint64(m[3])<<24 | uint64(m[4])<<32 | uint64(m[5])<<40 | uint64(m[6])<<48 | uint64(m[7])<<56)
+				}
 				v = c.carry()
-				mem.Store64(c.ram, at, uint64(a+b+v))
+				{
+					m, v := c.ram[at:at+8], uint64(a+b+v)
+					m[0] = byte(v >> 0)
+					m[1] = byte(v >> 8)
+					m[2] = byte(v >> 16)
+					m[3] = byte(v >> 24)
+					m[4] = byte(v >> 32)
+					m[5] = byte(v >> 40)
+					m[6] = byte(v >> 48)
+					m[7] = byte(v >> 56)
+				}
 				c.lzOp, c.lzA, c.lzB = lzAdd|3, a, b
 				if v != 0 {
 					c.lzOp = lzAdc | 3
@@ -2536,9 +2840,22 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 				}
 				at += e.add
 				b = uint64(int64(op.imm))
-				a = uint64(mem.Load64(c.ram, at))
+				{
+					m := c.ram[at : at+8]
+					a = uint64(uint64(m[0])<<0 | uint64(m[1])<<8 | uint64(m[2])<<16 | uint64(m[3])<<24 | uint64(m[4])<<32 | uint64(m[5])<<40 | uint64(m[6])<<48 | uint64(m[7])<<56)
+				}
 				v = c.carry()
-				mem.Store64(c.ram, at, uint64(a+b+v))
+				{
+					m, v := c.ram[at:at+8], uint64(a+b+v)
+					m[0] = byte(v >> 0)
+					m[1] = byte(v >> 8)
+					m[2] = byte(v >> 16)
+					m[3] = byte(v >> 24)
+					m[4] = byte(v >> 32)
+					m[5] = byte(v >> 40)
+					m[6] = byte(v >> 48)
+					m[7] = byte(v >> 56)
+				}
 			case opSbb8rr:
 				a = c.R[op.dst&31] & 0xff
 				b = c.R[op.src&31] & 0xff
@@ -2571,7 +2888,8 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
 				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-1 {
-					b = uint64(c.ram[e.add+d])
+					d += e.add
+					b = uint64(c.ram[d])
 				} else if b, ok = c.readSlow(ea, 1, c.mmu); !ok {
 					goto leave
 				}
@@ -2586,7 +2904,8 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
 				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-1 {
-					b = uint64(c.ram[e.add+d])
+					d += e.add
+					b = uint64(c.ram[d])
 				} else if b, ok = c.readSlow(ea, 1, c.mmu); !ok {
 					goto leave
 				}
@@ -2693,7 +3012,11 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
 				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-4 {
-					b = uint64(mem.Load32(c.ram, e.add+d))
+					d += e.add
+					{
+						m := c.ram[d : d+4]
+						b = uint64(uint32(m[0])<<0 | uint32(m[1])<<8 | uint32(m[2])<<16 | uint32(m[3])<<24)
+					}
 				} else if b, ok = c.readSlow(ea, 4, c.mmu); !ok {
 					goto leave
 				}
@@ -2708,7 +3031,11 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
 				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-4 {
-					b = uint64(mem.Load32(c.ram, e.add+d))
+					d += e.add
+					{
+						m := c.ram[d : d+4]
+						b = uint64(uint32(m[0])<<0 | uint32(m[1])<<8 | uint32(m[2])<<16 | uint32(m[3])<<24)
+					}
 				} else if b, ok = c.readSlow(ea, 4, c.mmu); !ok {
 					goto leave
 				}
@@ -2727,9 +3054,18 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 				}
 				at += e.add
 				b = uint64(uint32(c.R[op.src&31]))
-				a = uint64(mem.Load32(c.ram, at))
+				{
+					m := c.ram[at : at+4]
+					a = uint64(uint32(m[0])<<0 | uint32(m[1])<<8 | uint32(m[2])<<16 | uint32(m[3])<<24)
+				}
 				v = c.carry()
-				mem.Store32(c.ram, at, uint32(a-b-v))
+				{
+					m, v := c.ram[at:at+4], uint32(a-b-v)
+					m[0] = byte(v >> 0)
+					m[1] = byte(v >> 8)
+					m[2] = byte(v >> 16)
+					m[3] = byte(v >> 24)
+				}
 				c.lzOp, c.lzA, c.lzB = lzSub|2, a, b
 				if v != 0 {
 					c.lzOp = lzSbb | 2
@@ -2746,9 +3082,18 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 				}
 				at += e.add
 				b = uint64(uint32(c.R[op.src&31]))
-				a = uint64(mem.Load32(c.ram, at))
+				{
+					m := c.ram[at : at+4]
+					a = uint64(uint32(m[0])<<0 | uint32(m[1])<<8 | uint32(m[2])<<16 | uint32(m[3])<<24)
+				}
 				v = c.carry()
-				mem.Store32(c.ram, at, uint32(a-b-v))
+				{
+					m, v := c.ram[at:at+4], uint32(a-b-v)
+					m[0] = byte(v >> 0)
+					m[1] = byte(v >> 8)
+					m[2] = byte(v >> 16)
+					m[3] = byte(v >> 24)
+				}
 			case opSbb32mi:
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
 				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
@@ -2761,9 +3106,18 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 				}
 				at += e.add
 				b = uint64(uint32(uint64(int64(op.imm))))
-				a = uint64(mem.Load32(c.ram, at))
+				{
+					m := c.ram[at : at+4]
+					a = uint64(uint32(m[0])<<0 | uint32(m[1])<<8 | uint32(m[2])<<16 | uint32(m[3])<<24)
+				}
 				v = c.carry()
-				mem.Store32(c.ram, at, uint32(a-b-v))
+				{
+					m, v := c.ram[at:at+4], uint32(a-b-v)
+					m[0] = byte(v >> 0)
+					m[1] = byte(v >> 8)
+					m[2] = byte(v >> 16)
+					m[3] = byte(v >> 24)
+				}
 				c.lzOp, c.lzA, c.lzB = lzSub|2, a, b
 				if v != 0 {
 					c.lzOp = lzSbb | 2
@@ -2780,9 +3134,18 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 				}
 				at += e.add
 				b = uint64(uint32(uint64(int64(op.imm))))
-				a = uint64(mem.Load32(c.ram, at))
+				{
+					m := c.ram[at : at+4]
+					a = uint64(uint32(m[0])<<0 | uint32(m[1])<<8 | uint32(m[2])<<16 | uint32(m[3])<<24)
+				}
 				v = c.carry()
-				mem.Store32(c.ram, at, uint32(a-b-v))
+				{
+					m, v := c.ram[at:at+4], uint32(a-b-v)
+					m[0] = byte(v >> 0)
+					m[1] = byte(v >> 8)
+					m[2] = byte(v >> 16)
+					m[3] = byte(v >> 24)
+				}
 			case opSbb64rr:
 				a = c.R[op.dst&31]
 				b = c.R[op.src&31]
@@ -2815,7 +3178,11 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
 				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-8 {
-					b = uint64(mem.Load64(c.ram, e.add+d))
+					d += e.add
+					{
+						m := c.ram[d : d+8]
+						b = uint64(uint64(m[0])<<0 | uint64(m[1])<<8 | uint64(m[2])<<16 | uint64(m[3])<<24 | uint64(m[4])<<32 | uint64(m[5])<<40 | uint64(m[6])<<48 | uint64(m[7])<<56)
+					}
 				} else if b, ok = c.readSlow(ea, 8, c.mmu); !ok {
 					goto leave
 				}
@@ -2830,7 +3197,11 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
 				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-8 {
-					b = uint64(mem.Load64(c.ram, e.add+d))
+					d += e.add
+					{
+						m := c.ram[d : d+8]
+						b = uint64(uint64(m[0])<<0 | uint64(m[1])<<8 | uint64(m[2])<<16 | uint64(m[3])<<24 | uint64(m[4])<<32 | uint64(m[5])<<40 | uint64(m[6])<<48 | uint64(m[7])<<56)
+					}
 				} else if b, ok = c.readSlow(ea, 8, c.mmu); !ok {
 					goto leave
 				}
@@ -2849,9 +3220,22 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 				}
 				at += e.add
 				b = c.R[op.src&31]
-				a = uint64(mem.Load64(c.ram, at))
+				{
+					m := c.ram[at : at+8]
+					a = uint64(uint64(m[0])<<0 | uint64(m[1])<<8 | uint64(m[2])<<16 | uint64(m[3])<<24 | uint64(m[4])<<32 | uint64(m[5])<<40 | uint64(m[6])<<48 | uint64(m[7])<<56)
+				}
 				v = c.carry()
-				mem.Store64(c.ram, at, uint64(a-b-v))
+				{
+					m, v := c.ram[at:at+8], uint64(a-b-v)
+					m[0] = byte(v >> 0)
+					m[1] = byte(v >> 8)
+					m[2] = byte(v >> 16)
+					m[3] = byte(v >> 24)
+					m[4] = byte(v >> 32)
+					m[5] = byte(v >> 40)
+					m[6] = byte(v >> 48)
+					m[7] = byte(v >> 56)
+				}
 				c.lzOp, c.lzA, c.lzB = lzSub|3, a, b
 				if v != 0 {
 					c.lzOp = lzSbb | 3
@@ -2868,9 +3252,22 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 				}
 				at += e.add
 				b = c.R[op.src&31]
-				a = uint64(mem.Load64(c.ram, at))
+				{
+					m := c.ram[at : at+8]
+					a = uint64(uint64(m[0])<<0 | uint64(m[1])<<8 | uint64(m[2])<<16 | uint64(m[3])<<24 | uint64(m[4])<<32 | uint64(m[5])<<40 | uint64(m[6])<<48 | uint64(m[7])<<56)
+				}
 				v = c.carry()
-				mem.Store64(c.ram, at, uint64(a-b-v))
+				{
+					m, v := c.ram[at:at+8], uint64(a-b-v)
+					m[0] = byte(v >> 0)
+					m[1] = byte(v >> 8)
+					m[2] = byte(v >> 16)
+					m[3] = byte(v >> 24)
+					m[4] = byte(v >> 32)
+					m[5] = byte(v >> 40)
+					m[6] = byte(v >> 48)
+					m[7] = byte(v >> 56)
+				}
 			case opSbb64mi:
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
 				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
@@ -2883,9 +3280,22 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 				}
 				at += e.add
 				b = uint64(int64(op.imm))
-				a = uint64(mem.Load64(c.ram, at))
+				{
+					m := c.ram[at : at+8]
+					a = uint64(uint64(m[0])<<0 | uint64(m[1])<<8 | uint64(m[2])<<16 | uint64(m[3])<<24 | uint64(m[4])<<32 | uint64(m[5])<<40 | uint64(m[6])<<48 | uint64(m[7])<<56)
+				}
 				v = c.carry()
-				mem.Store64(c.ram, at, uint64(a-b-v))
+				{
+					m, v := c.ram[at:at+8], uint64(a-b-v)
+					m[0] = byte(v >> 0)
+					m[1] = byte(v >> 8)
+					m[2] = byte(v >> 16)
+					m[3] = byte(v >> 24)
+					m[4] = byte(v >> 32)
+					m[5] = byte(v >> 40)
+					m[6] = byte(v >> 48)
+					m[7] = byte(v >> 56)
+				}
 				c.lzOp, c.lzA, c.lzB = lzSub|3, a, b
 				if v != 0 {
 					c.lzOp = lzSbb | 3
@@ -2902,9 +3312,22 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 				}
 				at += e.add
 				b = uint64(int64(op.imm))
-				a = uint64(mem.Load64(c.ram, at))
+				{
+					m := c.ram[at : at+8]
+					a = uint64(uint64(m[0])<<0 | uint64(m[1])<<8 | uint64(m[2])<<16 | uint64(m[3])<<24 | uint64(m[4])<<32 | uint64(m[5])<<40 | uint64(m[6])<<48 | uint64(m[7])<<56)
+				}
 				v = c.carry()
-				mem.Store64(c.ram, at, uint64(a-b-v))
+				{
+					m, v := c.ram[at:at+8], uint64(a-b-v)
+					m[0] = byte(v >> 0)
+					m[1] = byte(v >> 8)
+					m[2] = byte(v >> 16)
+					m[3] = byte(v >> 24)
+					m[4] = byte(v >> 32)
+					m[5] = byte(v >> 40)
+					m[6] = byte(v >> 48)
+					m[7] = byte(v >> 56)
+				}
 			case opAnd8rr:
 				a = c.R[op.dst&31] & 0xff
 				b = c.R[op.src&31] & 0xff
@@ -2929,7 +3352,8 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
 				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-1 {
-					b = uint64(c.ram[e.add+d])
+					d += e.add
+					b = uint64(c.ram[d])
 				} else if b, ok = c.readSlow(ea, 1, c.mmu); !ok {
 					goto leave
 				}
@@ -2941,7 +3365,8 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
 				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-1 {
-					b = uint64(c.ram[e.add+d])
+					d += e.add
+					b = uint64(c.ram[d])
 				} else if b, ok = c.readSlow(ea, 1, c.mmu); !ok {
 					goto leave
 				}
@@ -3031,7 +3456,11 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
 				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-4 {
-					b = uint64(mem.Load32(c.ram, e.add+d))
+					d += e.add
+					{
+						m := c.ram[d : d+4]
+						b = uint64(uint32(m[0])<<0 | uint32(m[1])<<8 | uint32(m[2])<<16 | uint32(m[3])<<24)
+					}
 				} else if b, ok = c.readSlow(ea, 4, c.mmu); !ok {
 					goto leave
 				}
@@ -3043,7 +3472,11 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
 				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-4 {
-					b = uint64(mem.Load32(c.ram, e.add+d))
+					d += e.add
+					{
+						m := c.ram[d : d+4]
+						b = uint64(uint32(m[0])<<0 | uint32(m[1])<<8 | uint32(m[2])<<16 | uint32(m[3])<<24)
+					}
 				} else if b, ok = c.readSlow(ea, 4, c.mmu); !ok {
 					goto leave
 				}
@@ -3061,9 +3494,18 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 				}
 				at += e.add
 				b = uint64(uint32(c.R[op.src&31]))
-				a = uint64(mem.Load32(c.ram, at))
+				{
+					m := c.ram[at : at+4]
+					a = uint64(uint32(m[0])<<0 | uint32(m[1])<<8 | uint32(m[2])<<16 | uint32(m[3])<<24)
+				}
 				v = a & b
-				mem.Store32(c.ram, at, uint32(v))
+				{
+					m, v := c.ram[at:at+4], uint32(v)
+					m[0] = byte(v >> 0)
+					m[1] = byte(v >> 8)
+					m[2] = byte(v >> 16)
+					m[3] = byte(v >> 24)
+				}
 				c.lzOp, c.lzA, c.lzB = lzLogic|2, v, 0
 			case opAnd32mrN:
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
@@ -3077,8 +3519,17 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 				}
 				at += e.add
 				b = uint64(uint32(c.R[op.src&31]))
-				a = uint64(mem.Load32(c.ram, at))
-				mem.Store32(c.ram, at, uint32(a&b))
+				{
+					m := c.ram[at : at+4]
+					a = uint64(uint32(m[0])<<0 | uint32(m[1])<<8 | uint32(m[2])<<16 | uint32(m[3])<<24)
+				}
+				{
+					m, v := c.ram[at:at+4], uint32(a&b)
+					m[0] = byte(v >> 0)
+					m[1] = byte(v >> 8)
+					m[2] = byte(v >> 16)
+					m[3] = byte(v >> 24)
+				}
 			case opAnd32mi:
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
 				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
@@ -3091,9 +3542,18 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 				}
 				at += e.add
 				b = uint64(uint32(uint64(int64(op.imm))))
-				a = uint64(mem.Load32(c.ram, at))
+				{
+					m := c.ram[at : at+4]
+					a = uint64(uint32(m[0])<<0 | uint32(m[1])<<8 | uint32(m[2])<<16 | uint32(m[3])<<24)
+				}
 				v = a & b
-				mem.Store32(c.ram, at, uint32(v))
+				{
+					m, v := c.ram[at:at+4], uint32(v)
+					m[0] = byte(v >> 0)
+					m[1] = byte(v >> 8)
+					m[2] = byte(v >> 16)
+					m[3] = byte(v >> 24)
+				}
 				c.lzOp, c.lzA, c.lzB = lzLogic|2, v, 0
 			case opAnd32miN:
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
@@ -3107,8 +3567,17 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 				}
 				at += e.add
 				b = uint64(uint32(uint64(int64(op.imm))))
-				a = uint64(mem.Load32(c.ram, at))
-				mem.Store32(c.ram, at, uint32(a&b))
+				{
+					m := c.ram[at : at+4]
+					a = uint64(uint32(m[0])<<0 | uint32(m[1])<<8 | uint32(m[2])<<16 | uint32(m[3])<<24)
+				}
+				{
+					m, v := c.ram[at:at+4], uint32(a&b)
+					m[0] = byte(v >> 0)
+					m[1] = byte(v >> 8)
+					m[2] = byte(v >> 16)
+					m[3] = byte(v >> 24)
+				}
 			case opAnd64rr:
 				a = c.R[op.dst&31]
 				b = c.R[op.src&31]
@@ -3133,7 +3602,11 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
 				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-8 {
-					b = uint64(mem.Load64(c.ram, e.add+d))
+					d += e.add
+					{
+						m := c.ram[d : d+8]
+						b = uint64(uint64(m[0])<<0 | uint64(m[1])<<8 | uint64(m[2])<<16 | uint64(m[3])<<24 | uint64(m[4])<<32 | uint64(m[5])<<40 | uint64(m[6])<<48 | uint64(m[7])<<56)
+					}
 				} else if b, ok = c.readSlow(ea, 8, c.mmu); !ok {
 					goto leave
 				}
@@ -3145,7 +3618,11 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
 				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-8 {
-					b = uint64(mem.Load64(c.ram, e.add+d))
+					d += e.add
+					{
+						m := c.ram[d : d+8]
+						b = uint64(uint64(m[0])<<0 | uint64(m[1])<<8 | uint64(m[2])<<16 | uint64(m[3])<<24 | uint64(m[4])<<32 | uint64(m[5])<<40 | uint64(m[6])<<48 | uint64(m[7])<<56)
+					}
 				} else if b, ok = c.readSlow(ea, 8, c.mmu); !ok {
 					goto leave
 				}
@@ -3163,9 +3640,22 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 				}
 				at += e.add
 				b = c.R[op.src&31]
-				a = uint64(mem.Load64(c.ram, at))
+				{
+					m := c.ram[at : at+8]
+					a = uint64(uint64(m[0])<<0 | uint64(m[1])<<8 | uint64(m[2])<<16 | uint64(m[3])<<24 | uint64(m[4])<<32 | uint64(m[5])<<40 | uint64(m[6])<<48 | uint64(m[7])<<56)
+				}
 				v = a & b
-				mem.Store64(c.ram, at, uint64(v))
+				{
+					m, v := c.ram[at:at+8], uint64(v)
+					m[0] = byte(v >> 0)
+					m[1] = byte(v >> 8)
+					m[2] = byte(v >> 16)
+					m[3] = byte(v >> 24)
+					m[4] = byte(v >> 32)
+					m[5] = byte(v >> 40)
+					m[6] = byte(v >> 48)
+					m[7] = byte(v >> 56)
+				}
 				c.lzOp, c.lzA, c.lzB = lzLogic|3, v, 0
 			case opAnd64mrN:
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
@@ -3179,8 +3669,21 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 				}
 				at += e.add
 				b = c.R[op.src&31]
-				a = uint64(mem.Load64(c.ram, at))
-				mem.Store64(c.ram, at, uint64(a&b))
+				{
+					m := c.ram[at : at+8]
+					a = uint64(uint64(m[0])<<0 | uint64(m[1])<<8 | uint64(m[2])<<16 | uint64(m[3])<<24 | uint64(m[4])<<32 | uint64(m[5])<<40 | uint64(m[6])<<48 | uint64(m[7])<<56)
+				}
+				{
+					m, v := c.ram[at:at+8], uint64(a&b)
+					m[0] = byte(v >> 0)
+					m[1] = byte(v >> 8)
+					m[2] = byte(v >> 16)
+					m[3] = byte(v >> 24)
+					m[4] = byte(v >> 32)
+					m[5] = byte(v >> 40)
+					m[6] = byte(v >> 48)
+					m[7] = byte(v >> 56)
+				}
 			case opAnd64mi:
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
 				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
@@ -3193,9 +3696,22 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 				}
 				at += e.add
 				b = uint64(int64(op.imm))
-				a = uint64(mem.Load64(c.ram, at))
+				{
+					m := c.ram[at : at+8]
+					a = uint64(uint64(m[0])<<0 | uint64(m[1])<<8 | uint64(m[2])<<16 | uint64(m[3])<<24 | uint64(m[4])<<32 | uint64(m[5])<<40 | uint64(m[6])<<48 | uint64(m[7])<<56)
+				}
 				v = a & b
-				mem.Store64(c.ram, at, uint64(v))
+				{
+					m, v := c.ram[at:at+8], uint64(v)
+					m[0] = byte(v >> 0)
+					m[1] = byte(v >> 8)
+					m[2] = byte(v >> 16)
+					m[3] = byte(v >> 24)
+					m[4] = byte(v >> 32)
+					m[5] = byte(v >> 40)
+					m[6] = byte(v >> 48)
+					m[7] = byte(v >> 56)
+				}
 				c.lzOp, c.lzA, c.lzB = lzLogic|3, v, 0
 			case opAnd64miN:
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
@@ -3209,8 +3725,21 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 				}
 				at += e.add
 				b = uint64(int64(op.imm))
-				a = uint64(mem.Load64(c.ram, at))
-				mem.Store64(c.ram, at, uint64(a&b))
+				{
+					m := c.ram[at : at+8]
+					a = uint64(uint64(m[0])<<0 | uint64(m[1])<<8 | uint64(m[2])<<16 | uint64(m[3])<<24 | uint64(m[4])<<32 | uint64(m[5])<<40 | uint64(m[6])<<48 | uint64(m[7])<<56)
+				}
+				{
+					m, v := c.ram[at:at+8], uint64(a&b)
+					m[0] = byte(v >> 0)
+					m[1] = byte(v >> 8)
+					m[2] = byte(v >> 16)
+					m[3] = byte(v >> 24)
+					m[4] = byte(v >> 32)
+					m[5] = byte(v >> 40)
+					m[6] = byte(v >> 48)
+					m[7] = byte(v >> 56)
+				}
 			case opSub8rr:
 				a = c.R[op.dst&31] & 0xff
 				b = c.R[op.src&31] & 0xff
@@ -3233,7 +3762,8 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
 				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-1 {
-					b = uint64(c.ram[e.add+d])
+					d += e.add
+					b = uint64(c.ram[d])
 				} else if b, ok = c.readSlow(ea, 1, c.mmu); !ok {
 					goto leave
 				}
@@ -3244,7 +3774,8 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
 				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-1 {
-					b = uint64(c.ram[e.add+d])
+					d += e.add
+					b = uint64(c.ram[d])
 				} else if b, ok = c.readSlow(ea, 1, c.mmu); !ok {
 					goto leave
 				}
@@ -3330,7 +3861,11 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
 				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-4 {
-					b = uint64(mem.Load32(c.ram, e.add+d))
+					d += e.add
+					{
+						m := c.ram[d : d+4]
+						b = uint64(uint32(m[0])<<0 | uint32(m[1])<<8 | uint32(m[2])<<16 | uint32(m[3])<<24)
+					}
 				} else if b, ok = c.readSlow(ea, 4, c.mmu); !ok {
 					goto leave
 				}
@@ -3341,7 +3876,11 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
 				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-4 {
-					b = uint64(mem.Load32(c.ram, e.add+d))
+					d += e.add
+					{
+						m := c.ram[d : d+4]
+						b = uint64(uint32(m[0])<<0 | uint32(m[1])<<8 | uint32(m[2])<<16 | uint32(m[3])<<24)
+					}
 				} else if b, ok = c.readSlow(ea, 4, c.mmu); !ok {
 					goto leave
 				}
@@ -3359,8 +3898,17 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 				}
 				at += e.add
 				b = uint64(uint32(c.R[op.src&31]))
-				a = uint64(mem.Load32(c.ram, at))
-				mem.Store32(c.ram, at, uint32(a-b))
+				{
+					m := c.ram[at : at+4]
+					a = uint64(uint32(m[0])<<0 | uint32(m[1])<<8 | uint32(m[2])<<16 | uint32(m[3])<<24)
+				}
+				{
+					m, v := c.ram[at:at+4], uint32(a-b)
+					m[0] = byte(v >> 0)
+					m[1] = byte(v >> 8)
+					m[2] = byte(v >> 16)
+					m[3] = byte(v >> 24)
+				}
 				c.lzOp, c.lzA, c.lzB = lzSub|2, a, b
 			case opSub32mrN:
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
@@ -3374,8 +3922,17 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 				}
 				at += e.add
 				b = uint64(uint32(c.R[op.src&31]))
-				a = uint64(mem.Load32(c.ram, at))
-				mem.Store32(c.ram, at, uint32(a-b))
+				{
+					m := c.ram[at : at+4]
+					a = uint64(uint32(m[0])<<0 | uint32(m[1])<<8 | uint32(m[2])<<16 | uint32(m[3])<<24)
+				}
+				{
+					m, v := c.ram[at:at+4], uint32(a-b)
+					m[0] = byte(v >> 0)
+					m[1] = byte(v >> 8)
+					m[2] = byte(v >> 16)
+					m[3] = byte(v >> 24)
+				}
 			case opSub32mi:
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
 				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
@@ -3388,8 +3945,17 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 				}
 				at += e.add
 				b = uint64(uint32(uint64(int64(op.imm))))
-				a = uint64(mem.Load32(c.ram, at))
-				mem.Store32(c.ram, at, uint32(a-b))
+				{
+					m := c.ram[at : at+4]
+					a = uint64(uint32(m[0])<<0 | uint32(m[1])<<8 | uint32(m[2])<<16 | uint32(m[3])<<24)
+				}
+				{
+					m, v := c.ram[at:at+4], uint32(a-b)
+					m[0] = byte(v >> 0)
+					m[1] = byte(v >> 8)
+					m[2] = byte(v >> 16)
+					m[3] = byte(v >> 24)
+				}
 				c.lzOp, c.lzA, c.lzB = lzSub|2, a, b
 			case opSub32miN:
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
@@ -3403,8 +3969,17 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 				}
 				at += e.add
 				b = uint64(uint32(uint64(int64(op.imm))))
-				a = uint64(mem.Load32(c.ram, at))
-				mem.Store32(c.ram, at, uint32(a-b))
+				{
+					m := c.ram[at : at+4]
+					a = uint64(uint32(m[0])<<0 | uint32(m[1])<<8 | uint32(m[2])<<16 | uint32(m[3])<<24)
+				}
+				{
+					m, v := c.ram[at:at+4], uint32(a-b)
+					m[0] = byte(v >> 0)
+					m[1] = byte(v >> 8)
+					m[2] = byte(v >> 16)
+					m[3] = byte(v >> 24)
+				}
 			case opSub64rr:
 				a = c.R[op.dst&31]
 				b = c.R[op.src&31]
@@ -3427,7 +4002,11 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
 				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-8 {
-					b = uint64(mem.Load64(c.ram, e.add+d))
+					d += e.add
+					{
+						m := c.ram[d : d+8]
+						b = uint64(uint64(m[0])<<0 | uint64(m[1])<<8 | uint64(m[2])<<16 | uint64(m[3])<<24 | uint64(m[4])<<32 | uint64(m[5])<<40 | uint64(m[6])<<48 | uint64(m[7])<<56)
+					}
 				} else if b, ok = c.readSlow(ea, 8, c.mmu); !ok {
 					goto leave
 				}
@@ -3438,7 +4017,11 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
 				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-8 {
-					b = uint64(mem.Load64(c.ram, e.add+d))
+					d += e.add
+					{
+						m := c.ram[d : d+8]
+						b = uint64(uint64(m[0])<<0 | uint64(m[1])<<8 | uint64(m[2])<<16 | uint64(m[3])<<24 | uint64(m[4])<<32 | uint64(m[5])<<40 | uint64(m[6])<<48 | uint64(m[7])<<56)
+					}
 				} else if b, ok = c.readSlow(ea, 8, c.mmu); !ok {
 					goto leave
 				}
@@ -3456,8 +4039,21 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 				}
 				at += e.add
 				b = c.R[op.src&31]
-				a = uint64(mem.Load64(c.ram, at))
-				mem.Store64(c.ram, at, uint64(a-b))
+				{
+					m := c.ram[at : at+8]
+					a = uint64(uint64(m[0])<<0 | uint64(m[1])<<8 | uint64(m[2])<<16 | uint64(m[3])<<24 | uint64(m[4])<<32 | uint64(m[5])<<40 | uint64(m[6])<<48 | uint64(m[7])<<56)
+				}
+				{
+					m, v := c.ram[at:at+8], uint64(a-b)
+					m[0] = byte(v >> 0)
+					m[1] = byte(v >> 8)
+					m[2] = byte(v >> 16)
+					m[3] = byte(v >> 24)
+					m[4] = byte(v >> 32)
+					m[5] = byte(v >> 40)
+					m[6] = byte(v >> 48)
+					m[7] = byte(v >> 56)
+				}
 				c.lzOp, c.lzA, c.lzB = lzSub|3, a, b
 			case opSub64mrN:
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
@@ -3471,8 +4067,21 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 				}
 				at += e.add
 				b = c.R[op.src&31]
-				a = uint64(mem.Load64(c.ram, at))
-				mem.Store64(c.ram, at, uint64(a-b))
+				{
+					m := c.ram[at : at+8]
+					a = uint64(uint64(m[0])<<0 | uint64(m[1])<<8 | uint64(m[2])<<16 | uint64(m[3])<<24 | uint64(m[4])<<32 | uint64(m[5])<<40 | uint64(m[6])<<48 | uint64(m[7])<<56)
+				}
+				{
+					m, v := c.ram[at:at+8], uint64(a-b)
+					m[0] = byte(v >> 0)
+					m[1] = byte(v >> 8)
+					m[2] = byte(v >> 16)
+					m[3] = byte(v >> 24)
+					m[4] = byte(v >> 32)
+					m[5] = byte(v >> 40)
+					m[6] = byte(v >> 48)
+					m[7] = byte(v >> 56)
+				}
 			case opSub64mi:
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
 				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
@@ -3485,8 +4094,21 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 				}
 				at += e.add
 				b = uint64(int64(op.imm))
-				a = uint64(mem.Load64(c.ram, at))
-				mem.Store64(c.ram, at, uint64(a-b))
+				{
+					m := c.ram[at : at+8]
+					a = uint64(uint64(m[0])<<0 | uint64(m[1])<<8 | uint64(m[2])<<16 | uint64(m[3])<<24 | uint64(m[4])<<32 | uint64(m[5])<<40 | uint64(m[6])<<48 | uint64(m[7])<<56)
+				}
+				{
+					m, v := c.ram[at:at+8], uint64(a-b)
+					m[0] = byte(v >> 0)
+					m[1] = byte(v >> 8)
+					m[2] = byte(v >> 16)
+					m[3] = byte(v >> 24)
+					m[4] = byte(v >> 32)
+					m[5] = byte(v >> 40)
+					m[6] = byte(v >> 48)
+					m[7] = byte(v >> 56)
+				}
 				c.lzOp, c.lzA, c.lzB = lzSub|3, a, b
 			case opSub64miN:
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
@@ -3500,8 +4122,21 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 				}
 				at += e.add
 				b = uint64(int64(op.imm))
-				a = uint64(mem.Load64(c.ram, at))
-				mem.Store64(c.ram, at, uint64(a-b))
+				{
+					m := c.ram[at : at+8]
+					a = uint64(uint64(m[0])<<0 | uint64(m[1])<<8 | uint64(m[2])<<16 | uint64(m[3])<<24 | uint64(m[4])<<32 | uint64(m[5])<<40 | uint64(m[6])<<48 | uint64(m[7])<<56)
+				}
+				{
+					m, v := c.ram[at:at+8], uint64(a-b)
+					m[0] = byte(v >> 0)
+					m[1] = byte(v >> 8)
+					m[2] = byte(v >> 16)
+					m[3] = byte(v >> 24)
+					m[4] = byte(v >> 32)
+					m[5] = byte(v >> 40)
+					m[6] = byte(v >> 48)
+					m[7] = byte(v >> 56)
+				}
 			case opXor8rr:
 				a = c.R[op.dst&31] & 0xff
 				b = c.R[op.src&31] & 0xff
@@ -3526,7 +4161,8 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
 				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-1 {
-					b = uint64(c.ram[e.add+d])
+					d += e.add
+					b = uint64(c.ram[d])
 				} else if b, ok = c.readSlow(ea, 1, c.mmu); !ok {
 					goto leave
 				}
@@ -3538,7 +4174,8 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
 				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-1 {
-					b = uint64(c.ram[e.add+d])
+					d += e.add
+					b = uint64(c.ram[d])
 				} else if b, ok = c.readSlow(ea, 1, c.mmu); !ok {
 					goto leave
 				}
@@ -3628,7 +4265,11 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
 				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-4 {
-					b = uint64(mem.Load32(c.ram, e.add+d))
+					d += e.add
+					{
+						m := c.ram[d : d+4]
+						b = uint64(uint32(m[0])<<0 | uint32(m[1])<<8 | uint32(m[2])<<16 | uint32(m[3])<<24)
+					}
 				} else if b, ok = c.readSlow(ea, 4, c.mmu); !ok {
 					goto leave
 				}
@@ -3640,7 +4281,11 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
 				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-4 {
-					b = uint64(mem.Load32(c.ram, e.add+d))
+					d += e.add
+					{
+						m := c.ram[d : d+4]
+						b = uint64(uint32(m[0])<<0 | uint32(m[1])<<8 | uint32(m[2])<<16 | uint32(m[3])<<24)
+					}
 				} else if b, ok = c.readSlow(ea, 4, c.mmu); !ok {
 					goto leave
 				}
@@ -3658,9 +4303,18 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 				}
 				at += e.add
 				b = uint64(uint32(c.R[op.src&31]))
-				a = uint64(mem.Load32(c.ram, at))
+				{
+					m := c.ram[at : at+4]
+					a = uint64(uint32(m[0])<<0 | uint32(m[1])<<8 | uint32(m[2])<<16 | uint32(m[3])<<24)
+				}
 				v = a ^ b
-				mem.Store32(c.ram, at, uint32(v))
+				{
+					m, v := c.ram[at:at+4], uint32(v)
+					m[0] = byte(v >> 0)
+					m[1] = byte(v >> 8)
+					m[2] = byte(v >> 16)
+					m[3] = byte(v >> 24)
+				}
 				c.lzOp, c.lzA, c.lzB = lzLogic|2, v, 0
 			case opXor32mrN:
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
@@ -3674,8 +4328,17 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 				}
 				at += e.add
 				b = uint64(uint32(c.R[op.src&31]))
-				a = uint64(mem.Load32(c.ram, at))
-				mem.Store32(c.ram, at, uint32(a^b))
+				{
+					m := c.ram[at : at+4]
+					a = uint64(uint32(m[0])<<0 | uint32(m[1])<<8 | uint32(m[2])<<16 | uint32(m[3])<<24)
+				}
+				{
+					m, v := c.ram[at:at+4], uint32(a^b)
+					m[0] = byte(v >> 0)
+					m[1] = byte(v >> 8)
+					m[2] = byte(v >> 16)
+					m[3] = byte(v >> 24)
+				}
 			case opXor32mi:
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
 				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
@@ -3688,9 +4351,18 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 				}
 				at += e.add
 				b = uint64(uint32(uint64(int64(op.imm))))
-				a = uint64(mem.Load32(c.ram, at))
+				{
+					m := c.ram[at : at+4]
+					a = uint64(uint32(m[0])<<0 | uint32(m[1])<<8 | uint32(m[2])<<16 | uint32(m[3])<<24)
+				}
 				v = a ^ b
-				mem.Store32(c.ram, at, uint32(v))
+				{
+					m, v := c.ram[at:at+4], uint32(v)
+					m[0] = byte(v >> 0)
+					m[1] = byte(v >> 8)
+					m[2] = byte(v >> 16)
+					m[3] = byte(v >> 24)
+				}
 				c.lzOp, c.lzA, c.lzB = lzLogic|2, v, 0
 			case opXor32miN:
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
@@ -3704,8 +4376,17 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 				}
 				at += e.add
 				b = uint64(uint32(uint64(int64(op.imm))))
-				a = uint64(mem.Load32(c.ram, at))
-				mem.Store32(c.ram, at, uint32(a^b))
+				{
+					m := c.ram[at : at+4]
+					a = uint64(uint32(m[0])<<0 | uint32(m[1])<<8 | uint32(m[2])<<16 | uint32(m[3])<<24)
+				}
+				{
+					m, v := c.ram[at:at+4], uint32(a^b)
+					m[0] = byte(v >> 0)
+					m[1] = byte(v >> 8)
+					m[2] = byte(v >> 16)
+					m[3] = byte(v >> 24)
+				}
 			case opXor64rr:
 				a = c.R[op.dst&31]
 				b = c.R[op.src&31]
@@ -3730,7 +4411,11 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
 				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-8 {
-					b = uint64(mem.Load64(c.ram, e.add+d))
+					d += e.add
+					{
+						m := c.ram[d : d+8]
+						b = uint64(uint64(m[0])<<0 | uint64(m[1])<<8 | uint64(m[2])<<16 | uint64(m[3])<<24 | uint64(m[4])<<32 | uint64(m[5])<<40 | uint64(m[6])<<48 | uint64(m[7])<<56)
+					}
 				} else if b, ok = c.readSlow(ea, 8, c.mmu); !ok {
 					goto leave
 				}
@@ -3742,7 +4427,11 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
 				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-8 {
-					b = uint64(mem.Load64(c.ram, e.add+d))
+					d += e.add
+					{
+						m := c.ram[d : d+8]
+						b = uint64(uint64(m[0])<<0 | uint64(m[1])<<8 | uint64(m[2])<<16 | uint64(m[3])<<24 | uint64(m[4])<<32 | uint64(m[5])<<40 | uint64(m[6])<<48 | uint64(m[7])<<56)
+					}
 				} else if b, ok = c.readSlow(ea, 8, c.mmu); !ok {
 					goto leave
 				}
@@ -3760,9 +4449,22 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 				}
 				at += e.add
 				b = c.R[op.src&31]
-				a = uint64(mem.Load64(c.ram, at))
+				{
+					m := c.ram[at : at+8]
+					a = uint64(uint64(m[0])<<0 | uint64(m[1])<<8 | uint64(m[2])<<16 | uint64(m[3])<<24 | uint64(m[4])<<32 | uint64(m[5])<<40 | uint64(m[6])<<48 | uint64(m[7])<<56)
+				}
 				v = a ^ b
-				mem.Store64(c.ram, at, uint64(v))
+				{
+					m, v := c.ram[at:at+8], uint64(v)
+					m[0] = byte(v >> 0)
+					m[1] = byte(v >> 8)
+					m[2] = byte(v >> 16)
+					m[3] = byte(v >> 24)
+					m[4] = byte(v >> 32)
+					m[5] = byte(v >> 40)
+					m[6] = byte(v >> 48)
+					m[7] = byte(v >> 56)
+				}
 				c.lzOp, c.lzA, c.lzB = lzLogic|3, v, 0
 			case opXor64mrN:
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
@@ -3776,8 +4478,21 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 				}
 				at += e.add
 				b = c.R[op.src&31]
-				a = uint64(mem.Load64(c.ram, at))
-				mem.Store64(c.ram, at, uint64(a^b))
+				{
+					m := c.ram[at : at+8]
+					a = uint64(uint64(m[0])<<0 | uint64(m[1])<<8 | uint64(m[2])<<16 | uint64(m[3])<<24 | uint64(m[4])<<32 | uint64(m[5])<<40 | uint64(m[6])<<48 | uint64(m[7])<<56)
+				}
+				{
+					m, v := c.ram[at:at+8], uint64(a^b)
+					m[0] = byte(v >> 0)
+					m[1] = byte(v >> 8)
+					m[2] = byte(v >> 16)
+					m[3] = byte(v >> 24)
+					m[4] = byte(v >> 32)
+					m[5] = byte(v >> 40)
+					m[6] = byte(v >> 48)
+					m[7] = byte(v >> 56)
+				}
 			case opXor64mi:
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
 				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
@@ -3790,9 +4505,22 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 				}
 				at += e.add
 				b = uint64(int64(op.imm))
-				a = uint64(mem.Load64(c.ram, at))
+				{
+					m := c.ram[at : at+8]
+					a = uint64(uint64(m[0])<<0 | uint64(m[1])<<8 | uint64(m[2])<<16 | uint64(m[3])<<24 | uint64(m[4])<<32 | uint64(m[5])<<40 | uint64(m[6])<<48 | uint64(m[7])<<56)
+				}
 				v = a ^ b
-				mem.Store64(c.ram, at, uint64(v))
+				{
+					m, v := c.ram[at:at+8], uint64(v)
+					m[0] = byte(v >> 0)
+					m[1] = byte(v >> 8)
+					m[2] = byte(v >> 16)
+					m[3] = byte(v >> 24)
+					m[4] = byte(v >> 32)
+					m[5] = byte(v >> 40)
+					m[6] = byte(v >> 48)
+					m[7] = byte(v >> 56)
+				}
 				c.lzOp, c.lzA, c.lzB = lzLogic|3, v, 0
 			case opXor64miN:
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
@@ -3806,8 +4534,21 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 				}
 				at += e.add
 				b = uint64(int64(op.imm))
-				a = uint64(mem.Load64(c.ram, at))
-				mem.Store64(c.ram, at, uint64(a^b))
+				{
+					m := c.ram[at : at+8]
+					a = uint64(uint64(m[0])<<0 | uint64(m[1])<<8 | uint64(m[2])<<16 | uint64(m[3])<<24 | uint64(m[4])<<32 | uint64(m[5])<<40 | uint64(m[6])<<48 | uint64(m[7])<<56)
+				}
+				{
+					m, v := c.ram[at:at+8], uint64(a^b)
+					m[0] = byte(v >> 0)
+					m[1] = byte(v >> 8)
+					m[2] = byte(v >> 16)
+					m[3] = byte(v >> 24)
+					m[4] = byte(v >> 32)
+					m[5] = byte(v >> 40)
+					m[6] = byte(v >> 48)
+					m[7] = byte(v >> 56)
+				}
 			case opCmp8rr:
 				a = c.R[op.dst&31] & 0xff
 				b = c.R[op.src&31] & 0xff
@@ -3820,7 +4561,8 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
 				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-1 {
-					b = uint64(c.ram[e.add+d])
+					d += e.add
+					b = uint64(c.ram[d])
 				} else if b, ok = c.readSlow(ea, 1, c.mmu); !ok {
 					goto leave
 				}
@@ -3830,7 +4572,8 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
 				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-1 {
-					a = uint64(c.ram[e.add+d])
+					d += e.add
+					a = uint64(c.ram[d])
 				} else if a, ok = c.readSlow(ea, 1, c.mmu); !ok {
 					goto leave
 				}
@@ -3840,7 +4583,8 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
 				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-1 {
-					a = uint64(c.ram[e.add+d])
+					d += e.add
+					a = uint64(c.ram[d])
 				} else if a, ok = c.readSlow(ea, 1, c.mmu); !ok {
 					goto leave
 				}
@@ -3858,7 +4602,11 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
 				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-4 {
-					b = uint64(mem.Load32(c.ram, e.add+d))
+					d += e.add
+					{
+						m := c.ram[d : d+4]
+						b = uint64(uint32(m[0])<<0 | uint32(m[1])<<8 | uint32(m[2])<<16 | uint32(m[3])<<24)
+					}
 				} else if b, ok = c.readSlow(ea, 4, c.mmu); !ok {
 					goto leave
 				}
@@ -3868,7 +4616,11 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
 				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-4 {
-					a = uint64(mem.Load32(c.ram, e.add+d))
+					d += e.add
+					{
+						m := c.ram[d : d+4]
+						a = uint64(uint32(m[0])<<0 | uint32(m[1])<<8 | uint32(m[2])<<16 | uint32(m[3])<<24)
+					}
 				} else if a, ok = c.readSlow(ea, 4, c.mmu); !ok {
 					goto leave
 				}
@@ -3878,7 +4630,11 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
 				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-4 {
-					a = uint64(mem.Load32(c.ram, e.add+d))
+					d += e.add
+					{
+						m := c.ram[d : d+4]
+						a = uint64(uint32(m[0])<<0 | uint32(m[1])<<8 | uint32(m[2])<<16 | uint32(m[3])<<24)
+					}
 				} else if a, ok = c.readSlow(ea, 4, c.mmu); !ok {
 					goto leave
 				}
@@ -3896,7 +4652,11 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
 				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-8 {
-					b = uint64(mem.Load64(c.ram, e.add+d))
+					d += e.add
+					{
+						m := c.ram[d : d+8]
+						b = uint64(uint64(m[0])<<0 | uint64(m[1])<<8 | uint64(m[2])<<16 | uint64(m[3])<<24 | uint64(m[4])<<32 | uint64(m[5])<<40 | uint64(m[6])<<48 | uint64(m[7])<<56)
+					}
 				} else if b, ok = c.readSlow(ea, 8, c.mmu); !ok {
 					goto leave
 				}
@@ -3906,7 +4666,11 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
 				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-8 {
-					a = uint64(mem.Load64(c.ram, e.add+d))
+					d += e.add
+					{
+						m := c.ram[d : d+8]
+						a = uint64(uint64(m[0])<<0 | uint64(m[1])<<8 | uint64(m[2])<<16 | uint64(m[3])<<24 | uint64(m[4])<<32 | uint64(m[5])<<40 | uint64(m[6])<<48 | uint64(m[7])<<56)
+					}
 				} else if a, ok = c.readSlow(ea, 8, c.mmu); !ok {
 					goto leave
 				}
@@ -3916,7 +4680,11 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
 				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-8 {
-					a = uint64(mem.Load64(c.ram, e.add+d))
+					d += e.add
+					{
+						m := c.ram[d : d+8]
+						a = uint64(uint64(m[0])<<0 | uint64(m[1])<<8 | uint64(m[2])<<16 | uint64(m[3])<<24 | uint64(m[4])<<32 | uint64(m[5])<<40 | uint64(m[6])<<48 | uint64(m[7])<<56)
+					}
 				} else if a, ok = c.readSlow(ea, 8, c.mmu); !ok {
 					goto leave
 				}
@@ -3934,7 +4702,8 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
 				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-1 {
-					a = uint64(c.ram[e.add+d])
+					d += e.add
+					a = uint64(c.ram[d])
 				} else if a, ok = c.readSlow(ea, 1, c.mmu); !ok {
 					goto leave
 				}
@@ -3944,7 +4713,8 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
 				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-1 {
-					a = uint64(c.ram[e.add+d])
+					d += e.add
+					a = uint64(c.ram[d])
 				} else if a, ok = c.readSlow(ea, 1, c.mmu); !ok {
 					goto leave
 				}
@@ -3962,7 +4732,11 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
 				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-4 {
-					a = uint64(mem.Load32(c.ram, e.add+d))
+					d += e.add
+					{
+						m := c.ram[d : d+4]
+						a = uint64(uint32(m[0])<<0 | uint32(m[1])<<8 | uint32(m[2])<<16 | uint32(m[3])<<24)
+					}
 				} else if a, ok = c.readSlow(ea, 4, c.mmu); !ok {
 					goto leave
 				}
@@ -3972,7 +4746,11 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
 				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-4 {
-					a = uint64(mem.Load32(c.ram, e.add+d))
+					d += e.add
+					{
+						m := c.ram[d : d+4]
+						a = uint64(uint32(m[0])<<0 | uint32(m[1])<<8 | uint32(m[2])<<16 | uint32(m[3])<<24)
+					}
 				} else if a, ok = c.readSlow(ea, 4, c.mmu); !ok {
 					goto leave
 				}
@@ -3990,7 +4768,11 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
 				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-8 {
-					a = uint64(mem.Load64(c.ram, e.add+d))
+					d += e.add
+					{
+						m := c.ram[d : d+8]
+						a = uint64(uint64(m[0])<<0 | uint64(m[1])<<8 | uint64(m[2])<<16 | uint64(m[3])<<24 | uint64(m[4])<<32 | uint64(m[5])<<40 | uint64(m[6])<<48 | uint64(m[7])<<56)
+					}
 				} else if a, ok = c.readSlow(ea, 8, c.mmu); !ok {
 					goto leave
 				}
@@ -4000,7 +4782,11 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
 				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-8 {
-					a = uint64(mem.Load64(c.ram, e.add+d))
+					d += e.add
+					{
+						m := c.ram[d : d+8]
+						a = uint64(uint64(m[0])<<0 | uint64(m[1])<<8 | uint64(m[2])<<16 | uint64(m[3])<<24 | uint64(m[4])<<32 | uint64(m[5])<<40 | uint64(m[6])<<48 | uint64(m[7])<<56)
+					}
 				} else if a, ok = c.readSlow(ea, 8, c.mmu); !ok {
 					goto leave
 				}
@@ -4202,7 +4988,8 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
 				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-1 {
-					b = uint64(c.ram[e.add+d])
+					d += e.add
+					b = uint64(c.ram[d])
 				} else if b, ok = c.readSlow(ea, 1, c.mmu); !ok {
 					goto leave
 				}
@@ -4216,7 +5003,8 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
 				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-1 {
-					b = uint64(c.ram[e.add+d])
+					d += e.add
+					b = uint64(c.ram[d])
 				} else if b, ok = c.readSlow(ea, 1, c.mmu); !ok {
 					goto leave
 				}
@@ -4230,7 +5018,8 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
 				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-1 {
-					b = uint64(c.ram[e.add+d])
+					d += e.add
+					b = uint64(c.ram[d])
 				} else if b, ok = c.readSlow(ea, 1, c.mmu); !ok {
 					goto leave
 				}
@@ -4244,7 +5033,8 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
 				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-1 {
-					b = uint64(c.ram[e.add+d])
+					d += e.add
+					b = uint64(c.ram[d])
 				} else if b, ok = c.readSlow(ea, 1, c.mmu); !ok {
 					goto leave
 				}
@@ -4258,7 +5048,8 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
 				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-1 {
-					b = uint64(c.ram[e.add+d])
+					d += e.add
+					b = uint64(c.ram[d])
 				} else if b, ok = c.readSlow(ea, 1, c.mmu); !ok {
 					goto leave
 				}
@@ -4272,7 +5063,8 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
 				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-1 {
-					b = uint64(c.ram[e.add+d])
+					d += e.add
+					b = uint64(c.ram[d])
 				} else if b, ok = c.readSlow(ea, 1, c.mmu); !ok {
 					goto leave
 				}
@@ -4286,7 +5078,8 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
 				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-1 {
-					b = uint64(c.ram[e.add+d])
+					d += e.add
+					b = uint64(c.ram[d])
 				} else if b, ok = c.readSlow(ea, 1, c.mmu); !ok {
 					goto leave
 				}
@@ -4300,7 +5093,8 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
 				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-1 {
-					b = uint64(c.ram[e.add+d])
+					d += e.add
+					b = uint64(c.ram[d])
 				} else if b, ok = c.readSlow(ea, 1, c.mmu); !ok {
 					goto leave
 				}
@@ -4314,7 +5108,8 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
 				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-1 {
-					b = uint64(c.ram[e.add+d])
+					d += e.add
+					b = uint64(c.ram[d])
 				} else if b, ok = c.readSlow(ea, 1, c.mmu); !ok {
 					goto leave
 				}
@@ -4328,7 +5123,8 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
 				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-1 {
-					b = uint64(c.ram[e.add+d])
+					d += e.add
+					b = uint64(c.ram[d])
 				} else if b, ok = c.readSlow(ea, 1, c.mmu); !ok {
 					goto leave
 				}
@@ -4342,7 +5138,8 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
 				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-1 {
-					b = uint64(c.ram[e.add+d])
+					d += e.add
+					b = uint64(c.ram[d])
 				} else if b, ok = c.readSlow(ea, 1, c.mmu); !ok {
 					goto leave
 				}
@@ -4356,7 +5153,8 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
 				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-1 {
-					b = uint64(c.ram[e.add+d])
+					d += e.add
+					b = uint64(c.ram[d])
 				} else if b, ok = c.readSlow(ea, 1, c.mmu); !ok {
 					goto leave
 				}
@@ -4370,7 +5168,8 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
 				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-1 {
-					a = uint64(c.ram[e.add+d])
+					d += e.add
+					a = uint64(c.ram[d])
 				} else if a, ok = c.readSlow(ea, 1, c.mmu); !ok {
 					goto leave
 				}
@@ -4384,7 +5183,8 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
 				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-1 {
-					a = uint64(c.ram[e.add+d])
+					d += e.add
+					a = uint64(c.ram[d])
 				} else if a, ok = c.readSlow(ea, 1, c.mmu); !ok {
 					goto leave
 				}
@@ -4398,7 +5198,8 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
 				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-1 {
-					a = uint64(c.ram[e.add+d])
+					d += e.add
+					a = uint64(c.ram[d])
 				} else if a, ok = c.readSlow(ea, 1, c.mmu); !ok {
 					goto leave
 				}
@@ -4412,7 +5213,8 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
 				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-1 {
-					a = uint64(c.ram[e.add+d])
+					d += e.add
+					a = uint64(c.ram[d])
 				} else if a, ok = c.readSlow(ea, 1, c.mmu); !ok {
 					goto leave
 				}
@@ -4426,7 +5228,8 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
 				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-1 {
-					a = uint64(c.ram[e.add+d])
+					d += e.add
+					a = uint64(c.ram[d])
 				} else if a, ok = c.readSlow(ea, 1, c.mmu); !ok {
 					goto leave
 				}
@@ -4440,7 +5243,8 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
 				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-1 {
-					a = uint64(c.ram[e.add+d])
+					d += e.add
+					a = uint64(c.ram[d])
 				} else if a, ok = c.readSlow(ea, 1, c.mmu); !ok {
 					goto leave
 				}
@@ -4454,7 +5258,8 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
 				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-1 {
-					a = uint64(c.ram[e.add+d])
+					d += e.add
+					a = uint64(c.ram[d])
 				} else if a, ok = c.readSlow(ea, 1, c.mmu); !ok {
 					goto leave
 				}
@@ -4468,7 +5273,8 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
 				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-1 {
-					a = uint64(c.ram[e.add+d])
+					d += e.add
+					a = uint64(c.ram[d])
 				} else if a, ok = c.readSlow(ea, 1, c.mmu); !ok {
 					goto leave
 				}
@@ -4482,7 +5288,8 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
 				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-1 {
-					a = uint64(c.ram[e.add+d])
+					d += e.add
+					a = uint64(c.ram[d])
 				} else if a, ok = c.readSlow(ea, 1, c.mmu); !ok {
 					goto leave
 				}
@@ -4496,7 +5303,8 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
 				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-1 {
-					a = uint64(c.ram[e.add+d])
+					d += e.add
+					a = uint64(c.ram[d])
 				} else if a, ok = c.readSlow(ea, 1, c.mmu); !ok {
 					goto leave
 				}
@@ -4510,7 +5318,8 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
 				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-1 {
-					a = uint64(c.ram[e.add+d])
+					d += e.add
+					a = uint64(c.ram[d])
 				} else if a, ok = c.readSlow(ea, 1, c.mmu); !ok {
 					goto leave
 				}
@@ -4524,7 +5333,8 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
 				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-1 {
-					a = uint64(c.ram[e.add+d])
+					d += e.add
+					a = uint64(c.ram[d])
 				} else if a, ok = c.readSlow(ea, 1, c.mmu); !ok {
 					goto leave
 				}
@@ -4538,7 +5348,8 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
 				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-1 {
-					a = uint64(c.ram[e.add+d])
+					d += e.add
+					a = uint64(c.ram[d])
 				} else if a, ok = c.readSlow(ea, 1, c.mmu); !ok {
 					goto leave
 				}
@@ -4552,7 +5363,8 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
 				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-1 {
-					a = uint64(c.ram[e.add+d])
+					d += e.add
+					a = uint64(c.ram[d])
 				} else if a, ok = c.readSlow(ea, 1, c.mmu); !ok {
 					goto leave
 				}
@@ -4566,7 +5378,8 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
 				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-1 {
-					a = uint64(c.ram[e.add+d])
+					d += e.add
+					a = uint64(c.ram[d])
 				} else if a, ok = c.readSlow(ea, 1, c.mmu); !ok {
 					goto leave
 				}
@@ -4580,7 +5393,8 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
 				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-1 {
-					a = uint64(c.ram[e.add+d])
+					d += e.add
+					a = uint64(c.ram[d])
 				} else if a, ok = c.readSlow(ea, 1, c.mmu); !ok {
 					goto leave
 				}
@@ -4594,7 +5408,8 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
 				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-1 {
-					a = uint64(c.ram[e.add+d])
+					d += e.add
+					a = uint64(c.ram[d])
 				} else if a, ok = c.readSlow(ea, 1, c.mmu); !ok {
 					goto leave
 				}
@@ -4608,7 +5423,8 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
 				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-1 {
-					a = uint64(c.ram[e.add+d])
+					d += e.add
+					a = uint64(c.ram[d])
 				} else if a, ok = c.readSlow(ea, 1, c.mmu); !ok {
 					goto leave
 				}
@@ -4622,7 +5438,8 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
 				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-1 {
-					a = uint64(c.ram[e.add+d])
+					d += e.add
+					a = uint64(c.ram[d])
 				} else if a, ok = c.readSlow(ea, 1, c.mmu); !ok {
 					goto leave
 				}
@@ -4636,7 +5453,8 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
 				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-1 {
-					a = uint64(c.ram[e.add+d])
+					d += e.add
+					a = uint64(c.ram[d])
 				} else if a, ok = c.readSlow(ea, 1, c.mmu); !ok {
 					goto leave
 				}
@@ -4650,7 +5468,8 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
 				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-1 {
-					a = uint64(c.ram[e.add+d])
+					d += e.add
+					a = uint64(c.ram[d])
 				} else if a, ok = c.readSlow(ea, 1, c.mmu); !ok {
 					goto leave
 				}
@@ -4664,7 +5483,8 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
 				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-1 {
-					a = uint64(c.ram[e.add+d])
+					d += e.add
+					a = uint64(c.ram[d])
 				} else if a, ok = c.readSlow(ea, 1, c.mmu); !ok {
 					goto leave
 				}
@@ -4678,7 +5498,8 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
 				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-1 {
-					a = uint64(c.ram[e.add+d])
+					d += e.add
+					a = uint64(c.ram[d])
 				} else if a, ok = c.readSlow(ea, 1, c.mmu); !ok {
 					goto leave
 				}
@@ -4692,7 +5513,8 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
 				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-1 {
-					a = uint64(c.ram[e.add+d])
+					d += e.add
+					a = uint64(c.ram[d])
 				} else if a, ok = c.readSlow(ea, 1, c.mmu); !ok {
 					goto leave
 				}
@@ -4898,7 +5720,11 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
 				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-4 {
-					b = uint64(mem.Load32(c.ram, e.add+d))
+					d += e.add
+					{
+						m := c.ram[d : d+4]
+						b = uint64(uint32(m[0])<<0 | uint32(m[1])<<8 | uint32(m[2])<<16 | uint32(m[3])<<24)
+					}
 				} else if b, ok = c.readSlow(ea, 4, c.mmu); !ok {
 					goto leave
 				}
@@ -4912,7 +5738,11 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
 				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-4 {
-					b = uint64(mem.Load32(c.ram, e.add+d))
+					d += e.add
+					{
+						m := c.ram[d : d+4]
+						b = uint64(uint32(m[0])<<0 | uint32(m[1])<<8 | uint32(m[2])<<16 | uint32(m[3])<<24)
+					}
 				} else if b, ok = c.readSlow(ea, 4, c.mmu); !ok {
 					goto leave
 				}
@@ -4926,7 +5756,11 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
 				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-4 {
-					b = uint64(mem.Load32(c.ram, e.add+d))
+					d += e.add
+					{
+						m := c.ram[d : d+4]
+						b = uint64(uint32(m[0])<<0 | uint32(m[1])<<8 | uint32(m[2])<<16 | uint32(m[3])<<24)
+					}
 				} else if b, ok = c.readSlow(ea, 4, c.mmu); !ok {
 					goto leave
 				}
@@ -4940,7 +5774,11 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
 				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-4 {
-					b = uint64(mem.Load32(c.ram, e.add+d))
+					d += e.add
+					{
+						m := c.ram[d : d+4]
+						b = uint64(uint32(m[0])<<0 | uint32(m[1])<<8 | uint32(m[2])<<16 | uint32(m[3])<<24)
+					}
 				} else if b, ok = c.readSlow(ea, 4, c.mmu); !ok {
 					goto leave
 				}
@@ -4954,7 +5792,11 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
 				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-4 {
-					b = uint64(mem.Load32(c.ram, e.add+d))
+					d += e.add
+					{
+						m := c.ram[d : d+4]
+						b = uint64(uint32(m[0])<<0 | uint32(m[1])<<8 | uint32(m[2])<<16 | uint32(m[3])<<24)
+					}
 				} else if b, ok = c.readSlow(ea, 4, c.mmu); !ok {
 					goto leave
 				}
@@ -4968,7 +5810,11 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
 				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-4 {
-					b = uint64(mem.Load32(c.ram, e.add+d))
+					d += e.add
+					{
+						m := c.ram[d : d+4]
+						b = uint64(uint32(m[0])<<0 | uint32(m[1])<<8 | uint32(m[2])<<16 | uint32(m[3])<<24)
+					}
 				} else if b, ok = c.readSlow(ea, 4, c.mmu); !ok {
 					goto leave
 				}
@@ -4982,7 +5828,11 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
 				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-4 {
-					b = uint64(mem.Load32(c.ram, e.add+d))
+					d += e.add
+					{
+						m := c.ram[d : d+4]
+						b = uint64(uint32(m[0])<<0 | uint32(m[1])<<8 | uint32(m[2])<<16 | uint32(m[3])<<24)
+					}
 				} else if b, ok = c.readSlow(ea, 4, c.mmu); !ok {
 					goto leave
 				}
@@ -4996,7 +5846,11 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
 				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-4 {
-					b = uint64(mem.Load32(c.ram, e.add+d))
+					d += e.add
+					{
+						m := c.ram[d : d+4]
+						b = uint64(uint32(m[0])<<0 | uint32(m[1])<<8 | uint32(m[2])<<16 | uint32(m[3])<<24)
+					}
 				} else if b, ok = c.readSlow(ea, 4, c.mmu); !ok {
 					goto leave
 				}
@@ -5010,7 +5864,11 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
 				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-4 {
-					b = uint64(mem.Load32(c.ram, e.add+d))
+					d += e.add
+					{
+						m := c.ram[d : d+4]
+						b = uint64(uint32(m[0])<<0 | uint32(m[1])<<8 | uint32(m[2])<<16 | uint32(m[3])<<24)
+					}
 				} else if b, ok = c.readSlow(ea, 4, c.mmu); !ok {
 					goto leave
 				}
@@ -5024,7 +5882,11 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
 				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-4 {
-					b = uint64(mem.Load32(c.ram, e.add+d))
+					d += e.add
+					{
+						m := c.ram[d : d+4]
+						b = uint64(uint32(m[0])<<0 | uint32(m[1])<<8 | uint32(m[2])<<16 | uint32(m[3])<<24)
+					}
 				} else if b, ok = c.readSlow(ea, 4, c.mmu); !ok {
 					goto leave
 				}
@@ -5038,7 +5900,11 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
 				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-4 {
-					b = uint64(mem.Load32(c.ram, e.add+d))
+					d += e.add
+					{
+						m := c.ram[d : d+4]
+						b = uint64(uint32(m[0])<<0 | uint32(m[1])<<8 | uint32(m[2])<<16 | uint32(m[3])<<24)
+					}
 				} else if b, ok = c.readSlow(ea, 4, c.mmu); !ok {
 					goto leave
 				}
@@ -5052,7 +5918,11 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
 				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-4 {
-					b = uint64(mem.Load32(c.ram, e.add+d))
+					d += e.add
+					{
+						m := c.ram[d : d+4]
+						b = uint64(uint32(m[0])<<0 | uint32(m[1])<<8 | uint32(m[2])<<16 | uint32(m[3])<<24)
+					}
 				} else if b, ok = c.readSlow(ea, 4, c.mmu); !ok {
 					goto leave
 				}
@@ -5066,7 +5936,11 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
 				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-4 {
-					a = uint64(mem.Load32(c.ram, e.add+d))
+					d += e.add
+					{
+						m := c.ram[d : d+4]
+						a = uint64(uint32(m[0])<<0 | uint32(m[1])<<8 | uint32(m[2])<<16 | uint32(m[3])<<24)
+					}
 				} else if a, ok = c.readSlow(ea, 4, c.mmu); !ok {
 					goto leave
 				}
@@ -5080,7 +5954,11 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
 				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-4 {
-					a = uint64(mem.Load32(c.ram, e.add+d))
+					d += e.add
+					{
+						m := c.ram[d : d+4]
+						a = uint64(uint32(m[0])<<0 | uint32(m[1])<<8 | uint32(m[2])<<16 | uint32(m[3])<<24)
+					}
 				} else if a, ok = c.readSlow(ea, 4, c.mmu); !ok {
 					goto leave
 				}
@@ -5094,7 +5972,11 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
 				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-4 {
-					a = uint64(mem.Load32(c.ram, e.add+d))
+					d += e.add
+					{
+						m := c.ram[d : d+4]
+						a = uint64(uint32(m[0])<<0 | uint32(m[1])<<8 | uint32(m[2])<<16 | uint32(m[3])<<24)
+					}
 				} else if a, ok = c.readSlow(ea, 4, c.mmu); !ok {
 					goto leave
 				}
@@ -5108,7 +5990,11 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
 				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-4 {
-					a = uint64(mem.Load32(c.ram, e.add+d))
+					d += e.add
+					{
+						m := c.ram[d : d+4]
+						a = uint64(uint32(m[0])<<0 | uint32(m[1])<<8 | uint32(m[2])<<16 | uint32(m[3])<<24)
+					}
 				} else if a, ok = c.readSlow(ea, 4, c.mmu); !ok {
 					goto leave
 				}
@@ -5122,7 +6008,11 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
 				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-4 {
-					a = uint64(mem.Load32(c.ram, e.add+d))
+					d += e.add
+					{
+						m := c.ram[d : d+4]
+						a = uint64(uint32(m[0])<<0 | uint32(m[1])<<8 | uint32(m[2])<<16 | uint32(m[3])<<24)
+					}
 				} else if a, ok = c.readSlow(ea, 4, c.mmu); !ok {
 					goto leave
 				}
@@ -5136,7 +6026,11 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
 				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-4 {
-					a = uint64(mem.Load32(c.ram, e.add+d))
+					d += e.add
+					{
+						m := c.ram[d : d+4]
+						a = uint64(uint32(m[0])<<0 | uint32(m[1])<<8 | uint32(m[2])<<16 | uint32(m[3])<<24)
+					}
 				} else if a, ok = c.readSlow(ea, 4, c.mmu); !ok {
 					goto leave
 				}
@@ -5150,7 +6044,11 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
 				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-4 {
-					a = uint64(mem.Load32(c.ram, e.add+d))
+					d += e.add
+					{
+						m := c.ram[d : d+4]
+						a = uint64(uint32(m[0])<<0 | uint32(m[1])<<8 | uint32(m[2])<<16 | uint32(m[3])<<24)
+					}
 				} else if a, ok = c.readSlow(ea, 4, c.mmu); !ok {
 					goto leave
 				}
@@ -5164,7 +6062,11 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
 				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-4 {
-					a = uint64(mem.Load32(c.ram, e.add+d))
+					d += e.add
+					{
+						m := c.ram[d : d+4]
+						a = uint64(uint32(m[0])<<0 | uint32(m[1])<<8 | uint32(m[2])<<16 | uint32(m[3])<<24)
+					}
 				} else if a, ok = c.readSlow(ea, 4, c.mmu); !ok {
 					goto leave
 				}
@@ -5178,7 +6080,11 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
 				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-4 {
-					a = uint64(mem.Load32(c.ram, e.add+d))
+					d += e.add
+					{
+						m := c.ram[d : d+4]
+						a = uint64(uint32(m[0])<<0 | uint32(m[1])<<8 | uint32(m[2])<<16 | uint32(m[3])<<24)
+					}
 				} else if a, ok = c.readSlow(ea, 4, c.mmu); !ok {
 					goto leave
 				}
@@ -5192,7 +6098,11 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
 				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-4 {
-					a = uint64(mem.Load32(c.ram, e.add+d))
+					d += e.add
+					{
+						m := c.ram[d : d+4]
+						a = uint64(uint32(m[0])<<0 | uint32(m[1])<<8 | uint32(m[2])<<16 | uint32(m[3])<<24)
+					}
 				} else if a, ok = c.readSlow(ea, 4, c.mmu); !ok {
 					goto leave
 				}
@@ -5206,7 +6116,11 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
 				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-4 {
-					a = uint64(mem.Load32(c.ram, e.add+d))
+					d += e.add
+					{
+						m := c.ram[d : d+4]
+						a = uint64(uint32(m[0])<<0 | uint32(m[1])<<8 | uint32(m[2])<<16 | uint32(m[3])<<24)
+					}
 				} else if a, ok = c.readSlow(ea, 4, c.mmu); !ok {
 					goto leave
 				}
@@ -5220,7 +6134,11 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
 				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-4 {
-					a = uint64(mem.Load32(c.ram, e.add+d))
+					d += e.add
+					{
+						m := c.ram[d : d+4]
+						a = uint64(uint32(m[0])<<0 | uint32(m[1])<<8 | uint32(m[2])<<16 | uint32(m[3])<<24)
+					}
 				} else if a, ok = c.readSlow(ea, 4, c.mmu); !ok {
 					goto leave
 				}
@@ -5234,7 +6152,11 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
 				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-4 {
-					a = uint64(mem.Load32(c.ram, e.add+d))
+					d += e.add
+					{
+						m := c.ram[d : d+4]
+						a = uint64(uint32(m[0])<<0 | uint32(m[1])<<8 | uint32(m[2])<<16 | uint32(m[3])<<24)
+					}
 				} else if a, ok = c.readSlow(ea, 4, c.mmu); !ok {
 					goto leave
 				}
@@ -5248,7 +6170,11 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
 				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-4 {
-					a = uint64(mem.Load32(c.ram, e.add+d))
+					d += e.add
+					{
+						m := c.ram[d : d+4]
+						a = uint64(uint32(m[0])<<0 | uint32(m[1])<<8 | uint32(m[2])<<16 | uint32(m[3])<<24)
+					}
 				} else if a, ok = c.readSlow(ea, 4, c.mmu); !ok {
 					goto leave
 				}
@@ -5262,7 +6188,11 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
 				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-4 {
-					a = uint64(mem.Load32(c.ram, e.add+d))
+					d += e.add
+					{
+						m := c.ram[d : d+4]
+						a = uint64(uint32(m[0])<<0 | uint32(m[1])<<8 | uint32(m[2])<<16 | uint32(m[3])<<24)
+					}
 				} else if a, ok = c.readSlow(ea, 4, c.mmu); !ok {
 					goto leave
 				}
@@ -5276,7 +6206,11 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
 				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-4 {
-					a = uint64(mem.Load32(c.ram, e.add+d))
+					d += e.add
+					{
+						m := c.ram[d : d+4]
+						a = uint64(uint32(m[0])<<0 | uint32(m[1])<<8 | uint32(m[2])<<16 | uint32(m[3])<<24)
+					}
 				} else if a, ok = c.readSlow(ea, 4, c.mmu); !ok {
 					goto leave
 				}
@@ -5290,7 +6224,11 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
 				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-4 {
-					a = uint64(mem.Load32(c.ram, e.add+d))
+					d += e.add
+					{
+						m := c.ram[d : d+4]
+						a = uint64(uint32(m[0])<<0 | uint32(m[1])<<8 | uint32(m[2])<<16 | uint32(m[3])<<24)
+					}
 				} else if a, ok = c.readSlow(ea, 4, c.mmu); !ok {
 					goto leave
 				}
@@ -5304,7 +6242,11 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
 				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-4 {
-					a = uint64(mem.Load32(c.ram, e.add+d))
+					d += e.add
+					{
+						m := c.ram[d : d+4]
+						a = uint64(uint32(m[0])<<0 | uint32(m[1])<<8 | uint32(m[2])<<16 | uint32(m[3])<<24)
+					}
 				} else if a, ok = c.readSlow(ea, 4, c.mmu); !ok {
 					goto leave
 				}
@@ -5318,7 +6260,11 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
 				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-4 {
-					a = uint64(mem.Load32(c.ram, e.add+d))
+					d += e.add
+					{
+						m := c.ram[d : d+4]
+						a = uint64(uint32(m[0])<<0 | uint32(m[1])<<8 | uint32(m[2])<<16 | uint32(m[3])<<24)
+					}
 				} else if a, ok = c.readSlow(ea, 4, c.mmu); !ok {
 					goto leave
 				}
@@ -5332,7 +6278,11 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
 				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-4 {
-					a = uint64(mem.Load32(c.ram, e.add+d))
+					d += e.add
+					{
+						m := c.ram[d : d+4]
+						a = uint64(uint32(m[0])<<0 | uint32(m[1])<<8 | uint32(m[2])<<16 | uint32(m[3])<<24)
+					}
 				} else if a, ok = c.readSlow(ea, 4, c.mmu); !ok {
 					goto leave
 				}
@@ -5346,7 +6296,11 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
 				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-4 {
-					a = uint64(mem.Load32(c.ram, e.add+d))
+					d += e.add
+					{
+						m := c.ram[d : d+4]
+						a = uint64(uint32(m[0])<<0 | uint32(m[1])<<8 | uint32(m[2])<<16 | uint32(m[3])<<24)
+					}
 				} else if a, ok = c.readSlow(ea, 4, c.mmu); !ok {
 					goto leave
 				}
@@ -5360,7 +6314,11 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
 				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-4 {
-					a = uint64(mem.Load32(c.ram, e.add+d))
+					d += e.add
+					{
+						m := c.ram[d : d+4]
+						a = uint64(uint32(m[0])<<0 | uint32(m[1])<<8 | uint32(m[2])<<16 | uint32(m[3])<<24)
+					}
 				} else if a, ok = c.readSlow(ea, 4, c.mmu); !ok {
 					goto leave
 				}
@@ -5374,7 +6332,11 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
 				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-4 {
-					a = uint64(mem.Load32(c.ram, e.add+d))
+					d += e.add
+					{
+						m := c.ram[d : d+4]
+						a = uint64(uint32(m[0])<<0 | uint32(m[1])<<8 | uint32(m[2])<<16 | uint32(m[3])<<24)
+					}
 				} else if a, ok = c.readSlow(ea, 4, c.mmu); !ok {
 					goto leave
 				}
@@ -5388,7 +6350,11 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
 				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-4 {
-					a = uint64(mem.Load32(c.ram, e.add+d))
+					d += e.add
+					{
+						m := c.ram[d : d+4]
+						a = uint64(uint32(m[0])<<0 | uint32(m[1])<<8 | uint32(m[2])<<16 | uint32(m[3])<<24)
+					}
 				} else if a, ok = c.readSlow(ea, 4, c.mmu); !ok {
 					goto leave
 				}
@@ -5594,7 +6560,11 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
 				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-8 {
-					b = uint64(mem.Load64(c.ram, e.add+d))
+					d += e.add
+					{
+						m := c.ram[d : d+8]
+						b = uint64(uint64(m[0])<<0 | uint64(m[1])<<8 | uint64(m[2])<<16 | uint64(m[3])<<24 | uint64(m[4])<<32 | uint64(m[5])<<40 | uint64(m[6])<<48 | uint64(m[7])<<56)
+					}
 				} else if b, ok = c.readSlow(ea, 8, c.mmu); !ok {
 					goto leave
 				}
@@ -5608,7 +6578,11 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
 				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-8 {
-					b = uint64(mem.Load64(c.ram, e.add+d))
+					d += e.add
+					{
+						m := c.ram[d : d+8]
+						b = uint64(uint64(m[0])<<0 | uint64(m[1])<<8 | uint64(m[2])<<16 | uint64(m[3])<<24 | uint64(m[4])<<32 | uint64(m[5])<<40 | uint64(m[6])<<48 | uint64(m[7])<<56)
+					}
 				} else if b, ok = c.readSlow(ea, 8, c.mmu); !ok {
 					goto leave
 				}
@@ -5622,7 +6596,11 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
 				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-8 {
-					b = uint64(mem.Load64(c.ram, e.add+d))
+					d += e.add
+					{
+						m := c.ram[d : d+8]
+						b = uint64(uint64(m[0])<<0 | uint64(m[1])<<8 | uint64(m[2])<<16 | uint64(m[3])<<24 | uint64(m[4])<<32 | uint64(m[5])<<40 | uint64(m[6])<<48 | uint64(m[7])<<56)
+					}
 				} else if b, ok = c.readSlow(ea, 8, c.mmu); !ok {
 					goto leave
 				}
@@ -5636,7 +6614,11 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
 				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-8 {
-					b = uint64(mem.Load64(c.ram, e.add+d))
+					d += e.add
+					{
+						m := c.ram[d : d+8]
+						b = uint64(uint64(m[0])<<0 | uint64(m[1])<<8 | uint64(m[2])<<16 | uint64(m[3])<<24 | uint64(m[4])<<32 | uint64(m[5])<<40 | uint64(m[6])<<48 | uint64(m[7])<<56)
+					}
 				} else if b, ok = c.readSlow(ea, 8, c.mmu); !ok {
 					goto leave
 				}
@@ -5650,7 +6632,11 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
 				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-8 {
-					b = uint64(mem.Load64(c.ram, e.add+d))
+					d += e.add
+					{
+						m := c.ram[d : d+8]
+						b = uint64(uint64(m[0])<<0 | uint64(m[1])<<8 | uint64(m[2])<<16 | uint64(m[3])<<24 | uint64(m[4])<<32 | uint64(m[5])<<40 | uint64(m[6])<<48 | uint64(m[7])<<56)
+					}
 				} else if b, ok = c.readSlow(ea, 8, c.mmu); !ok {
 					goto leave
 				}
@@ -5664,7 +6650,11 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
 				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-8 {
-					b = uint64(mem.Load64(c.ram, e.add+d))
+					d += e.add
+					{
+						m := c.ram[d : d+8]
+						b = uint64(uint64(m[0])<<0 | uint64(m[1])<<8 | uint64(m[2])<<16 | uint64(m[3])<<24 | uint64(m[4])<<32 | uint64(m[5])<<40 | uint64(m[6])<<48 | uint64(m[7])<<56)
+					}
 				} else if b, ok = c.readSlow(ea, 8, c.mmu); !ok {
 					goto leave
 				}
@@ -5678,7 +6668,11 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
 				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-8 {
-					b = uint64(mem.Load64(c.ram, e.add+d))
+					d += e.add
+					{
+						m := c.ram[d : d+8]
+						b = uint64(uint64(m[0])<<0 | uint64(m[1])<<8 | uint64(m[2])<<16 | uint64(m[3])<<24 | uint64(m[4])<<32 | uint64(m[5])<<40 | uint64(m[6])<<48 | uint64(m[7])<<56)
+					}
 				} else if b, ok = c.readSlow(ea, 8, c.mmu); !ok {
 					goto leave
 				}
@@ -5692,7 +6686,11 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
 				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-8 {
-					b = uint64(mem.Load64(c.ram, e.add+d))
+					d += e.add
+					{
+						m := c.ram[d : d+8]
+						b = uint64(uint64(m[0])<<0 | uint64(m[1])<<8 | uint64(m[2])<<16 | uint64(m[3])<<24 | uint64(m[4])<<32 | uint64(m[5])<<40 | uint64(m[6])<<48 | uint64(m[7])<<56)
+					}
 				} else if b, ok = c.readSlow(ea, 8, c.mmu); !ok {
 					goto leave
 				}
@@ -5706,7 +6704,11 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
 				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-8 {
-					b = uint64(mem.Load64(c.ram, e.add+d))
+					d += e.add
+					{
+						m := c.ram[d : d+8]
+						b = uint64(uint64(m[0])<<0 | uint64(m[1])<<8 | uint64(m[2])<<16 | uint64(m[3])<<24 | uint64(m[4])<<32 | uint64(m[5])<<40 | uint64(m[6])<<48 | uint64(m[7])<<56)
+					}
 				} else if b, ok = c.readSlow(ea, 8, c.mmu); !ok {
 					goto leave
 				}
@@ -5720,7 +6722,11 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
 				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-8 {
-					b = uint64(mem.Load64(c.ram, e.add+d))
+					d += e.add
+					{
+						m := c.ram[d : d+8]
+						b = uint64(uint64(m[0])<<0 | uint64(m[1])<<8 | uint64(m[2])<<16 | uint64(m[3])<<24 | uint64(m[4])<<32 | uint64(m[5])<<40 | uint64(m[6])<<48 | uint64(m[7])<<56)
+					}
 				} else if b, ok = c.readSlow(ea, 8, c.mmu); !ok {
 					goto leave
 				}
@@ -5734,7 +6740,11 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
 				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-8 {
-					b = uint64(mem.Load64(c.ram, e.add+d))
+					d += e.add
+					{
+						m := c.ram[d : d+8]
+						b = uint64(uint64(m[0])<<0 | uint64(m[1])<<8 | uint64(m[2])<<16 | uint64(m[3])<<24 | uint64(m[4])<<32 | uint64(m[5])<<40 | uint64(m[6])<<48 | uint64(m[7])<<56)
+					}
 				} else if b, ok = c.readSlow(ea, 8, c.mmu); !ok {
 					goto leave
 				}
@@ -5748,7 +6758,11 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
 				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-8 {
-					b = uint64(mem.Load64(c.ram, e.add+d))
+					d += e.add
+					{
+						m := c.ram[d : d+8]
+						b = uint64(uint64(m[0])<<0 | uint64(m[1])<<8 | uint64(m[2])<<16 | uint64(m[3])<<24 | uint64(m[4])<<32 | uint64(m[5])<<40 | uint64(m[6])<<48 | uint64(m[7])<<56)
+					}
 				} else if b, ok = c.readSlow(ea, 8, c.mmu); !ok {
 					goto leave
 				}
@@ -5762,7 +6776,11 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
 				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-8 {
-					a = uint64(mem.Load64(c.ram, e.add+d))
+					d += e.add
+					{
+						m := c.ram[d : d+8]
+						a = uint64(uint64(m[0])<<0 | uint64(m[1])<<8 | uint64(m[2])<<16 | uint64(m[3])<<24 | uint64(m[4])<<32 | uint64(m[5])<<40 | uint64(m[6])<<48 | uint64(m[7])<<56)
+					}
 				} else if a, ok = c.readSlow(ea, 8, c.mmu); !ok {
 					goto leave
 				}
@@ -5776,7 +6794,11 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
 				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-8 {
-					a = uint64(mem.Load64(c.ram, e.add+d))
+					d += e.add
+					{
+						m := c.ram[d : d+8]
+						a = uint64(uint64(m[0])<<0 | uint64(m[1])<<8 | uint64(m[2])<<16 | uint64(m[3])<<24 | uint64(m[4])<<32 | uint64(m[5])<<40 | uint64(m[6])<<48 | uint64(m[7])<<56)
+					}
 				} else if a, ok = c.readSlow(ea, 8, c.mmu); !ok {
 					goto leave
 				}
@@ -5790,7 +6812,11 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
 				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-8 {
-					a = uint64(mem.Load64(c.ram, e.add+d))
+					d += e.add
+					{
+						m := c.ram[d : d+8]
+						a = uint64(uint64(m[0])<<0 | uint64(m[1])<<8 | uint64(m[2])<<16 | uint64(m[3])<<24 | uint64(m[4])<<32 | uint64(m[5])<<40 | uint64(m[6])<<48 | uint64(m[7])<<56)
+					}
 				} else if a, ok = c.readSlow(ea, 8, c.mmu); !ok {
 					goto leave
 				}
@@ -5804,7 +6830,11 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
 				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-8 {
-					a = uint64(mem.Load64(c.ram, e.add+d))
+					d += e.add
+					{
+						m := c.ram[d : d+8]
+						a = uint64(uint64(m[0])<<0 | uint64(m[1])<<8 | uint64(m[2])<<16 | uint64(m[3])<<24 | uint64(m[4])<<32 | uint64(m[5])<<40 | uint64(m[6])<<48 | uint64(m[7])<<56)
+					}
 				} else if a, ok = c.readSlow(ea, 8, c.mmu); !ok {
 					goto leave
 				}
@@ -5818,7 +6848,11 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
 				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-8 {
-					a = uint64(mem.Load64(c.ram, e.add+d))
+					d += e.add
+					{
+						m := c.ram[d : d+8]
+						a = uint64(uint64(m[0])<<0 | uint64(m[1])<<8 | uint64(m[2])<<16 | uint64(m[3])<<24 | uint64(m[4])<<32 | uint64(m[5])<<40 | uint64(m[6])<<48 | uint64(m[7])<<56)
+					}
 				} else if a, ok = c.readSlow(ea, 8, c.mmu); !ok {
 					goto leave
 				}
@@ -5832,7 +6866,11 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
 				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-8 {
-					a = uint64(mem.Load64(c.ram, e.add+d))
+					d += e.add
+					{
+						m := c.ram[d : d+8]
+						a = uint64(uint64(m[0])<<0 | uint64(m[1])<<8 | uint64(m[2])<<16 | uint64(m[3])<<24 | uint64(m[4])<<32 | uint64(m[5])<<40 | uint64(m[6])<<48 | uint64(m[7])<<56)
+					}
 				} else if a, ok = c.readSlow(ea, 8, c.mmu); !ok {
 					goto leave
 				}
@@ -5846,7 +6884,11 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
 				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-8 {
-					a = uint64(mem.Load64(c.ram, e.add+d))
+					d += e.add
+					{
+						m := c.ram[d : d+8]
+						a = uint64(uint64(m[0])<<0 | uint64(m[1])<<8 | uint64(m[2])<<16 | uint64(m[3])<<24 | uint64(m[4])<<32 | uint64(m[5])<<40 | uint64(m[6])<<48 | uint64(m[7])<<56)
+					}
 				} else if a, ok = c.readSlow(ea, 8, c.mmu); !ok {
 					goto leave
 				}
@@ -5860,7 +6902,11 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
 				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-8 {
-					a = uint64(mem.Load64(c.ram, e.add+d))
+					d += e.add
+					{
+						m := c.ram[d : d+8]
+						a = uint64(uint64(m[0])<<0 | uint64(m[1])<<8 | uint64(m[2])<<16 | uint64(m[3])<<24 | uint64(m[4])<<32 | uint64(m[5])<<40 | uint64(m[6])<<48 | uint64(m[7])<<56)
+					}
 				} else if a, ok = c.readSlow(ea, 8, c.mmu); !ok {
 					goto leave
 				}
@@ -5874,7 +6920,11 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
 				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-8 {
-					a = uint64(mem.Load64(c.ram, e.add+d))
+					d += e.add
+					{
+						m := c.ram[d : d+8]
+						a = uint64(uint64(m[0])<<0 | uint64(m[1])<<8 | uint64(m[2])<<16 | uint64(m[3])<<24 | uint64(m[4])<<32 | uint64(m[5])<<40 | uint64(m[6])<<48 | uint64(m[7])<<56)
+					}
 				} else if a, ok = c.readSlow(ea, 8, c.mmu); !ok {
 					goto leave
 				}
@@ -5888,7 +6938,11 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
 				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-8 {
-					a = uint64(mem.Load64(c.ram, e.add+d))
+					d += e.add
+					{
+						m := c.ram[d : d+8]
+						a = uint64(uint64(m[0])<<0 | uint64(m[1])<<8 | uint64(m[2])<<16 | uint64(m[3])<<24 | uint64(m[4])<<32 | uint64(m[5])<<40 | uint64(m[6])<<48 | uint64(m[7])<<56)
+					}
 				} else if a, ok = c.readSlow(ea, 8, c.mmu); !ok {
 					goto leave
 				}
@@ -5902,7 +6956,11 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
 				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-8 {
-					a = uint64(mem.Load64(c.ram, e.add+d))
+					d += e.add
+					{
+						m := c.ram[d : d+8]
+						a = uint64(uint64(m[0])<<0 | uint64(m[1])<<8 | uint64(m[2])<<16 | uint64(m[3])<<24 | uint64(m[4])<<32 | uint64(m[5])<<40 | uint64(m[6])<<48 | uint64(m[7])<<56)
+					}
 				} else if a, ok = c.readSlow(ea, 8, c.mmu); !ok {
 					goto leave
 				}
@@ -5916,7 +6974,11 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
 				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-8 {
-					a = uint64(mem.Load64(c.ram, e.add+d))
+					d += e.add
+					{
+						m := c.ram[d : d+8]
+						a = uint64(uint64(m[0])<<0 | uint64(m[1])<<8 | uint64(m[2])<<16 | uint64(m[3])<<24 | uint64(m[4])<<32 | uint64(m[5])<<40 | uint64(m[6])<<48 | uint64(m[7])<<56)
+					}
 				} else if a, ok = c.readSlow(ea, 8, c.mmu); !ok {
 					goto leave
 				}
@@ -5930,7 +6992,11 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
 				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-8 {
-					a = uint64(mem.Load64(c.ram, e.add+d))
+					d += e.add
+					{
+						m := c.ram[d : d+8]
+						a = uint64(uint64(m[0])<<0 | uint64(m[1])<<8 | uint64(m[2])<<16 | uint64(m[3])<<24 | uint64(m[4])<<32 | uint64(m[5])<<40 | uint64(m[6])<<48 | uint64(m[7])<<56)
+					}
 				} else if a, ok = c.readSlow(ea, 8, c.mmu); !ok {
 					goto leave
 				}
@@ -5944,7 +7010,11 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
 				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-8 {
-					a = uint64(mem.Load64(c.ram, e.add+d))
+					d += e.add
+					{
+						m := c.ram[d : d+8]
+						a = uint64(uint64(m[0])<<0 | uint64(m[1])<<8 | uint64(m[2])<<16 | uint64(m[3])<<24 | uint64(m[4])<<32 | uint64(m[5])<<40 | uint64(m[6])<<48 | uint64(m[7])<<56)
+					}
 				} else if a, ok = c.readSlow(ea, 8, c.mmu); !ok {
 					goto leave
 				}
@@ -5958,7 +7028,11 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
 				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-8 {
-					a = uint64(mem.Load64(c.ram, e.add+d))
+					d += e.add
+					{
+						m := c.ram[d : d+8]
+						a = uint64(uint64(m[0])<<0 | uint64(m[1])<<8 | uint64(m[2])<<16 | uint64(m[3])<<24 | uint64(m[4])<<32 | uint64(m[5])<<40 | uint64(m[6])<<48 | uint64(m[7])<<56)
+					}
 				} else if a, ok = c.readSlow(ea, 8, c.mmu); !ok {
 					goto leave
 				}
@@ -5972,7 +7046,11 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
 				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-8 {
-					a = uint64(mem.Load64(c.ram, e.add+d))
+					d += e.add
+					{
+						m := c.ram[d : d+8]
+						a = uint64(uint64(m[0])<<0 | uint64(m[1])<<8 | uint64(m[2])<<16 | uint64(m[3])<<24 | uint64(m[4])<<32 | uint64(m[5])<<40 | uint64(m[6])<<48 | uint64(m[7])<<56)
+					}
 				} else if a, ok = c.readSlow(ea, 8, c.mmu); !ok {
 					goto leave
 				}
@@ -5986,7 +7064,11 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
 				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-8 {
-					a = uint64(mem.Load64(c.ram, e.add+d))
+					d += e.add
+					{
+						m := c.ram[d : d+8]
+						a = uint64(uint64(m[0])<<0 | uint64(m[1])<<8 | uint64(m[2])<<16 | uint64(m[3])<<24 | uint64(m[4])<<32 | uint64(m[5])<<40 | uint64(m[6])<<48 | uint64(m[7])<<56)
+					}
 				} else if a, ok = c.readSlow(ea, 8, c.mmu); !ok {
 					goto leave
 				}
@@ -6000,7 +7082,11 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
 				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-8 {
-					a = uint64(mem.Load64(c.ram, e.add+d))
+					d += e.add
+					{
+						m := c.ram[d : d+8]
+						a = uint64(uint64(m[0])<<0 | uint64(m[1])<<8 | uint64(m[2])<<16 | uint64(m[3])<<24 | uint64(m[4])<<32 | uint64(m[5])<<40 | uint64(m[6])<<48 | uint64(m[7])<<56)
+					}
 				} else if a, ok = c.readSlow(ea, 8, c.mmu); !ok {
 					goto leave
 				}
@@ -6014,7 +7100,11 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
 				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-8 {
-					a = uint64(mem.Load64(c.ram, e.add+d))
+					d += e.add
+					{
+						m := c.ram[d : d+8]
+						a = uint64(uint64(m[0])<<0 | uint64(m[1])<<8 | uint64(m[2])<<16 | uint64(m[3])<<24 | uint64(m[4])<<32 | uint64(m[5])<<40 | uint64(m[6])<<48 | uint64(m[7])<<56)
+					}
 				} else if a, ok = c.readSlow(ea, 8, c.mmu); !ok {
 					goto leave
 				}
@@ -6028,7 +7118,11 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
 				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-8 {
-					a = uint64(mem.Load64(c.ram, e.add+d))
+					d += e.add
+					{
+						m := c.ram[d : d+8]
+						a = uint64(uint64(m[0])<<0 | uint64(m[1])<<8 | uint64(m[2])<<16 | uint64(m[3])<<24 | uint64(m[4])<<32 | uint64(m[5])<<40 | uint64(m[6])<<48 | uint64(m[7])<<56)
+					}
 				} else if a, ok = c.readSlow(ea, 8, c.mmu); !ok {
 					goto leave
 				}
@@ -6042,7 +7136,11 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
 				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-8 {
-					a = uint64(mem.Load64(c.ram, e.add+d))
+					d += e.add
+					{
+						m := c.ram[d : d+8]
+						a = uint64(uint64(m[0])<<0 | uint64(m[1])<<8 | uint64(m[2])<<16 | uint64(m[3])<<24 | uint64(m[4])<<32 | uint64(m[5])<<40 | uint64(m[6])<<48 | uint64(m[7])<<56)
+					}
 				} else if a, ok = c.readSlow(ea, 8, c.mmu); !ok {
 					goto leave
 				}
@@ -6056,7 +7154,11 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
 				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-8 {
-					a = uint64(mem.Load64(c.ram, e.add+d))
+					d += e.add
+					{
+						m := c.ram[d : d+8]
+						a = uint64(uint64(m[0])<<0 | uint64(m[1])<<8 | uint64(m[2])<<16 | uint64(m[3])<<24 | uint64(m[4])<<32 | uint64(m[5])<<40 | uint64(m[6])<<48 | uint64(m[7])<<56)
+					}
 				} else if a, ok = c.readSlow(ea, 8, c.mmu); !ok {
 					goto leave
 				}
@@ -6070,7 +7172,11 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
 				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-8 {
-					a = uint64(mem.Load64(c.ram, e.add+d))
+					d += e.add
+					{
+						m := c.ram[d : d+8]
+						a = uint64(uint64(m[0])<<0 | uint64(m[1])<<8 | uint64(m[2])<<16 | uint64(m[3])<<24 | uint64(m[4])<<32 | uint64(m[5])<<40 | uint64(m[6])<<48 | uint64(m[7])<<56)
+					}
 				} else if a, ok = c.readSlow(ea, 8, c.mmu); !ok {
 					goto leave
 				}
@@ -6084,7 +7190,11 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
 				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-8 {
-					a = uint64(mem.Load64(c.ram, e.add+d))
+					d += e.add
+					{
+						m := c.ram[d : d+8]
+						a = uint64(uint64(m[0])<<0 | uint64(m[1])<<8 | uint64(m[2])<<16 | uint64(m[3])<<24 | uint64(m[4])<<32 | uint64(m[5])<<40 | uint64(m[6])<<48 | uint64(m[7])<<56)
+					}
 				} else if a, ok = c.readSlow(ea, 8, c.mmu); !ok {
 					goto leave
 				}
@@ -6314,7 +7424,8 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
 				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-1 {
-					a = uint64(c.ram[e.add+d])
+					d += e.add
+					a = uint64(c.ram[d])
 				} else if a, ok = c.readSlow(ea, 1, c.mmu); !ok {
 					goto leave
 				}
@@ -6329,7 +7440,8 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
 				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-1 {
-					a = uint64(c.ram[e.add+d])
+					d += e.add
+					a = uint64(c.ram[d])
 				} else if a, ok = c.readSlow(ea, 1, c.mmu); !ok {
 					goto leave
 				}
@@ -6344,7 +7456,8 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
 				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-1 {
-					a = uint64(c.ram[e.add+d])
+					d += e.add
+					a = uint64(c.ram[d])
 				} else if a, ok = c.readSlow(ea, 1, c.mmu); !ok {
 					goto leave
 				}
@@ -6359,7 +7472,8 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
 				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-1 {
-					a = uint64(c.ram[e.add+d])
+					d += e.add
+					a = uint64(c.ram[d])
 				} else if a, ok = c.readSlow(ea, 1, c.mmu); !ok {
 					goto leave
 				}
@@ -6374,7 +7488,8 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
 				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-1 {
-					a = uint64(c.ram[e.add+d])
+					d += e.add
+					a = uint64(c.ram[d])
 				} else if a, ok = c.readSlow(ea, 1, c.mmu); !ok {
 					goto leave
 				}
@@ -6389,7 +7504,8 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
 				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-1 {
-					a = uint64(c.ram[e.add+d])
+					d += e.add
+					a = uint64(c.ram[d])
 				} else if a, ok = c.readSlow(ea, 1, c.mmu); !ok {
 					goto leave
 				}
@@ -6404,7 +7520,8 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
 				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-1 {
-					a = uint64(c.ram[e.add+d])
+					d += e.add
+					a = uint64(c.ram[d])
 				} else if a, ok = c.readSlow(ea, 1, c.mmu); !ok {
 					goto leave
 				}
@@ -6419,7 +7536,8 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
 				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-1 {
-					a = uint64(c.ram[e.add+d])
+					d += e.add
+					a = uint64(c.ram[d])
 				} else if a, ok = c.readSlow(ea, 1, c.mmu); !ok {
 					goto leave
 				}
@@ -6434,7 +7552,8 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
 				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-1 {
-					a = uint64(c.ram[e.add+d])
+					d += e.add
+					a = uint64(c.ram[d])
 				} else if a, ok = c.readSlow(ea, 1, c.mmu); !ok {
 					goto leave
 				}
@@ -6449,7 +7568,8 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
 				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-1 {
-					a = uint64(c.ram[e.add+d])
+					d += e.add
+					a = uint64(c.ram[d])
 				} else if a, ok = c.readSlow(ea, 1, c.mmu); !ok {
 					goto leave
 				}
@@ -6464,7 +7584,8 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
 				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-1 {
-					a = uint64(c.ram[e.add+d])
+					d += e.add
+					a = uint64(c.ram[d])
 				} else if a, ok = c.readSlow(ea, 1, c.mmu); !ok {
 					goto leave
 				}
@@ -6479,7 +7600,8 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
 				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-1 {
-					a = uint64(c.ram[e.add+d])
+					d += e.add
+					a = uint64(c.ram[d])
 				} else if a, ok = c.readSlow(ea, 1, c.mmu); !ok {
 					goto leave
 				}
@@ -6710,7 +7832,11 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
 				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-4 {
-					a = uint64(mem.Load32(c.ram, e.add+d))
+					d += e.add
+					{
+						m := c.ram[d : d+4]
+						a = uint64(uint32(m[0])<<0 | uint32(m[1])<<8 | uint32(m[2])<<16 | uint32(m[3])<<24)
+					}
 				} else if a, ok = c.readSlow(ea, 4, c.mmu); !ok {
 					goto leave
 				}
@@ -6725,7 +7851,11 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
 				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-4 {
-					a = uint64(mem.Load32(c.ram, e.add+d))
+					d += e.add
+					{
+						m := c.ram[d : d+4]
+						a = uint64(uint32(m[0])<<0 | uint32(m[1])<<8 | uint32(m[2])<<16 | uint32(m[3])<<24)
+					}
 				} else if a, ok = c.readSlow(ea, 4, c.mmu); !ok {
 					goto leave
 				}
@@ -6740,7 +7870,11 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
 				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-4 {
-					a = uint64(mem.Load32(c.ram, e.add+d))
+					d += e.add
+					{
+						m := c.ram[d : d+4]
+						a = uint64(uint32(m[0])<<0 | uint32(m[1])<<8 | uint32(m[2])<<16 | uint32(m[3])<<24)
+					}
 				} else if a, ok = c.readSlow(ea, 4, c.mmu); !ok {
 					goto leave
 				}
@@ -6755,7 +7889,11 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
 				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-4 {
-					a = uint64(mem.Load32(c.ram, e.add+d))
+					d += e.add
+					{
+						m := c.ram[d : d+4]
+						a = uint64(uint32(m[0])<<0 | uint32(m[1])<<8 | uint32(m[2])<<16 | uint32(m[3])<<24)
+					}
 				} else if a, ok = c.readSlow(ea, 4, c.mmu); !ok {
 					goto leave
 				}
@@ -6770,7 +7908,11 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
 				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-4 {
-					a = uint64(mem.Load32(c.ram, e.add+d))
+					d += e.add
+					{
+						m := c.ram[d : d+4]
+						a = uint64(uint32(m[0])<<0 | uint32(m[1])<<8 | uint32(m[2])<<16 | uint32(m[3])<<24)
+					}
 				} else if a, ok = c.readSlow(ea, 4, c.mmu); !ok {
 					goto leave
 				}
@@ -6785,7 +7927,11 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
 				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-4 {
-					a = uint64(mem.Load32(c.ram, e.add+d))
+					d += e.add
+					{
+						m := c.ram[d : d+4]
+						a = uint64(uint32(m[0])<<0 | uint32(m[1])<<8 | uint32(m[2])<<16 | uint32(m[3])<<24)
+					}
 				} else if a, ok = c.readSlow(ea, 4, c.mmu); !ok {
 					goto leave
 				}
@@ -6800,7 +7946,11 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
 				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-4 {
-					a = uint64(mem.Load32(c.ram, e.add+d))
+					d += e.add
+					{
+						m := c.ram[d : d+4]
+						a = uint64(uint32(m[0])<<0 | uint32(m[1])<<8 | uint32(m[2])<<16 | uint32(m[3])<<24)
+					}
 				} else if a, ok = c.readSlow(ea, 4, c.mmu); !ok {
 					goto leave
 				}
@@ -6815,7 +7965,11 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
 				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-4 {
-					a = uint64(mem.Load32(c.ram, e.add+d))
+					d += e.add
+					{
+						m := c.ram[d : d+4]
+						a = uint64(uint32(m[0])<<0 | uint32(m[1])<<8 | uint32(m[2])<<16 | uint32(m[3])<<24)
+					}
 				} else if a, ok = c.readSlow(ea, 4, c.mmu); !ok {
 					goto leave
 				}
@@ -6830,7 +7984,11 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
 				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-4 {
-					a = uint64(mem.Load32(c.ram, e.add+d))
+					d += e.add
+					{
+						m := c.ram[d : d+4]
+						a = uint64(uint32(m[0])<<0 | uint32(m[1])<<8 | uint32(m[2])<<16 | uint32(m[3])<<24)
+					}
 				} else if a, ok = c.readSlow(ea, 4, c.mmu); !ok {
 					goto leave
 				}
@@ -6845,7 +8003,11 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
 				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-4 {
-					a = uint64(mem.Load32(c.ram, e.add+d))
+					d += e.add
+					{
+						m := c.ram[d : d+4]
+						a = uint64(uint32(m[0])<<0 | uint32(m[1])<<8 | uint32(m[2])<<16 | uint32(m[3])<<24)
+					}
 				} else if a, ok = c.readSlow(ea, 4, c.mmu); !ok {
 					goto leave
 				}
@@ -6860,7 +8022,11 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
 				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-4 {
-					a = uint64(mem.Load32(c.ram, e.add+d))
+					d += e.add
+					{
+						m := c.ram[d : d+4]
+						a = uint64(uint32(m[0])<<0 | uint32(m[1])<<8 | uint32(m[2])<<16 | uint32(m[3])<<24)
+					}
 				} else if a, ok = c.readSlow(ea, 4, c.mmu); !ok {
 					goto leave
 				}
@@ -6875,7 +8041,11 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
 				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-4 {
-					a = uint64(mem.Load32(c.ram, e.add+d))
+					d += e.add
+					{
+						m := c.ram[d : d+4]
+						a = uint64(uint32(m[0])<<0 | uint32(m[1])<<8 | uint32(m[2])<<16 | uint32(m[3])<<24)
+					}
 				} else if a, ok = c.readSlow(ea, 4, c.mmu); !ok {
 					goto leave
 				}
@@ -7106,7 +8276,11 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
 				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-8 {
-					a = uint64(mem.Load64(c.ram, e.add+d))
+					d += e.add
+					{
+						m := c.ram[d : d+8]
+						a = uint64(uint64(m[0])<<0 | uint64(m[1])<<8 | uint64(m[2])<<16 | uint64(m[3])<<24 | uint64(m[4])<<32 | uint64(m[5])<<40 | uint64(m[6])<<48 | uint64(m[7])<<56)
+					}
 				} else if a, ok = c.readSlow(ea, 8, c.mmu); !ok {
 					goto leave
 				}
@@ -7121,7 +8295,11 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
 				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-8 {
-					a = uint64(mem.Load64(c.ram, e.add+d))
+					d += e.add
+					{
+						m := c.ram[d : d+8]
+						a = uint64(uint64(m[0])<<0 | uint64(m[1])<<8 | uint64(m[2])<<16 | uint64(m[3])<<24 | uint64(m[4])<<32 | uint64(m[5])<<40 | uint64(m[6])<<48 | uint64(m[7])<<56)
+					}
 				} else if a, ok = c.readSlow(ea, 8, c.mmu); !ok {
 					goto leave
 				}
@@ -7136,7 +8314,11 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
 				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-8 {
-					a = uint64(mem.Load64(c.ram, e.add+d))
+					d += e.add
+					{
+						m := c.ram[d : d+8]
+						a = uint64(uint64(m[0])<<0 | uint64(m[1])<<8 | uint64(m[2])<<16 | uint64(m[3])<<24 | uint64(m[4])<<32 | uint64(m[5])<<40 | uint64(m[6])<<48 | uint64(m[7])<<56)
+					}
 				} else if a, ok = c.readSlow(ea, 8, c.mmu); !ok {
 					goto leave
 				}
@@ -7151,7 +8333,11 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
 				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-8 {
-					a = uint64(mem.Load64(c.ram, e.add+d))
+					d += e.add
+					{
+						m := c.ram[d : d+8]
+						a = uint64(uint64(m[0])<<0 | uint64(m[1])<<8 | uint64(m[2])<<16 | uint64(m[3])<<24 | uint64(m[4])<<32 | uint64(m[5])<<40 | uint64(m[6])<<48 | uint64(m[7])<<56)
+					}
 				} else if a, ok = c.readSlow(ea, 8, c.mmu); !ok {
 					goto leave
 				}
@@ -7166,7 +8352,11 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
 				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-8 {
-					a = uint64(mem.Load64(c.ram, e.add+d))
+					d += e.add
+					{
+						m := c.ram[d : d+8]
+						a = uint64(uint64(m[0])<<0 | uint64(m[1])<<8 | uint64(m[2])<<16 | uint64(m[3])<<24 | uint64(m[4])<<32 | uint64(m[5])<<40 | uint64(m[6])<<48 | uint64(m[7])<<56)
+					}
 				} else if a, ok = c.readSlow(ea, 8, c.mmu); !ok {
 					goto leave
 				}
@@ -7181,7 +8371,11 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
 				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-8 {
-					a = uint64(mem.Load64(c.ram, e.add+d))
+					d += e.add
+					{
+						m := c.ram[d : d+8]
+						a = uint64(uint64(m[0])<<0 | uint64(m[1])<<8 | uint64(m[2])<<16 | uint64(m[3])<<24 | uint64(m[4])<<32 | uint64(m[5])<<40 | uint64(m[6])<<48 | uint64(m[7])<<56)
+					}
 				} else if a, ok = c.readSlow(ea, 8, c.mmu); !ok {
 					goto leave
 				}
@@ -7196,7 +8390,11 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
 				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-8 {
-					a = uint64(mem.Load64(c.ram, e.add+d))
+					d += e.add
+					{
+						m := c.ram[d : d+8]
+						a = uint64(uint64(m[0])<<0 | uint64(m[1])<<8 | uint64(m[2])<<16 | uint64(m[3])<<24 | uint64(m[4])<<32 | uint64(m[5])<<40 | uint64(m[6])<<48 | uint64(m[7])<<56)
+					}
 				} else if a, ok = c.readSlow(ea, 8, c.mmu); !ok {
 					goto leave
 				}
@@ -7211,7 +8409,11 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
 				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-8 {
-					a = uint64(mem.Load64(c.ram, e.add+d))
+					d += e.add
+					{
+						m := c.ram[d : d+8]
+						a = uint64(uint64(m[0])<<0 | uint64(m[1])<<8 | uint64(m[2])<<16 | uint64(m[3])<<24 | uint64(m[4])<<32 | uint64(m[5])<<40 | uint64(m[6])<<48 | uint64(m[7])<<56)
+					}
 				} else if a, ok = c.readSlow(ea, 8, c.mmu); !ok {
 					goto leave
 				}
@@ -7226,7 +8428,11 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
 				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-8 {
-					a = uint64(mem.Load64(c.ram, e.add+d))
+					d += e.add
+					{
+						m := c.ram[d : d+8]
+						a = uint64(uint64(m[0])<<0 | uint64(m[1])<<8 | uint64(m[2])<<16 | uint64(m[3])<<24 | uint64(m[4])<<32 | uint64(m[5])<<40 | uint64(m[6])<<48 | uint64(m[7])<<56)
+					}
 				} else if a, ok = c.readSlow(ea, 8, c.mmu); !ok {
 					goto leave
 				}
@@ -7241,7 +8447,11 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
 				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-8 {
-					a = uint64(mem.Load64(c.ram, e.add+d))
+					d += e.add
+					{
+						m := c.ram[d : d+8]
+						a = uint64(uint64(m[0])<<0 | uint64(m[1])<<8 | uint64(m[2])<<16 | uint64(m[3])<<24 | uint64(m[4])<<32 | uint64(m[5])<<40 | uint64(m[6])<<48 | uint64(m[7])<<56)
+					}
 				} else if a, ok = c.readSlow(ea, 8, c.mmu); !ok {
 					goto leave
 				}
@@ -7256,7 +8466,11 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
 				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-8 {
-					a = uint64(mem.Load64(c.ram, e.add+d))
+					d += e.add
+					{
+						m := c.ram[d : d+8]
+						a = uint64(uint64(m[0])<<0 | uint64(m[1])<<8 | uint64(m[2])<<16 | uint64(m[3])<<24 | uint64(m[4])<<32 | uint64(m[5])<<40 | uint64(m[6])<<48 | uint64(m[7])<<56)
+					}
 				} else if a, ok = c.readSlow(ea, 8, c.mmu); !ok {
 					goto leave
 				}
@@ -7271,7 +8485,11 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
 				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-8 {
-					a = uint64(mem.Load64(c.ram, e.add+d))
+					d += e.add
+					{
+						m := c.ram[d : d+8]
+						a = uint64(uint64(m[0])<<0 | uint64(m[1])<<8 | uint64(m[2])<<16 | uint64(m[3])<<24 | uint64(m[4])<<32 | uint64(m[5])<<40 | uint64(m[6])<<48 | uint64(m[7])<<56)
+					}
 				} else if a, ok = c.readSlow(ea, 8, c.mmu); !ok {
 					goto leave
 				}
@@ -7441,9 +8659,18 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 					at = ea - e.w
 				}
 				at += e.add
-				a = uint64(mem.Load32(c.ram, at))
+				{
+					m := c.ram[at : at+4]
+					a = uint64(uint32(m[0])<<0 | uint32(m[1])<<8 | uint32(m[2])<<16 | uint32(m[3])<<24)
+				}
 				v = c.carry()
-				mem.Store32(c.ram, at, uint32(a+1))
+				{
+					m, v := c.ram[at:at+4], uint32(a+1)
+					m[0] = byte(v >> 0)
+					m[1] = byte(v >> 8)
+					m[2] = byte(v >> 16)
+					m[3] = byte(v >> 24)
+				}
 				c.lzOp, c.lzA, c.lzB = lzInc|2, a, v
 			case opInc32mN:
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
@@ -7456,8 +8683,17 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 					at = ea - e.w
 				}
 				at += e.add
-				a = uint64(mem.Load32(c.ram, at))
-				mem.Store32(c.ram, at, uint32(a+1))
+				{
+					m := c.ram[at : at+4]
+					a = uint64(uint32(m[0])<<0 | uint32(m[1])<<8 | uint32(m[2])<<16 | uint32(m[3])<<24)
+				}
+				{
+					m, v := c.ram[at:at+4], uint32(a+1)
+					m[0] = byte(v >> 0)
+					m[1] = byte(v >> 8)
+					m[2] = byte(v >> 16)
+					m[3] = byte(v >> 24)
+				}
 			case opDec32m:
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
 				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
@@ -7469,9 +8705,18 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 					at = ea - e.w
 				}
 				at += e.add
-				a = uint64(mem.Load32(c.ram, at))
+				{
+					m := c.ram[at : at+4]
+					a = uint64(uint32(m[0])<<0 | uint32(m[1])<<8 | uint32(m[2])<<16 | uint32(m[3])<<24)
+				}
 				v = c.carry()
-				mem.Store32(c.ram, at, uint32(a-1))
+				{
+					m, v := c.ram[at:at+4], uint32(a-1)
+					m[0] = byte(v >> 0)
+					m[1] = byte(v >> 8)
+					m[2] = byte(v >> 16)
+					m[3] = byte(v >> 24)
+				}
 				c.lzOp, c.lzA, c.lzB = lzDec|2, a, v
 			case opDec32mN:
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
@@ -7484,8 +8729,17 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 					at = ea - e.w
 				}
 				at += e.add
-				a = uint64(mem.Load32(c.ram, at))
-				mem.Store32(c.ram, at, uint32(a-1))
+				{
+					m := c.ram[at : at+4]
+					a = uint64(uint32(m[0])<<0 | uint32(m[1])<<8 | uint32(m[2])<<16 | uint32(m[3])<<24)
+				}
+				{
+					m, v := c.ram[at:at+4], uint32(a-1)
+					m[0] = byte(v >> 0)
+					m[1] = byte(v >> 8)
+					m[2] = byte(v >> 16)
+					m[3] = byte(v >> 24)
+				}
 			case opNeg32m:
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
 				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
@@ -7497,8 +8751,17 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 					at = ea - e.w
 				}
 				at += e.add
-				a = uint64(mem.Load32(c.ram, at))
-				mem.Store32(c.ram, at, uint32(-a))
+				{
+					m := c.ram[at : at+4]
+					a = uint64(uint32(m[0])<<0 | uint32(m[1])<<8 | uint32(m[2])<<16 | uint32(m[3])<<24)
+				}
+				{
+					m, v := c.ram[at:at+4], uint32(-a)
+					m[0] = byte(v >> 0)
+					m[1] = byte(v >> 8)
+					m[2] = byte(v >> 16)
+					m[3] = byte(v >> 24)
+				}
 				c.lzOp, c.lzA, c.lzB = lzSub|2, 0, a
 			case opNeg32mN:
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
@@ -7511,8 +8774,17 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 					at = ea - e.w
 				}
 				at += e.add
-				a = uint64(mem.Load32(c.ram, at))
-				mem.Store32(c.ram, at, uint32(-a))
+				{
+					m := c.ram[at : at+4]
+					a = uint64(uint32(m[0])<<0 | uint32(m[1])<<8 | uint32(m[2])<<16 | uint32(m[3])<<24)
+				}
+				{
+					m, v := c.ram[at:at+4], uint32(-a)
+					m[0] = byte(v >> 0)
+					m[1] = byte(v >> 8)
+					m[2] = byte(v >> 16)
+					m[3] = byte(v >> 24)
+				}
 			case opNot32m:
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
 				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
@@ -7524,8 +8796,17 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 					at = ea - e.w
 				}
 				at += e.add
-				a = uint64(mem.Load32(c.ram, at))
-				mem.Store32(c.ram, at, uint32(^a))
+				{
+					m := c.ram[at : at+4]
+					a = uint64(uint32(m[0])<<0 | uint32(m[1])<<8 | uint32(m[2])<<16 | uint32(m[3])<<24)
+				}
+				{
+					m, v := c.ram[at:at+4], uint32(^a)
+					m[0] = byte(v >> 0)
+					m[1] = byte(v >> 8)
+					m[2] = byte(v >> 16)
+					m[3] = byte(v >> 24)
+				}
 			case opInc64r:
 				a = c.R[op.dst&31]
 				v = c.carry()
@@ -7563,9 +8844,22 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 					at = ea - e.w
 				}
 				at += e.add
-				a = uint64(mem.Load64(c.ram, at))
+				{
+					m := c.ram[at : at+8]
+					a = uint64(uint64(m[0])<<0 | uint64(m[1])<<8 | uint64(m[2])<<16 | uint64(m[3])<<24 | uint64(m[4])<<32 | uint64(m[5])<<40 | uint64(m[6])<<48 | uint64(m[7])<<56)
+				}
 				v = c.carry()
-				mem.Store64(c.ram, at, uint64(a+1))
+				{
+					m, v := c.ram[at:at+8], uint64(a+1)
+					m[0] = byte(v >> 0)
+					m[1] = byte(v >> 8)
+					m[2] = byte(v >> 16)
+					m[3] = byte(v >> 24)
+					m[4] = byte(v >> 32)
+					m[5] = byte(v >> 40)
+					m[6] = byte(v >> 48)
+					m[7] = byte(v >> 56)
+				}
 				c.lzOp, c.lzA, c.lzB = lzInc|3, a, v
 			case opInc64mN:
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
@@ -7578,8 +8872,21 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 					at = ea - e.w
 				}
 				at += e.add
-				a = uint64(mem.Load64(c.ram, at))
-				mem.Store64(c.ram, at, uint64(a+1))
+				{
+					m := c.ram[at : at+8]
+					a = uint64(uint64(m[0])<<0 | uint64(m[1])<<8 | uint64(m[2])<<16 | uint64(m[3])<<24 | uint64(m[4])<<32 | uint64(m[5])<<40 | uint64(m[6])<<48 | uint64(m[7])<<56)
+				}
+				{
+					m, v := c.ram[at:at+8], uint64(a+1)
+					m[0] = byte(v >> 0)
+					m[1] = byte(v >> 8)
+					m[2] = byte(v >> 16)
+					m[3] = byte(v >> 24)
+					m[4] = byte(v >> 32)
+					m[5] = byte(v >> 40)
+					m[6] = byte(v >> 48)
+					m[7] = byte(v >> 56)
+				}
 			case opDec64m:
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
 				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
@@ -7591,9 +8898,22 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 					at = ea - e.w
 				}
 				at += e.add
-				a = uint64(mem.Load64(c.ram, at))
+				{
+					m := c.ram[at : at+8]
+					a = uint64(uint64(m[0])<<0 | uint64(m[1])<<8 | uint64(m[2])<<16 | uint64(m[3])<<24 | uint64(m[4])<<32 | uint64(m[5])<<40 | uint64(m[6])<<48 | uint64(m[7])<<56)
+				}
 				v = c.carry()
-				mem.Store64(c.ram, at, uint64(a-1))
+				{
+					m, v := c.ram[at:at+8], uint64(a-1)
+					m[0] = byte(v >> 0)
+					m[1] = byte(v >> 8)
+					m[2] = byte(v >> 16)
+					m[3] = byte(v >> 24)
+					m[4] = byte(v >> 32)
+					m[5] = byte(v >> 40)
+					m[6] = byte(v >> 48)
+					m[7] = byte(v >> 56)
+				}
 				c.lzOp, c.lzA, c.lzB = lzDec|3, a, v
 			case opDec64mN:
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
@@ -7606,8 +8926,21 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 					at = ea - e.w
 				}
 				at += e.add
-				a = uint64(mem.Load64(c.ram, at))
-				mem.Store64(c.ram, at, uint64(a-1))
+				{
+					m := c.ram[at : at+8]
+					a = uint64(uint64(m[0])<<0 | uint64(m[1])<<8 | uint64(m[2])<<16 | uint64(m[3])<<24 | uint64(m[4])<<32 | uint64(m[5])<<40 | uint64(m[6])<<48 | uint64(m[7])<<56)
+				}
+				{
+					m, v := c.ram[at:at+8], uint64(a-1)
+					m[0] = byte(v >> 0)
+					m[1] = byte(v >> 8)
+					m[2] = byte(v >> 16)
+					m[3] = byte(v >> 24)
+					m[4] = byte(v >> 32)
+					m[5] = byte(v >> 40)
+					m[6] = byte(v >> 48)
+					m[7] = byte(v >> 56)
+				}
 			case opNeg64m:
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
 				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
@@ -7619,8 +8952,21 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 					at = ea - e.w
 				}
 				at += e.add
-				a = uint64(mem.Load64(c.ram, at))
-				mem.Store64(c.ram, at, uint64(-a))
+				{
+					m := c.ram[at : at+8]
+					a = uint64(uint64(m[0])<<0 | uint64(m[1])<<8 | uint64(m[2])<<16 | uint64(m[3])<<24 | uint64(m[4])<<32 | uint64(m[5])<<40 | uint64(m[6])<<48 | uint64(m[7])<<56)
+				}
+				{
+					m, v := c.ram[at:at+8], uint64(-a)
+					m[0] = byte(v >> 0)
+					m[1] = byte(v >> 8)
+					m[2] = byte(v >> 16)
+					m[3] = byte(v >> 24)
+					m[4] = byte(v >> 32)
+					m[5] = byte(v >> 40)
+					m[6] = byte(v >> 48)
+					m[7] = byte(v >> 56)
+				}
 				c.lzOp, c.lzA, c.lzB = lzSub|3, 0, a
 			case opNeg64mN:
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
@@ -7633,8 +8979,21 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 					at = ea - e.w
 				}
 				at += e.add
-				a = uint64(mem.Load64(c.ram, at))
-				mem.Store64(c.ram, at, uint64(-a))
+				{
+					m := c.ram[at : at+8]
+					a = uint64(uint64(m[0])<<0 | uint64(m[1])<<8 | uint64(m[2])<<16 | uint64(m[3])<<24 | uint64(m[4])<<32 | uint64(m[5])<<40 | uint64(m[6])<<48 | uint64(m[7])<<56)
+				}
+				{
+					m, v := c.ram[at:at+8], uint64(-a)
+					m[0] = byte(v >> 0)
+					m[1] = byte(v >> 8)
+					m[2] = byte(v >> 16)
+					m[3] = byte(v >> 24)
+					m[4] = byte(v >> 32)
+					m[5] = byte(v >> 40)
+					m[6] = byte(v >> 48)
+					m[7] = byte(v >> 56)
+				}
 			case opNot64m:
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
 				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
@@ -7646,8 +9005,21 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 					at = ea - e.w
 				}
 				at += e.add
-				a = uint64(mem.Load64(c.ram, at))
-				mem.Store64(c.ram, at, uint64(^a))
+				{
+					m := c.ram[at : at+8]
+					a = uint64(uint64(m[0])<<0 | uint64(m[1])<<8 | uint64(m[2])<<16 | uint64(m[3])<<24 | uint64(m[4])<<32 | uint64(m[5])<<40 | uint64(m[6])<<48 | uint64(m[7])<<56)
+				}
+				{
+					m, v := c.ram[at:at+8], uint64(^a)
+					m[0] = byte(v >> 0)
+					m[1] = byte(v >> 8)
+					m[2] = byte(v >> 16)
+					m[3] = byte(v >> 24)
+					m[4] = byte(v >> 32)
+					m[5] = byte(v >> 40)
+					m[6] = byte(v >> 48)
+					m[7] = byte(v >> 56)
+				}
 			case opShl32ri:
 				a = uint64(uint32(c.R[op.dst&31]))
 				b = uint64(op.imm) & 63
@@ -7878,7 +9250,8 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
 				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-1 {
-					v = uint64(c.ram[e.add+d])
+					d += e.add
+					v = uint64(c.ram[d])
 				} else if v, ok = c.readSlow(ea, 1, c.mmu); !ok {
 					goto leave
 				}
@@ -7888,7 +9261,8 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 				v = c.R[op.src&31] & 0xff
 				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
 				if d := ea - e.w; d <= 4096-1 {
-					c.ram[e.add+d] = byte(v)
+					d += e.add
+					c.ram[d] = byte(v)
 				} else if !c.writeSlow(ea, 1, v, c.mmu) {
 					goto leave
 				}
@@ -7897,7 +9271,8 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 				v = uint64(int64(op.imm))
 				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
 				if d := ea - e.w; d <= 4096-1 {
-					c.ram[e.add+d] = byte(v)
+					d += e.add
+					c.ram[d] = byte(v)
 				} else if !c.writeSlow(ea, 1, v, c.mmu) {
 					goto leave
 				}
@@ -7907,7 +9282,11 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
 				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-2 {
-					v = uint64(mem.Load16(c.ram, e.add+d))
+					d += e.add
+					{
+						m := c.ram[d : d+2]
+						v = uint64(uint16(m[0])<<0 | uint16(m[1])<<8)
+					}
 				} else if v, ok = c.readSlow(ea, 2, c.mmu); !ok {
 					goto leave
 				}
@@ -7917,7 +9296,12 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 				v = c.R[op.src&31] & 0xffff
 				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
 				if d := ea - e.w; d <= 4096-2 {
-					mem.Store16(c.ram, e.add+d, uint16(v))
+					d += e.add
+					{
+						m, v := c.ram[d:d+2], uint16(v)
+						m[0] = byte(v >> 0)
+						m[1] = byte(v >> 8)
+					}
 				} else if !c.writeSlow(ea, 2, v, c.mmu) {
 					goto leave
 				}
@@ -7926,7 +9310,12 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 				v = uint64(int64(op.imm))
 				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
 				if d := ea - e.w; d <= 4096-2 {
-					mem.Store16(c.ram, e.add+d, uint16(v))
+					d += e.add
+					{
+						m, v := c.ram[d:d+2], uint16(v)
+						m[0] = byte(v >> 0)
+						m[1] = byte(v >> 8)
+					}
 				} else if !c.writeSlow(ea, 2, v, c.mmu) {
 					goto leave
 				}
@@ -7936,7 +9325,11 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
 				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-4 {
-					v = uint64(mem.Load32(c.ram, e.add+d))
+					d += e.add
+					{
+						m := c.ram[d : d+4]
+						v = uint64(uint32(m[0])<<0 | uint32(m[1])<<8 | uint32(m[2])<<16 | uint32(m[3])<<24)
+					}
 				} else if v, ok = c.readSlow(ea, 4, c.mmu); !ok {
 					goto leave
 				}
@@ -7946,7 +9339,14 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 				v = uint64(uint32(c.R[op.src&31]))
 				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
 				if d := ea - e.w; d <= 4096-4 {
-					mem.Store32(c.ram, e.add+d, uint32(v))
+					d += e.add
+					{
+						m, v := c.ram[d:d+4], uint32(v)
+						m[0] = byte(v >> 0)
+						m[1] = byte(v >> 8)
+						m[2] = byte(v >> 16)
+						m[3] = byte(v >> 24)
+					}
 				} else if !c.writeSlow(ea, 4, v, c.mmu) {
 					goto leave
 				}
@@ -7955,7 +9355,14 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 				v = uint64(int64(op.imm))
 				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
 				if d := ea - e.w; d <= 4096-4 {
-					mem.Store32(c.ram, e.add+d, uint32(v))
+					d += e.add
+					{
+						m, v := c.ram[d:d+4], uint32(v)
+						m[0] = byte(v >> 0)
+						m[1] = byte(v >> 8)
+						m[2] = byte(v >> 16)
+						m[3] = byte(v >> 24)
+					}
 				} else if !c.writeSlow(ea, 4, v, c.mmu) {
 					goto leave
 				}
@@ -7965,7 +9372,11 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
 				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-8 {
-					v = uint64(mem.Load64(c.ram, e.add+d))
+					d += e.add
+					{
+						m := c.ram[d : d+8]
+						v = uint64(uint64(m[0])<<0 | uint64(m[1])<<8 | uint64(m[2])<<16 | uint64(m[3])<<24 | uint64(m[4])<<32 | uint64(m[5])<<40 | uint64(m[6])<<48 | uint64(m[7])<<56)
+					}
 				} else if v, ok = c.readSlow(ea, 8, c.mmu); !ok {
 					goto leave
 				}
@@ -7975,7 +9386,18 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 				v = c.R[op.src&31]
 				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
 				if d := ea - e.w; d <= 4096-8 {
-					mem.Store64(c.ram, e.add+d, uint64(v))
+					d += e.add
+					{
+						m, v := c.ram[d:d+8], uint64(v)
+						m[0] = byte(v >> 0)
+						m[1] = byte(v >> 8)
+						m[2] = byte(v >> 16)
+						m[3] = byte(v >> 24)
+						m[4] = byte(v >> 32)
+						m[5] = byte(v >> 40)
+						m[6] = byte(v >> 48)
+						m[7] = byte(v >> 56)
+					}
 				} else if !c.writeSlow(ea, 8, v, c.mmu) {
 					goto leave
 				}
@@ -7984,7 +9406,18 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 				v = uint64(int64(op.imm))
 				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
 				if d := ea - e.w; d <= 4096-8 {
-					mem.Store64(c.ram, e.add+d, uint64(v))
+					d += e.add
+					{
+						m, v := c.ram[d:d+8], uint64(v)
+						m[0] = byte(v >> 0)
+						m[1] = byte(v >> 8)
+						m[2] = byte(v >> 16)
+						m[3] = byte(v >> 24)
+						m[4] = byte(v >> 32)
+						m[5] = byte(v >> 40)
+						m[6] = byte(v >> 48)
+						m[7] = byte(v >> 56)
+					}
 				} else if !c.writeSlow(ea, 8, v, c.mmu) {
 					goto leave
 				}
@@ -8000,7 +9433,8 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
 				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-1 {
-					v = uint64(c.ram[e.add+d])
+					d += e.add
+					v = uint64(c.ram[d])
 				} else if v, ok = c.readSlow(ea, 1, c.mmu); !ok {
 					goto leave
 				}
@@ -8011,7 +9445,8 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
 				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-1 {
-					v = uint64(c.ram[e.add+d])
+					d += e.add
+					v = uint64(c.ram[d])
 				} else if v, ok = c.readSlow(ea, 1, c.mmu); !ok {
 					goto leave
 				}
@@ -8022,7 +9457,8 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
 				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-1 {
-					v = uint64(c.ram[e.add+d])
+					d += e.add
+					v = uint64(c.ram[d])
 				} else if v, ok = c.readSlow(ea, 1, c.mmu); !ok {
 					goto leave
 				}
@@ -8033,7 +9469,11 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
 				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-2 {
-					v = uint64(mem.Load16(c.ram, e.add+d))
+					d += e.add
+					{
+						m := c.ram[d : d+2]
+						v = uint64(uint16(m[0])<<0 | uint16(m[1])<<8)
+					}
 				} else if v, ok = c.readSlow(ea, 2, c.mmu); !ok {
 					goto leave
 				}
@@ -8044,7 +9484,11 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
 				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-2 {
-					v = uint64(mem.Load16(c.ram, e.add+d))
+					d += e.add
+					{
+						m := c.ram[d : d+2]
+						v = uint64(uint16(m[0])<<0 | uint16(m[1])<<8)
+					}
 				} else if v, ok = c.readSlow(ea, 2, c.mmu); !ok {
 					goto leave
 				}
@@ -8055,7 +9499,11 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
 				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-2 {
-					v = uint64(mem.Load16(c.ram, e.add+d))
+					d += e.add
+					{
+						m := c.ram[d : d+2]
+						v = uint64(uint16(m[0])<<0 | uint16(m[1])<<8)
+					}
 				} else if v, ok = c.readSlow(ea, 2, c.mmu); !ok {
 					goto leave
 				}
@@ -8066,7 +9514,11 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
 				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-4 {
-					v = uint64(mem.Load32(c.ram, e.add+d))
+					d += e.add
+					{
+						m := c.ram[d : d+4]
+						v = uint64(uint32(m[0])<<0 | uint32(m[1])<<8 | uint32(m[2])<<16 | uint32(m[3])<<24)
+					}
 				} else if v, ok = c.readSlow(ea, 4, c.mmu); !ok {
 					goto leave
 				}
@@ -8094,8 +9546,17 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 				}
 				at += e.add
 				b = uint64(uint32(c.R[op.src&31]))
-				a = uint64(mem.Load32(c.ram, at))
-				mem.Store32(c.ram, at, uint32(b))
+				{
+					m := c.ram[at : at+4]
+					a = uint64(uint32(m[0])<<0 | uint32(m[1])<<8 | uint32(m[2])<<16 | uint32(m[3])<<24)
+				}
+				{
+					m, v := c.ram[at:at+4], uint32(b)
+					m[0] = byte(v >> 0)
+					m[1] = byte(v >> 8)
+					m[2] = byte(v >> 16)
+					m[3] = byte(v >> 24)
+				}
 				c.R[op.src&31] = uint64(uint32(a))
 			case opCmov32rr:
 				v = uint64(uint32(c.R[op.dst&31]))
@@ -8126,8 +9587,21 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 				}
 				at += e.add
 				b = c.R[op.src&31]
-				a = uint64(mem.Load64(c.ram, at))
-				mem.Store64(c.ram, at, uint64(b))
+				{
+					m := c.ram[at : at+8]
+					a = uint64(uint64(m[0])<<0 | uint64(m[1])<<8 | uint64(m[2])<<16 | uint64(m[3])<<24 | uint64(m[4])<<32 | uint64(m[5])<<40 | uint64(m[6])<<48 | uint64(m[7])<<56)
+				}
+				{
+					m, v := c.ram[at:at+8], uint64(b)
+					m[0] = byte(v >> 0)
+					m[1] = byte(v >> 8)
+					m[2] = byte(v >> 16)
+					m[3] = byte(v >> 24)
+					m[4] = byte(v >> 32)
+					m[5] = byte(v >> 40)
+					m[6] = byte(v >> 48)
+					m[7] = byte(v >> 56)
+				}
 				c.R[op.src&31] = a
 			case opCmov64rr:
 				v = c.R[op.dst&31]
@@ -8161,7 +9635,11 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
 				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-4 {
-					b = uint64(mem.Load32(c.ram, e.add+d))
+					d += e.add
+					{
+						m := c.ram[d : d+4]
+						b = uint64(uint32(m[0])<<0 | uint32(m[1])<<8 | uint32(m[2])<<16 | uint32(m[3])<<24)
+					}
 				} else if b, ok = c.readSlow(ea, 4, c.mmu); !ok {
 					goto leave
 				}
@@ -8173,7 +9651,11 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
 				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-4 {
-					b = uint64(mem.Load32(c.ram, e.add+d))
+					d += e.add
+					{
+						m := c.ram[d : d+4]
+						b = uint64(uint32(m[0])<<0 | uint32(m[1])<<8 | uint32(m[2])<<16 | uint32(m[3])<<24)
+					}
 				} else if b, ok = c.readSlow(ea, 4, c.mmu); !ok {
 					goto leave
 				}
@@ -8211,7 +9693,11 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
 				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-8 {
-					b = uint64(mem.Load64(c.ram, e.add+d))
+					d += e.add
+					{
+						m := c.ram[d : d+8]
+						b = uint64(uint64(m[0])<<0 | uint64(m[1])<<8 | uint64(m[2])<<16 | uint64(m[3])<<24 | uint64(m[4])<<32 | uint64(m[5])<<40 | uint64(m[6])<<48 | uint64(m[7])<<56)
+					}
 				} else if b, ok = c.readSlow(ea, 8, c.mmu); !ok {
 					goto leave
 				}
@@ -8223,7 +9709,11 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
 				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-8 {
-					b = uint64(mem.Load64(c.ram, e.add+d))
+					d += e.add
+					{
+						m := c.ram[d : d+8]
+						b = uint64(uint64(m[0])<<0 | uint64(m[1])<<8 | uint64(m[2])<<16 | uint64(m[3])<<24 | uint64(m[4])<<32 | uint64(m[5])<<40 | uint64(m[6])<<48 | uint64(m[7])<<56)
+					}
 				} else if b, ok = c.readSlow(ea, 8, c.mmu); !ok {
 					goto leave
 				}
@@ -8259,7 +9749,11 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
 				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-4 {
-					a = uint64(mem.Load32(c.ram, e.add+d))
+					d += e.add
+					{
+						m := c.ram[d : d+4]
+						a = uint64(uint32(m[0])<<0 | uint32(m[1])<<8 | uint32(m[2])<<16 | uint32(m[3])<<24)
+					}
 				} else if a, ok = c.readSlow(ea, 4, c.mmu); !ok {
 					goto leave
 				}
@@ -8277,7 +9771,11 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
 				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-8 {
-					a = uint64(mem.Load64(c.ram, e.add+d))
+					d += e.add
+					{
+						m := c.ram[d : d+8]
+						a = uint64(uint64(m[0])<<0 | uint64(m[1])<<8 | uint64(m[2])<<16 | uint64(m[3])<<24 | uint64(m[4])<<32 | uint64(m[5])<<40 | uint64(m[6])<<48 | uint64(m[7])<<56)
+					}
 				} else if a, ok = c.readSlow(ea, 8, c.mmu); !ok {
 					goto leave
 				}
@@ -8306,7 +9804,18 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 				v = c.R[op.src&31]
 				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
 				if d := ea - e.w; d <= 4096-8 {
-					mem.Store64(c.ram, e.add+d, uint64(v))
+					d += e.add
+					{
+						m, v := c.ram[d:d+8], uint64(v)
+						m[0] = byte(v >> 0)
+						m[1] = byte(v >> 8)
+						m[2] = byte(v >> 16)
+						m[3] = byte(v >> 24)
+						m[4] = byte(v >> 32)
+						m[5] = byte(v >> 40)
+						m[6] = byte(v >> 48)
+						m[7] = byte(v >> 56)
+					}
 				} else if !c.writeSlow(ea, 8, v, c.mmu) {
 					goto leave
 				}
@@ -8316,7 +9825,18 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 				v = uint64(int64(op.imm))
 				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
 				if d := ea - e.w; d <= 4096-8 {
-					mem.Store64(c.ram, e.add+d, uint64(v))
+					d += e.add
+					{
+						m, v := c.ram[d:d+8], uint64(v)
+						m[0] = byte(v >> 0)
+						m[1] = byte(v >> 8)
+						m[2] = byte(v >> 16)
+						m[3] = byte(v >> 24)
+						m[4] = byte(v >> 32)
+						m[5] = byte(v >> 40)
+						m[6] = byte(v >> 48)
+						m[7] = byte(v >> 56)
+					}
 				} else if !c.writeSlow(ea, 8, v, c.mmu) {
 					goto leave
 				}
@@ -8325,7 +9845,11 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 				ea = c.R[RSP]
 				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-8 {
-					v = uint64(mem.Load64(c.ram, e.add+d))
+					d += e.add
+					{
+						m := c.ram[d : d+8]
+						v = uint64(uint64(m[0])<<0 | uint64(m[1])<<8 | uint64(m[2])<<16 | uint64(m[3])<<24 | uint64(m[4])<<32 | uint64(m[5])<<40 | uint64(m[6])<<48 | uint64(m[7])<<56)
+					}
 				} else if v, ok = c.readSlow(ea, 8, c.mmu); !ok {
 					goto leave
 				}
@@ -8335,7 +9859,11 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 				ea = c.R[RBP]
 				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-8 {
-					v = uint64(mem.Load64(c.ram, e.add+d))
+					d += e.add
+					{
+						m := c.ram[d : d+8]
+						v = uint64(uint64(m[0])<<0 | uint64(m[1])<<8 | uint64(m[2])<<16 | uint64(m[3])<<24 | uint64(m[4])<<32 | uint64(m[5])<<40 | uint64(m[6])<<48 | uint64(m[7])<<56)
+					}
 				} else if v, ok = c.readSlow(ea, 8, c.mmu); !ok {
 					goto leave
 				}
@@ -8346,7 +9874,18 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 				v = c.R[isa.RegRIP] + uint64(int64(op.imm))
 				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
 				if d := ea - e.w; d <= 4096-8 {
-					mem.Store64(c.ram, e.add+d, uint64(v))
+					d += e.add
+					{
+						m, v := c.ram[d:d+8], uint64(v)
+						m[0] = byte(v >> 0)
+						m[1] = byte(v >> 8)
+						m[2] = byte(v >> 16)
+						m[3] = byte(v >> 24)
+						m[4] = byte(v >> 32)
+						m[5] = byte(v >> 40)
+						m[6] = byte(v >> 48)
+						m[7] = byte(v >> 56)
+					}
 				} else if !c.writeSlow(ea, 8, v, c.mmu) {
 					goto leave
 				}
@@ -8361,7 +9900,18 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 				v = c.R[isa.RegRIP] + uint64(int64(op.imm))
 				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
 				if d := ea - e.w; d <= 4096-8 {
-					mem.Store64(c.ram, e.add+d, uint64(v))
+					d += e.add
+					{
+						m, v := c.ram[d:d+8], uint64(v)
+						m[0] = byte(v >> 0)
+						m[1] = byte(v >> 8)
+						m[2] = byte(v >> 16)
+						m[3] = byte(v >> 24)
+						m[4] = byte(v >> 32)
+						m[5] = byte(v >> 40)
+						m[6] = byte(v >> 48)
+						m[7] = byte(v >> 56)
+					}
 				} else if !c.writeSlow(ea, 8, v, c.mmu) {
 					goto leave
 				}
@@ -8371,7 +9921,11 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
 				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-8 {
-					rip = uint64(mem.Load64(c.ram, e.add+d))
+					d += e.add
+					{
+						m := c.ram[d : d+8]
+						rip = uint64(uint64(m[0])<<0 | uint64(m[1])<<8 | uint64(m[2])<<16 | uint64(m[3])<<24 | uint64(m[4])<<32 | uint64(m[5])<<40 | uint64(m[6])<<48 | uint64(m[7])<<56)
+					}
 				} else if rip, ok = c.readSlow(ea, 8, c.mmu); !ok {
 					goto leave
 				}
@@ -8380,11 +9934,24 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 				}
 				ea = c.R[RSP] - 8
 				v = c.R[isa.RegRIP] + uint64(int64(op.imm))
-				e = &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
-				if d := ea - e.w; d <= 4096-8 {
-					mem.Store64(c.ram, e.add+d, v)
-				} else if !c.writeSlow(ea, 8, v, c.mmu) {
-					goto leave
+				{
+					e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
+					if d := ea - e.w; d <= 4096-8 {
+						d += e.add
+						{
+							m, v := c.ram[d:d+8], uint64(v)
+							m[0] = byte(v >> 0)
+							m[1] = byte(v >> 8)
+							m[2] = byte(v >> 16)
+							m[3] = byte(v >> 24)
+							m[4] = byte(v >> 32)
+							m[5] = byte(v >> 40)
+							m[6] = byte(v >> 48)
+							m[7] = byte(v >> 56)
+						}
+					} else if !c.writeSlow(ea, 8, v, c.mmu) {
+						goto leave
+					}
 				}
 				c.R[RSP] -= 8
 				goto indirect
@@ -8398,7 +9965,11 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
 				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-8 {
-					rip = uint64(mem.Load64(c.ram, e.add+d))
+					d += e.add
+					{
+						m := c.ram[d : d+8]
+						rip = uint64(uint64(m[0])<<0 | uint64(m[1])<<8 | uint64(m[2])<<16 | uint64(m[3])<<24 | uint64(m[4])<<32 | uint64(m[5])<<40 | uint64(m[6])<<48 | uint64(m[7])<<56)
+					}
 				} else if rip, ok = c.readSlow(ea, 8, c.mmu); !ok {
 					goto leave
 				}
@@ -8410,7 +9981,11 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 				ea = c.R[RSP]
 				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-8 {
-					rip = uint64(mem.Load64(c.ram, e.add+d))
+					d += e.add
+					{
+						m := c.ram[d : d+8]
+						rip = uint64(uint64(m[0])<<0 | uint64(m[1])<<8 | uint64(m[2])<<16 | uint64(m[3])<<24 | uint64(m[4])<<32 | uint64(m[5])<<40 | uint64(m[6])<<48 | uint64(m[7])<<56)
+					}
 				} else if rip, ok = c.readSlow(ea, 8, c.mmu); !ok {
 					goto leave
 				}
@@ -8448,7 +10023,14 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 				v = c.R[op.src&31]
 				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
 				if d := ea - e.w; d <= 4096-4 {
-					mem.Store32(c.ram, e.add+d, uint32(v))
+					d += e.add
+					{
+						m, v := c.ram[d:d+4], uint32(v)
+						m[0] = byte(v >> 0)
+						m[1] = byte(v >> 8)
+						m[2] = byte(v >> 16)
+						m[3] = byte(v >> 24)
+					}
 				} else if !c.writeSlow(ea, 4, v, c.mmu) {
 					goto leave
 				}
@@ -8461,7 +10043,14 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 				v = uint64(int64(op.imm))
 				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
 				if d := ea - e.w; d <= 4096-4 {
-					mem.Store32(c.ram, e.add+d, uint32(v))
+					d += e.add
+					{
+						m, v := c.ram[d:d+4], uint32(v)
+						m[0] = byte(v >> 0)
+						m[1] = byte(v >> 8)
+						m[2] = byte(v >> 16)
+						m[3] = byte(v >> 24)
+					}
 				} else if !c.writeSlow(ea, 4, v, c.mmu) {
 					goto leave
 				}
@@ -8470,7 +10059,11 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 				ea = c.R[regTmp]
 				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-4 {
-					a = uint64(mem.Load32(c.ram, e.add+d))
+					d += e.add
+					{
+						m := c.ram[d : d+4]
+						a = uint64(uint32(m[0])<<0 | uint32(m[1])<<8 | uint32(m[2])<<16 | uint32(m[3])<<24)
+					}
 				} else if a, ok = c.readSlow(ea, 4, c.mmu); !ok {
 					goto leave
 				}
@@ -8478,11 +10071,20 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 				if ea > 0xfffffff0 {
 					goto leave
 				}
-				e = &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
-				if d := ea - e.w; d <= 4096-4 {
-					mem.Store32(c.ram, e.add+d, uint32(a))
-				} else if !c.writeSlow(ea, 4, a, c.mmu) {
-					goto leave
+				{
+					e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
+					if d := ea - e.w; d <= 4096-4 {
+						d += e.add
+						{
+							m, v := c.ram[d:d+4], uint32(a)
+							m[0] = byte(v >> 0)
+							m[1] = byte(v >> 8)
+							m[2] = byte(v >> 16)
+							m[3] = byte(v >> 24)
+						}
+					} else if !c.writeSlow(ea, 4, a, c.mmu) {
+						goto leave
+					}
 				}
 				c.R[RSP] = ea
 			case opPop32:
@@ -8492,7 +10094,11 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 				}
 				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-4 {
-					v = uint64(mem.Load32(c.ram, e.add+d))
+					d += e.add
+					{
+						m := c.ram[d : d+4]
+						v = uint64(uint32(m[0])<<0 | uint32(m[1])<<8 | uint32(m[2])<<16 | uint32(m[3])<<24)
+					}
 				} else if v, ok = c.readSlow(ea, 4, c.mmu); !ok {
 					goto leave
 				}
@@ -8505,7 +10111,11 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 				}
 				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-4 {
-					v = uint64(mem.Load32(c.ram, e.add+d))
+					d += e.add
+					{
+						m := c.ram[d : d+4]
+						v = uint64(uint32(m[0])<<0 | uint32(m[1])<<8 | uint32(m[2])<<16 | uint32(m[3])<<24)
+					}
 				} else if v, ok = c.readSlow(ea, 4, c.mmu); !ok {
 					goto leave
 				}
@@ -8519,7 +10129,14 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 				v = c.R[isa.RegRIP] + uint64(int64(op.imm))
 				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
 				if d := ea - e.w; d <= 4096-4 {
-					mem.Store32(c.ram, e.add+d, uint32(v))
+					d += e.add
+					{
+						m, v := c.ram[d:d+4], uint32(v)
+						m[0] = byte(v >> 0)
+						m[1] = byte(v >> 8)
+						m[2] = byte(v >> 16)
+						m[3] = byte(v >> 24)
+					}
 				} else if !c.writeSlow(ea, 4, v, c.mmu) {
 					goto leave
 				}
@@ -8534,7 +10151,14 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 				v = c.R[isa.RegRIP] + uint64(int64(op.imm))
 				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
 				if d := ea - e.w; d <= 4096-4 {
-					mem.Store32(c.ram, e.add+d, uint32(v))
+					d += e.add
+					{
+						m, v := c.ram[d:d+4], uint32(v)
+						m[0] = byte(v >> 0)
+						m[1] = byte(v >> 8)
+						m[2] = byte(v >> 16)
+						m[3] = byte(v >> 24)
+					}
 				} else if !c.writeSlow(ea, 4, v, c.mmu) {
 					goto leave
 				}
@@ -8544,7 +10168,11 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 				ea = c.R[regTmp]
 				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-4 {
-					rip = uint64(mem.Load32(c.ram, e.add+d))
+					d += e.add
+					{
+						m := c.ram[d : d+4]
+						rip = uint64(uint32(m[0])<<0 | uint32(m[1])<<8 | uint32(m[2])<<16 | uint32(m[3])<<24)
+					}
 				} else if rip, ok = c.readSlow(ea, 4, c.mmu); !ok {
 					goto leave
 				}
@@ -8553,11 +10181,20 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 					goto leave
 				}
 				v = c.R[isa.RegRIP] + uint64(int64(op.imm))
-				e = &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
-				if d := ea - e.w; d <= 4096-4 {
-					mem.Store32(c.ram, e.add+d, uint32(v))
-				} else if !c.writeSlow(ea, 4, v, c.mmu) {
-					goto leave
+				{
+					e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
+					if d := ea - e.w; d <= 4096-4 {
+						d += e.add
+						{
+							m, v := c.ram[d:d+4], uint32(v)
+							m[0] = byte(v >> 0)
+							m[1] = byte(v >> 8)
+							m[2] = byte(v >> 16)
+							m[3] = byte(v >> 24)
+						}
+					} else if !c.writeSlow(ea, 4, v, c.mmu) {
+						goto leave
+					}
 				}
 				c.R[RSP] = ea
 				goto indirect
@@ -8568,7 +10205,11 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 				ea = c.R[regTmp]
 				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-4 {
-					rip = uint64(mem.Load32(c.ram, e.add+d))
+					d += e.add
+					{
+						m := c.ram[d : d+4]
+						rip = uint64(uint32(m[0])<<0 | uint32(m[1])<<8 | uint32(m[2])<<16 | uint32(m[3])<<24)
+					}
 				} else if rip, ok = c.readSlow(ea, 4, c.mmu); !ok {
 					goto leave
 				}
@@ -8580,7 +10221,11 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 				}
 				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-4 {
-					rip = uint64(mem.Load32(c.ram, e.add+d))
+					d += e.add
+					{
+						m := c.ram[d : d+4]
+						rip = uint64(uint32(m[0])<<0 | uint32(m[1])<<8 | uint32(m[2])<<16 | uint32(m[3])<<24)
+					}
 				} else if rip, ok = c.readSlow(ea, 4, c.mmu); !ok {
 					goto leave
 				}
@@ -8677,7 +10322,14 @@ func (c *CPU) vector(op *op) bool {
 			return false
 		}
 		d += e.add
-		v, hi = mem.Load64(c.ram, d), mem.Load64(c.ram, d+8)
+		{
+			m := c.ram[d : d+8]
+			v = uint64(uint64(m[0])<<0 | uint64(m[1])<<8 | uint64(m[2])<<16 | uint64(m[3])<<24 | uint64(m[4])<<32 | uint64(m[5])<<40 | uint64(m[6])<<48 | uint64(m[7])<<56)
+		}
+		{
+			m := c.ram[(d + 8) : (d+8)+8]
+			hi = uint64(uint64(m[0])<<0 | uint64(m[1])<<8 | uint64(m[2])<<16 | uint64(m[3])<<24 | uint64(m[4])<<32 | uint64(m[5])<<40 | uint64(m[6])<<48 | uint64(m[7])<<56)
+		}
 		x := &c.V[op.dst&15]
 		x[0], x[1] = v, hi
 	case opVmovamr:
@@ -8689,8 +10341,28 @@ func (c *CPU) vector(op *op) bool {
 		}
 		d += e.add
 		x := &c.V[op.dst&15]
-		mem.Store64(c.ram, d, x[0])
-		mem.Store64(c.ram, d+8, x[1])
+		{
+			m, v := c.ram[d:d+8], uint64(x[0])
+			m[0] = byte(v >> 0)
+			m[1] = byte(v >> 8)
+			m[2] = byte(v >> 16)
+			m[3] = byte(v >> 24)
+			m[4] = byte(v >> 32)
+			m[5] = byte(v >> 40)
+			m[6] = byte(v >> 48)
+			m[7] = byte(v >> 56)
+		}
+		{
+			m, v := c.ram[(d+8):(d+8)+8], uint64(x[1])
+			m[0] = byte(v >> 0)
+			m[1] = byte(v >> 8)
+			m[2] = byte(v >> 16)
+			m[3] = byte(v >> 24)
+			m[4] = byte(v >> 32)
+			m[5] = byte(v >> 40)
+			m[6] = byte(v >> 48)
+			m[7] = byte(v >> 56)
+		}
 	case opVmovurm:
 		ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
 		e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
@@ -8699,7 +10371,14 @@ func (c *CPU) vector(op *op) bool {
 			return false
 		}
 		d += e.add
-		v, hi = mem.Load64(c.ram, d), mem.Load64(c.ram, d+8)
+		{
+			m := c.ram[d : d+8]
+			v = uint64(uint64(m[0])<<0 | uint64(m[1])<<8 | uint64(m[2])<<16 | uint64(m[3])<<24 | uint64(m[4])<<32 | uint64(m[5])<<40 | uint64(m[6])<<48 | uint64(m[7])<<56)
+		}
+		{
+			m := c.ram[(d + 8) : (d+8)+8]
+			hi = uint64(uint64(m[0])<<0 | uint64(m[1])<<8 | uint64(m[2])<<16 | uint64(m[3])<<24 | uint64(m[4])<<32 | uint64(m[5])<<40 | uint64(m[6])<<48 | uint64(m[7])<<56)
+		}
 		x := &c.V[op.dst&15]
 		x[0], x[1] = v, hi
 	case opVmovumr:
@@ -8711,8 +10390,28 @@ func (c *CPU) vector(op *op) bool {
 		}
 		d += e.add
 		x := &c.V[op.dst&15]
-		mem.Store64(c.ram, d, x[0])
-		mem.Store64(c.ram, d+8, x[1])
+		{
+			m, v := c.ram[d:d+8], uint64(x[0])
+			m[0] = byte(v >> 0)
+			m[1] = byte(v >> 8)
+			m[2] = byte(v >> 16)
+			m[3] = byte(v >> 24)
+			m[4] = byte(v >> 32)
+			m[5] = byte(v >> 40)
+			m[6] = byte(v >> 48)
+			m[7] = byte(v >> 56)
+		}
+		{
+			m, v := c.ram[(d+8):(d+8)+8], uint64(x[1])
+			m[0] = byte(v >> 0)
+			m[1] = byte(v >> 8)
+			m[2] = byte(v >> 16)
+			m[3] = byte(v >> 24)
+			m[4] = byte(v >> 32)
+			m[5] = byte(v >> 40)
+			m[6] = byte(v >> 48)
+			m[7] = byte(v >> 56)
+		}
 	case opVmov32rr:
 		x := &c.V[op.dst&15]
 		y := &c.V[op.src&15]
@@ -8725,7 +10424,10 @@ func (c *CPU) vector(op *op) bool {
 			return false
 		}
 		d += e.add
-		v = uint64(mem.Load32(c.ram, d))
+		{
+			m := c.ram[d : d+4]
+			v = uint64(uint32(m[0])<<0 | uint32(m[1])<<8 | uint32(m[2])<<16 | uint32(m[3])<<24)
+		}
 		x := &c.V[op.dst&15]
 		x[0], x[1] = v, 0
 	case opVmov32mr:
@@ -8737,7 +10439,13 @@ func (c *CPU) vector(op *op) bool {
 		}
 		d += e.add
 		x := &c.V[op.dst&15]
-		mem.Store32(c.ram, d, uint32(x[0]))
+		{
+			m, v := c.ram[d:d+4], uint32(x[0])
+			m[0] = byte(v >> 0)
+			m[1] = byte(v >> 8)
+			m[2] = byte(v >> 16)
+			m[3] = byte(v >> 24)
+		}
 	case opVfromR32:
 		x := &c.V[op.dst&15]
 		x[0], x[1] = uint64(uint32(c.R[op.src&31])), 0
@@ -8756,7 +10464,10 @@ func (c *CPU) vector(op *op) bool {
 			return false
 		}
 		d += e.add
-		v = uint64(mem.Load64(c.ram, d))
+		{
+			m := c.ram[d : d+8]
+			v = uint64(uint64(m[0])<<0 | uint64(m[1])<<8 | uint64(m[2])<<16 | uint64(m[3])<<24 | uint64(m[4])<<32 | uint64(m[5])<<40 | uint64(m[6])<<48 | uint64(m[7])<<56)
+		}
 		x := &c.V[op.dst&15]
 		x[0], x[1] = v, 0
 	case opVmov64mr:
@@ -8768,7 +10479,17 @@ func (c *CPU) vector(op *op) bool {
 		}
 		d += e.add
 		x := &c.V[op.dst&15]
-		mem.Store64(c.ram, d, uint64(x[0]))
+		{
+			m, v := c.ram[d:d+8], uint64(x[0])
+			m[0] = byte(v >> 0)
+			m[1] = byte(v >> 8)
+			m[2] = byte(v >> 16)
+			m[3] = byte(v >> 24)
+			m[4] = byte(v >> 32)
+			m[5] = byte(v >> 40)
+			m[6] = byte(v >> 48)
+			m[7] = byte(v >> 56)
+		}
 	case opVfromR64:
 		x := &c.V[op.dst&15]
 		x[0], x[1] = c.R[op.src&31], 0
@@ -8787,7 +10508,10 @@ func (c *CPU) vector(op *op) bool {
 			return false
 		}
 		d += e.add
-		v = uint64(mem.Load64(c.ram, d))
+		{
+			m := c.ram[d : d+8]
+			v = uint64(uint64(m[0])<<0 | uint64(m[1])<<8 | uint64(m[2])<<16 | uint64(m[3])<<24 | uint64(m[4])<<32 | uint64(m[5])<<40 | uint64(m[6])<<48 | uint64(m[7])<<56)
+		}
 		x := &c.V[op.dst&15]
 		x[0] = v
 	case opVhalf0mr:
@@ -8799,7 +10523,17 @@ func (c *CPU) vector(op *op) bool {
 		}
 		d += e.add
 		x := &c.V[op.dst&15]
-		mem.Store64(c.ram, d, x[0])
+		{
+			m, v := c.ram[d:d+8], uint64(x[0])
+			m[0] = byte(v >> 0)
+			m[1] = byte(v >> 8)
+			m[2] = byte(v >> 16)
+			m[3] = byte(v >> 24)
+			m[4] = byte(v >> 32)
+			m[5] = byte(v >> 40)
+			m[6] = byte(v >> 48)
+			m[7] = byte(v >> 56)
+		}
 	case opVhalf1rm:
 		ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
 		e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
@@ -8808,7 +10542,10 @@ func (c *CPU) vector(op *op) bool {
 			return false
 		}
 		d += e.add
-		v = uint64(mem.Load64(c.ram, d))
+		{
+			m := c.ram[d : d+8]
+			v = uint64(uint64(m[0])<<0 | uint64(m[1])<<8 | uint64(m[2])<<16 | uint64(m[3])<<24 | uint64(m[4])<<32 | uint64(m[5])<<40 | uint64(m[6])<<48 | uint64(m[7])<<56)
+		}
 		x := &c.V[op.dst&15]
 		x[1] = v
 	case opVhalf1mr:
@@ -8820,7 +10557,17 @@ func (c *CPU) vector(op *op) bool {
 		}
 		d += e.add
 		x := &c.V[op.dst&15]
-		mem.Store64(c.ram, d, x[1])
+		{
+			m, v := c.ram[d:d+8], uint64(x[1])
+			m[0] = byte(v >> 0)
+			m[1] = byte(v >> 8)
+			m[2] = byte(v >> 16)
+			m[3] = byte(v >> 24)
+			m[4] = byte(v >> 32)
+			m[5] = byte(v >> 40)
+			m[6] = byte(v >> 48)
+			m[7] = byte(v >> 56)
+		}
 	case opVAndrr:
 		y := &c.V[op.src&15]
 		v, hi = y[0], y[1]
@@ -8834,7 +10581,14 @@ func (c *CPU) vector(op *op) bool {
 			return false
 		}
 		d += e.add
-		v, hi = mem.Load64(c.ram, d), mem.Load64(c.ram, d+8)
+		{
+			m := c.ram[d : d+8]
+			v = uint64(uint64(m[0])<<0 | uint64(m[1])<<8 | uint64(m[2])<<16 | uint64(m[3])<<24 | uint64(m[4])<<32 | uint64(m[5])<<40 | uint64(m[6])<<48 | uint64(m[7])<<56)
+		}
+		{
+			m := c.ram[(d + 8) : (d+8)+8]
+			hi = uint64(uint64(m[0])<<0 | uint64(m[1])<<8 | uint64(m[2])<<16 | uint64(m[3])<<24 | uint64(m[4])<<32 | uint64(m[5])<<40 | uint64(m[6])<<48 | uint64(m[7])<<56)
+		}
 		x := &c.V[op.dst&15]
 		x[0], x[1] = x[0]&v, x[1]&hi
 	case opVAndnrr:
@@ -8850,7 +10604,14 @@ func (c *CPU) vector(op *op) bool {
 			return false
 		}
 		d += e.add
-		v, hi = mem.Load64(c.ram, d), mem.Load64(c.ram, d+8)
+		{
+			m := c.ram[d : d+8]
+			v = uint64(uint64(m[0])<<0 | uint64(m[1])<<8 | uint64(m[2])<<16 | uint64(m[3])<<24 | uint64(m[4])<<32 | uint64(m[5])<<40 | uint64(m[6])<<48 | uint64(m[7])<<56)
+		}
+		{
+			m := c.ram[(d + 8) : (d+8)+8]
+			hi = uint64(uint64(m[0])<<0 | uint64(m[1])<<8 | uint64(m[2])<<16 | uint64(m[3])<<24 | uint64(m[4])<<32 | uint64(m[5])<<40 | uint64(m[6])<<48 | uint64(m[7])<<56)
+		}
 		x := &c.V[op.dst&15]
 		x[0], x[1] = v&^x[0], hi&^x[1]
 	case opVOrrr:
@@ -8866,7 +10627,14 @@ func (c *CPU) vector(op *op) bool {
 			return false
 		}
 		d += e.add
-		v, hi = mem.Load64(c.ram, d), mem.Load64(c.ram, d+8)
+		{
+			m := c.ram[d : d+8]
+			v = uint64(uint64(m[0])<<0 | uint64(m[1])<<8 | uint64(m[2])<<16 | uint64(m[3])<<24 | uint64(m[4])<<32 | uint64(m[5])<<40 | uint64(m[6])<<48 | uint64(m[7])<<56)
+		}
+		{
+			m := c.ram[(d + 8) : (d+8)+8]
+			hi = uint64(uint64(m[0])<<0 | uint64(m[1])<<8 | uint64(m[2])<<16 | uint64(m[3])<<24 | uint64(m[4])<<32 | uint64(m[5])<<40 | uint64(m[6])<<48 | uint64(m[7])<<56)
+		}
 		x := &c.V[op.dst&15]
 		x[0], x[1] = x[0]|v, x[1]|hi
 	case opVXorrr:
@@ -8882,7 +10650,14 @@ func (c *CPU) vector(op *op) bool {
 			return false
 		}
 		d += e.add
-		v, hi = mem.Load64(c.ram, d), mem.Load64(c.ram, d+8)
+		{
+			m := c.ram[d : d+8]
+			v = uint64(uint64(m[0])<<0 | uint64(m[1])<<8 | uint64(m[2])<<16 | uint64(m[3])<<24 | uint64(m[4])<<32 | uint64(m[5])<<40 | uint64(m[6])<<48 | uint64(m[7])<<56)
+		}
+		{
+			m := c.ram[(d + 8) : (d+8)+8]
+			hi = uint64(uint64(m[0])<<0 | uint64(m[1])<<8 | uint64(m[2])<<16 | uint64(m[3])<<24 | uint64(m[4])<<32 | uint64(m[5])<<40 | uint64(m[6])<<48 | uint64(m[7])<<56)
+		}
 		x := &c.V[op.dst&15]
 		x[0], x[1] = x[0]^v, x[1]^hi
 	case opVAdd8rr:
@@ -8898,7 +10673,14 @@ func (c *CPU) vector(op *op) bool {
 			return false
 		}
 		d += e.add
-		v, hi = mem.Load64(c.ram, d), mem.Load64(c.ram, d+8)
+		{
+			m := c.ram[d : d+8]
+			v = uint64(uint64(m[0])<<0 | uint64(m[1])<<8 | uint64(m[2])<<16 | uint64(m[3])<<24 | uint64(m[4])<<32 | uint64(m[5])<<40 | uint64(m[6])<<48 | uint64(m[7])<<56)
+		}
+		{
+			m := c.ram[(d + 8) : (d+8)+8]
+			hi = uint64(uint64(m[0])<<0 | uint64(m[1])<<8 | uint64(m[2])<<16 | uint64(m[3])<<24 | uint64(m[4])<<32 | uint64(m[5])<<40 | uint64(m[6])<<48 | uint64(m[7])<<56)
+		}
 		x := &c.V[op.dst&15]
 		x[0], x[1] = (x[0]&^top8+v&^top8)^(x[0]^v)&top8, (x[1]&^top8+hi&^top8)^(x[1]^hi)&top8
 	case opVAdd16rr:
@@ -8914,7 +10696,14 @@ func (c *CPU) vector(op *op) bool {
 			return false
 		}
 		d += e.add
-		v, hi = mem.Load64(c.ram, d), mem.Load64(c.ram, d+8)
+		{
+			m := c.ram[d : d+8]
+			v = uint64(uint64(m[0])<<0 | uint64(m[1])<<8 | uint64(m[2])<<16 | uint64(m[3])<<24 | uint64(m[4])<<32 | uint64(m[5])<<40 | uint64(m[6])<<48 | uint64(m[7])<<56)
+		}
+		{
+			m := c.ram[(d + 8) : (d+8)+8]
+			hi = uint64(uint64(m[0])<<0 | uint64(m[1])<<8 | uint64(m[2])<<16 | uint64(m[3])<<24 | uint64(m[4])<<32 | uint64(m[5])<<40 | uint64(m[6])<<48 | uint64(m[7])<<56)
+		}
 		x := &c.V[op.dst&15]
 		x[0], x[1] = (x[0]&^top16+v&^top16)^(x[0]^v)&top16, (x[1]&^top16+hi&^top16)^(x[1]^hi)&top16
 	case opVAdd32rr:
@@ -8930,7 +10719,14 @@ func (c *CPU) vector(op *op) bool {
 			return false
 		}
 		d += e.add
-		v, hi = mem.Load64(c.ram, d), mem.Load64(c.ram, d+8)
+		{
+			m := c.ram[d : d+8]
+			v = uint64(uint64(m[0])<<0 | uint64(m[1])<<8 | uint64(m[2])<<16 | uint64(m[3])<<24 | uint64(m[4])<<32 | uint64(m[5])<<40 | uint64(m[6])<<48 | uint64(m[7])<<56)
+		}
+		{
+			m := c.ram[(d + 8) : (d+8)+8]
+			hi = uint64(uint64(m[0])<<0 | uint64(m[1])<<8 | uint64(m[2])<<16 | uint64(m[3])<<24 | uint64(m[4])<<32 | uint64(m[5])<<40 | uint64(m[6])<<48 | uint64(m[7])<<56)
+		}
 		x := &c.V[op.dst&15]
 		x[0], x[1] = (x[0]&^top32+v&^top32)^(x[0]^v)&top32, (x[1]&^top32+hi&^top32)^(x[1]^hi)&top32
 	case opVAdd64rr:
@@ -8946,7 +10742,14 @@ func (c *CPU) vector(op *op) bool {
 			return false
 		}
 		d += e.add
-		v, hi = mem.Load64(c.ram, d), mem.Load64(c.ram, d+8)
+		{
+			m := c.ram[d : d+8]
+			v = uint64(uint64(m[0])<<0 | uint64(m[1])<<8 | uint64(m[2])<<16 | uint64(m[3])<<24 | uint64(m[4])<<32 | uint64(m[5])<<40 | uint64(m[6])<<48 | uint64(m[7])<<56)
+		}
+		{
+			m := c.ram[(d + 8) : (d+8)+8]
+			hi = uint64(uint64(m[0])<<0 | uint64(m[1])<<8 | uint64(m[2])<<16 | uint64(m[3])<<24 | uint64(m[4])<<32 | uint64(m[5])<<40 | uint64(m[6])<<48 | uint64(m[7])<<56)
+		}
 		x := &c.V[op.dst&15]
 		x[0], x[1] = x[0]+v, x[1]+hi
 	case opVSub8rr:
@@ -8962,7 +10765,14 @@ func (c *CPU) vector(op *op) bool {
 			return false
 		}
 		d += e.add
-		v, hi = mem.Load64(c.ram, d), mem.Load64(c.ram, d+8)
+		{
+			m := c.ram[d : d+8]
+			v = uint64(uint64(m[0])<<0 | uint64(m[1])<<8 | uint64(m[2])<<16 | uint64(m[3])<<24 | uint64(m[4])<<32 | uint64(m[5])<<40 | uint64(m[6])<<48 | uint64(m[7])<<56)
+		}
+		{
+			m := c.ram[(d + 8) : (d+8)+8]
+			hi = uint64(uint64(m[0])<<0 | uint64(m[1])<<8 | uint64(m[2])<<16 | uint64(m[3])<<24 | uint64(m[4])<<32 | uint64(m[5])<<40 | uint64(m[6])<<48 | uint64(m[7])<<56)
+		}
 		x := &c.V[op.dst&15]
 		x[0], x[1] = ((x[0]|top8)-v&^top8)^^(x[0]^v)&top8, ((x[1]|top8)-hi&^top8)^^(x[1]^hi)&top8
 	case opVSub16rr:
@@ -8978,7 +10788,14 @@ func (c *CPU) vector(op *op) bool {
 			return false
 		}
 		d += e.add
-		v, hi = mem.Load64(c.ram, d), mem.Load64(c.ram, d+8)
+		{
+			m := c.ram[d : d+8]
+			v = uint64(uint64(m[0])<<0 | uint64(m[1])<<8 | uint64(m[2])<<16 | uint64(m[3])<<24 | uint64(m[4])<<32 | uint64(m[5])<<40 | uint64(m[6])<<48 | uint64(m[7])<<56)
+		}
+		{
+			m := c.ram[(d + 8) : (d+8)+8]
+			hi = uint64(uint64(m[0])<<0 | uint64(m[1])<<8 | uint64(m[2])<<16 | uint64(m[3])<<24 | uint64(m[4])<<32 | uint64(m[5])<<40 | uint64(m[6])<<48 | uint64(m[7])<<56)
+		}
 		x := &c.V[op.dst&15]
 		x[0], x[1] = ((x[0]|top16)-v&^top16)^^(x[0]^v)&top16, ((x[1]|top16)-hi&^top16)^^(x[1]^hi)&top16
 	case opVSub32rr:
@@ -8994,7 +10811,14 @@ func (c *CPU) vector(op *op) bool {
 			return false
 		}
 		d += e.add
-		v, hi = mem.Load64(c.ram, d), mem.Load64(c.ram, d+8)
+		{
+			m := c.ram[d : d+8]
+			v = uint64(uint64(m[0])<<0 | uint64(m[1])<<8 | uint64(m[2])<<16 | uint64(m[3])<<24 | uint64(m[4])<<32 | uint64(m[5])<<40 | uint64(m[6])<<48 | uint64(m[7])<<56)
+		}
+		{
+			m := c.ram[(d + 8) : (d+8)+8]
+			hi = uint64(uint64(m[0])<<0 | uint64(m[1])<<8 | uint64(m[2])<<16 | uint64(m[3])<<24 | uint64(m[4])<<32 | uint64(m[5])<<40 | uint64(m[6])<<48 | uint64(m[7])<<56)
+		}
 		x := &c.V[op.dst&15]
 		x[0], x[1] = ((x[0]|top32)-v&^top32)^^(x[0]^v)&top32, ((x[1]|top32)-hi&^top32)^^(x[1]^hi)&top32
 	case opVSub64rr:
@@ -9010,7 +10834,14 @@ func (c *CPU) vector(op *op) bool {
 			return false
 		}
 		d += e.add
-		v, hi = mem.Load64(c.ram, d), mem.Load64(c.ram, d+8)
+		{
+			m := c.ram[d : d+8]
+			v = uint64(uint64(m[0])<<0 | uint64(m[1])<<8 | uint64(m[2])<<16 | uint64(m[3])<<24 | uint64(m[4])<<32 | uint64(m[5])<<40 | uint64(m[6])<<48 | uint64(m[7])<<56)
+		}
+		{
+			m := c.ram[(d + 8) : (d+8)+8]
+			hi = uint64(uint64(m[0])<<0 | uint64(m[1])<<8 | uint64(m[2])<<16 | uint64(m[3])<<24 | uint64(m[4])<<32 | uint64(m[5])<<40 | uint64(m[6])<<48 | uint64(m[7])<<56)
+		}
 		x := &c.V[op.dst&15]
 		x[0], x[1] = x[0]-v, x[1]-hi
 	case opVqrr:
@@ -9027,7 +10858,14 @@ func (c *CPU) vector(op *op) bool {
 			return false
 		}
 		d += e.add
-		v, hi = mem.Load64(c.ram, d), mem.Load64(c.ram, d+8)
+		{
+			m := c.ram[d : d+8]
+			v = uint64(uint64(m[0])<<0 | uint64(m[1])<<8 | uint64(m[2])<<16 | uint64(m[3])<<24 | uint64(m[4])<<32 | uint64(m[5])<<40 | uint64(m[6])<<48 | uint64(m[7])<<56)
+		}
+		{
+			m := c.ram[(d + 8) : (d+8)+8]
+			hi = uint64(uint64(m[0])<<0 | uint64(m[1])<<8 | uint64(m[2])<<16 | uint64(m[3])<<24 | uint64(m[4])<<32 | uint64(m[5])<<40 | uint64(m[6])<<48 | uint64(m[7])<<56)
+		}
 		x := &c.V[op.dst&15]
 		f := vecs[c.shared.code.insts[op.imm].Op].q
 		x[0], x[1] = f(x[0], v), f(x[1], hi)
@@ -9045,7 +10883,14 @@ func (c *CPU) vector(op *op) bool {
 			return false
 		}
 		d += e.add
-		v, hi = mem.Load64(c.ram, d), mem.Load64(c.ram, d+8)
+		{
+			m := c.ram[d : d+8]
+			v = uint64(uint64(m[0])<<0 | uint64(m[1])<<8 | uint64(m[2])<<16 | uint64(m[3])<<24 | uint64(m[4])<<32 | uint64(m[5])<<40 | uint64(m[6])<<48 | uint64(m[7])<<56)
+		}
+		{
+			m := c.ram[(d + 8) : (d+8)+8]
+			hi = uint64(uint64(m[0])<<0 | uint64(m[1])<<8 | uint64(m[2])<<16 | uint64(m[3])<<24 | uint64(m[4])<<32 | uint64(m[5])<<40 | uint64(m[6])<<48 | uint64(m[7])<<56)
+		}
 		x := &c.V[op.dst&15]
 		r := vecs[c.shared.code.insts[op.imm].Op].x(xmm{x[0], x[1]}, xmm{v, hi}, op.n)
 		x[0], x[1] = r.lo, r.hi
@@ -9074,7 +10919,10 @@ func (c *CPU) vector(op *op) bool {
 			return false
 		}
 		d += e.add
-		v = uint64(mem.Load64(c.ram, d))
+		{
+			m := c.ram[d : d+8]
+			v = uint64(uint64(m[0])<<0 | uint64(m[1])<<8 | uint64(m[2])<<16 | uint64(m[3])<<24 | uint64(m[4])<<32 | uint64(m[5])<<40 | uint64(m[6])<<48 | uint64(m[7])<<56)
+		}
 		x := &c.V[op.dst&15]
 		a = x[0]
 		if !fp.HostOK(c.MXCSR) || !fp.Plain64(a, v) {
@@ -9106,7 +10954,10 @@ func (c *CPU) vector(op *op) bool {
 			return false
 		}
 		d += e.add
-		v = uint64(mem.Load64(c.ram, d))
+		{
+			m := c.ram[d : d+8]
+			v = uint64(uint64(m[0])<<0 | uint64(m[1])<<8 | uint64(m[2])<<16 | uint64(m[3])<<24 | uint64(m[4])<<32 | uint64(m[5])<<40 | uint64(m[6])<<48 | uint64(m[7])<<56)
+		}
 		x := &c.V[op.dst&15]
 		a = x[0]
 		if !fp.HostOK(c.MXCSR) || !fp.Plain64(a, v) {
@@ -9138,7 +10989,10 @@ func (c *CPU) vector(op *op) bool {
 			return false
 		}
 		d += e.add
-		v = uint64(mem.Load64(c.ram, d))
+		{
+			m := c.ram[d : d+8]
+			v = uint64(uint64(m[0])<<0 | uint64(m[1])<<8 | uint64(m[2])<<16 | uint64(m[3])<<24 | uint64(m[4])<<32 | uint64(m[5])<<40 | uint64(m[6])<<48 | uint64(m[7])<<56)
+		}
 		x := &c.V[op.dst&15]
 		a = x[0]
 		if !fp.HostOK(c.MXCSR) || !fp.Plain64(a, v) {
@@ -9170,7 +11024,10 @@ func (c *CPU) vector(op *op) bool {
 			return false
 		}
 		d += e.add
-		v = uint64(mem.Load64(c.ram, d))
+		{
+			m := c.ram[d : d+8]
+			v = uint64(uint64(m[0])<<0 | uint64(m[1])<<8 | uint64(m[2])<<16 | uint64(m[3])<<24 | uint64(m[4])<<32 | uint64(m[5])<<40 | uint64(m[6])<<48 | uint64(m[7])<<56)
+		}
 		x := &c.V[op.dst&15]
 		a = x[0]
 		if !fp.HostOK(c.MXCSR) || !fp.Plain64(a, v) {
@@ -9198,7 +11055,10 @@ func (c *CPU) vector(op *op) bool {
 			return false
 		}
 		d += e.add
-		v = uint64(mem.Load64(c.ram, d))
+		{
+			m := c.ram[d : d+8]
+			v = uint64(uint64(m[0])<<0 | uint64(m[1])<<8 | uint64(m[2])<<16 | uint64(m[3])<<24 | uint64(m[4])<<32 | uint64(m[5])<<40 | uint64(m[6])<<48 | uint64(m[7])<<56)
+		}
 		x := &c.V[op.dst&15]
 		if !fp.HostOK(c.MXCSR) || !fp.Plain64(v, v) || v>>63 != 0 {
 			return false
@@ -9226,7 +11086,10 @@ func (c *CPU) vector(op *op) bool {
 			return false
 		}
 		d += e.add
-		v = uint64(mem.Load64(c.ram, d))
+		{
+			m := c.ram[d : d+8]
+			v = uint64(uint64(m[0])<<0 | uint64(m[1])<<8 | uint64(m[2])<<16 | uint64(m[3])<<24 | uint64(m[4])<<32 | uint64(m[5])<<40 | uint64(m[6])<<48 | uint64(m[7])<<56)
+		}
 		x := &c.V[op.dst&15]
 		a = x[0]
 		if !fp.Ordered64(a, v) {
@@ -9258,7 +11121,10 @@ func (c *CPU) vector(op *op) bool {
 			return false
 		}
 		d += e.add
-		v = uint64(mem.Load64(c.ram, d))
+		{
+			m := c.ram[d : d+8]
+			v = uint64(uint64(m[0])<<0 | uint64(m[1])<<8 | uint64(m[2])<<16 | uint64(m[3])<<24 | uint64(m[4])<<32 | uint64(m[5])<<40 | uint64(m[6])<<48 | uint64(m[7])<<56)
+		}
 		x := &c.V[op.dst&15]
 		a = x[0]
 		if !fp.Ordered64(a, v) {
@@ -9286,7 +11152,10 @@ func (c *CPU) vector(op *op) bool {
 			return false
 		}
 		d += e.add
-		v = uint64(mem.Load64(c.ram, d))
+		{
+			m := c.ram[d : d+8]
+			v = uint64(uint64(m[0])<<0 | uint64(m[1])<<8 | uint64(m[2])<<16 | uint64(m[3])<<24 | uint64(m[4])<<32 | uint64(m[5])<<40 | uint64(m[6])<<48 | uint64(m[7])<<56)
+		}
 		x := &c.V[op.dst&15]
 		a = x[0]
 		if !fp.Ordered64(a, v) {
@@ -9314,7 +11183,10 @@ func (c *CPU) vector(op *op) bool {
 			return false
 		}
 		d += e.add
-		v = uint64(mem.Load32(c.ram, d))
+		{
+			m := c.ram[d : d+4]
+			v = uint64(uint32(m[0])<<0 | uint32(m[1])<<8 | uint32(m[2])<<16 | uint32(m[3])<<24)
+		}
 		x := &c.V[op.dst&15]
 		a = x[0]
 		if !fp.HostOK(c.MXCSR) || !fp.Plain32(uint32(a), uint32(v)) {
@@ -9346,7 +11218,10 @@ func (c *CPU) vector(op *op) bool {
 			return false
 		}
 		d += e.add
-		v = uint64(mem.Load32(c.ram, d))
+		{
+			m := c.ram[d : d+4]
+			v = uint64(uint32(m[0])<<0 | uint32(m[1])<<8 | uint32(m[2])<<16 | uint32(m[3])<<24)
+		}
 		x := &c.V[op.dst&15]
 		a = x[0]
 		if !fp.HostOK(c.MXCSR) || !fp.Plain32(uint32(a), uint32(v)) {
@@ -9378,7 +11253,10 @@ func (c *CPU) vector(op *op) bool {
 			return false
 		}
 		d += e.add
-		v = uint64(mem.Load32(c.ram, d))
+		{
+			m := c.ram[d : d+4]
+			v = uint64(uint32(m[0])<<0 | uint32(m[1])<<8 | uint32(m[2])<<16 | uint32(m[3])<<24)
+		}
 		x := &c.V[op.dst&15]
 		a = x[0]
 		if !fp.HostOK(c.MXCSR) || !fp.Plain32(uint32(a), uint32(v)) {
@@ -9410,7 +11288,10 @@ func (c *CPU) vector(op *op) bool {
 			return false
 		}
 		d += e.add
-		v = uint64(mem.Load32(c.ram, d))
+		{
+			m := c.ram[d : d+4]
+			v = uint64(uint32(m[0])<<0 | uint32(m[1])<<8 | uint32(m[2])<<16 | uint32(m[3])<<24)
+		}
 		x := &c.V[op.dst&15]
 		a = x[0]
 		if !fp.HostOK(c.MXCSR) || !fp.Plain32(uint32(a), uint32(v)) {
@@ -9438,7 +11319,10 @@ func (c *CPU) vector(op *op) bool {
 			return false
 		}
 		d += e.add
-		v = uint64(mem.Load32(c.ram, d))
+		{
+			m := c.ram[d : d+4]
+			v = uint64(uint32(m[0])<<0 | uint32(m[1])<<8 | uint32(m[2])<<16 | uint32(m[3])<<24)
+		}
 		x := &c.V[op.dst&15]
 		if !fp.HostOK(c.MXCSR) || !fp.Plain32(uint32(v), uint32(v)) || uint32(v)>>31 != 0 {
 			return false
@@ -9466,7 +11350,10 @@ func (c *CPU) vector(op *op) bool {
 			return false
 		}
 		d += e.add
-		v = uint64(mem.Load32(c.ram, d))
+		{
+			m := c.ram[d : d+4]
+			v = uint64(uint32(m[0])<<0 | uint32(m[1])<<8 | uint32(m[2])<<16 | uint32(m[3])<<24)
+		}
 		x := &c.V[op.dst&15]
 		a = x[0]
 		if !fp.Ordered32(uint32(a), uint32(v)) {
@@ -9498,7 +11385,10 @@ func (c *CPU) vector(op *op) bool {
 			return false
 		}
 		d += e.add
-		v = uint64(mem.Load32(c.ram, d))
+		{
+			m := c.ram[d : d+4]
+			v = uint64(uint32(m[0])<<0 | uint32(m[1])<<8 | uint32(m[2])<<16 | uint32(m[3])<<24)
+		}
 		x := &c.V[op.dst&15]
 		a = x[0]
 		if !fp.Ordered32(uint32(a), uint32(v)) {
@@ -9526,7 +11416,10 @@ func (c *CPU) vector(op *op) bool {
 			return false
 		}
 		d += e.add
-		v = uint64(mem.Load32(c.ram, d))
+		{
+			m := c.ram[d : d+4]
+			v = uint64(uint32(m[0])<<0 | uint32(m[1])<<8 | uint32(m[2])<<16 | uint32(m[3])<<24)
+		}
 		x := &c.V[op.dst&15]
 		a = x[0]
 		if !fp.Ordered32(uint32(a), uint32(v)) {
@@ -9554,7 +11447,14 @@ func (c *CPU) vector(op *op) bool {
 			return false
 		}
 		d += e.add
-		v, hi = mem.Load64(c.ram, d), mem.Load64(c.ram, d+8)
+		{
+			m := c.ram[d : d+8]
+			v = uint64(uint64(m[0])<<0 | uint64(m[1])<<8 | uint64(m[2])<<16 | uint64(m[3])<<24 | uint64(m[4])<<32 | uint64(m[5])<<40 | uint64(m[6])<<48 | uint64(m[7])<<56)
+		}
+		{
+			m := c.ram[(d + 8) : (d+8)+8]
+			hi = uint64(uint64(m[0])<<0 | uint64(m[1])<<8 | uint64(m[2])<<16 | uint64(m[3])<<24 | uint64(m[4])<<32 | uint64(m[5])<<40 | uint64(m[6])<<48 | uint64(m[7])<<56)
+		}
 		x := &c.V[op.dst&15]
 		if !fp.HostOK(c.MXCSR) || !fp.Plain64(x[0], v) || !fp.Plain64(x[1], hi) {
 			return false
@@ -9586,7 +11486,14 @@ func (c *CPU) vector(op *op) bool {
 			return false
 		}
 		d += e.add
-		v, hi = mem.Load64(c.ram, d), mem.Load64(c.ram, d+8)
+		{
+			m := c.ram[d : d+8]
+			v = uint64(uint64(m[0])<<0 | uint64(m[1])<<8 | uint64(m[2])<<16 | uint64(m[3])<<24 | uint64(m[4])<<32 | uint64(m[5])<<40 | uint64(m[6])<<48 | uint64(m[7])<<56)
+		}
+		{
+			m := c.ram[(d + 8) : (d+8)+8]
+			hi = uint64(uint64(m[0])<<0 | uint64(m[1])<<8 | uint64(m[2])<<16 | uint64(m[3])<<24 | uint64(m[4])<<32 | uint64(m[5])<<40 | uint64(m[6])<<48 | uint64(m[7])<<56)
+		}
 		x := &c.V[op.dst&15]
 		if !fp.HostOK(c.MXCSR) || !fp.Plain64(x[0], v) || !fp.Plain64(x[1], hi) {
 			return false
@@ -9618,7 +11525,14 @@ func (c *CPU) vector(op *op) bool {
 			return false
 		}
 		d += e.add
-		v, hi = mem.Load64(c.ram, d), mem.Load64(c.ram, d+8)
+		{
+			m := c.ram[d : d+8]
+			v = uint64(uint64(m[0])<<0 | uint64(m[1])<<8 | uint64(m[2])<<16 | uint64(m[3])<<24 | uint64(m[4])<<32 | uint64(m[5])<<40 | uint64(m[6])<<48 | uint64(m[7])<<56)
+		}
+		{
+			m := c.ram[(d + 8) : (d+8)+8]
+			hi = uint64(uint64(m[0])<<0 | uint64(m[1])<<8 | uint64(m[2])<<16 | uint64(m[3])<<24 | uint64(m[4])<<32 | uint64(m[5])<<40 | uint64(m[6])<<48 | uint64(m[7])<<56)
+		}
 		x := &c.V[op.dst&15]
 		if !fp.HostOK(c.MXCSR) || !fp.Plain64(x[0], v) || !fp.Plain64(x[1], hi) {
 			return false
@@ -9650,7 +11564,14 @@ func (c *CPU) vector(op *op) bool {
 			return false
 		}
 		d += e.add
-		v, hi = mem.Load64(c.ram, d), mem.Load64(c.ram, d+8)
+		{
+			m := c.ram[d : d+8]
+			v = uint64(uint64(m[0])<<0 | uint64(m[1])<<8 | uint64(m[2])<<16 | uint64(m[3])<<24 | uint64(m[4])<<32 | uint64(m[5])<<40 | uint64(m[6])<<48 | uint64(m[7])<<56)
+		}
+		{
+			m := c.ram[(d + 8) : (d+8)+8]
+			hi = uint64(uint64(m[0])<<0 | uint64(m[1])<<8 | uint64(m[2])<<16 | uint64(m[3])<<24 | uint64(m[4])<<32 | uint64(m[5])<<40 | uint64(m[6])<<48 | uint64(m[7])<<56)
+		}
 		x := &c.V[op.dst&15]
 		if !fp.HostOK(c.MXCSR) || !fp.Plain64(x[0], v) || !fp.Plain64(x[1], hi) {
 			return false
@@ -9677,7 +11598,10 @@ func (c *CPU) vector(op *op) bool {
 			return false
 		}
 		d += e.add
-		v = uint64(mem.Load32(c.ram, d))
+		{
+			m := c.ram[d : d+4]
+			v = uint64(uint32(m[0])<<0 | uint32(m[1])<<8 | uint32(m[2])<<16 | uint32(m[3])<<24)
+		}
 		x := &c.V[op.dst&15]
 		a = uint64(int64(int32(v)))
 		if !fp.Exact64(int64(a)) {
@@ -9699,7 +11623,10 @@ func (c *CPU) vector(op *op) bool {
 			return false
 		}
 		d += e.add
-		v = uint64(mem.Load64(c.ram, d))
+		{
+			m := c.ram[d : d+8]
+			v = uint64(uint64(m[0])<<0 | uint64(m[1])<<8 | uint64(m[2])<<16 | uint64(m[3])<<24 | uint64(m[4])<<32 | uint64(m[5])<<40 | uint64(m[6])<<48 | uint64(m[7])<<56)
+		}
 		if !fp.HostOK(c.MXCSR) || !fp.Fits32(v) {
 			return false
 		}
@@ -9720,7 +11647,10 @@ func (c *CPU) vector(op *op) bool {
 			return false
 		}
 		d += e.add
-		v = uint64(mem.Load64(c.ram, d))
+		{
+			m := c.ram[d : d+8]
+			v = uint64(uint64(m[0])<<0 | uint64(m[1])<<8 | uint64(m[2])<<16 | uint64(m[3])<<24 | uint64(m[4])<<32 | uint64(m[5])<<40 | uint64(m[6])<<48 | uint64(m[7])<<56)
+		}
 		x := &c.V[op.dst&15]
 		a = uint64(int64(int64(v)))
 		if !fp.Exact64(int64(a)) {
@@ -9742,7 +11672,10 @@ func (c *CPU) vector(op *op) bool {
 			return false
 		}
 		d += e.add
-		v = uint64(mem.Load64(c.ram, d))
+		{
+			m := c.ram[d : d+8]
+			v = uint64(uint64(m[0])<<0 | uint64(m[1])<<8 | uint64(m[2])<<16 | uint64(m[3])<<24 | uint64(m[4])<<32 | uint64(m[5])<<40 | uint64(m[6])<<48 | uint64(m[7])<<56)
+		}
 		if !fp.HostOK(c.MXCSR) || !fp.Fits64(v) {
 			return false
 		}

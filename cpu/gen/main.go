@@ -75,40 +75,52 @@ func mask(w int, v string) string {
 
 const ea = "ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))\n"
 
-func rawLoad(w int, at string) string {
-	switch w {
-	case 8:
-		return "uint64(c.ram[" + at + "])"
+// rawLoad reads w bits at an arena offset into v. It is written out by bytes, which
+// the compiler makes one load of: interp is too large for it to inline a function that
+// does so.
+func rawLoad(w int, at, v string) string {
+	if w == 8 {
+		return fmt.Sprintf("%s = uint64(c.ram[%s])\n", v, at)
 	}
-	return fmt.Sprintf("uint64(mem.Load%d(c.ram, %s))", w, at)
+	e := make([]string, w/8)
+	for i := range e {
+		e[i] = fmt.Sprintf("uint%d(m[%d])<<%d", w, i, 8*i)
+	}
+	return fmt.Sprintf("{\nm := c.ram[%s:%s+%d]\n%s = uint64(%s)\n}\n", at, at, w/8, v, strings.Join(e, "|"))
 }
 
+// rawStore writes w bits of v at an arena offset.
 func rawStore(w int, at, v string) string {
 	if w == 8 {
-		return "c.ram[" + at + "] = byte(" + v + ")\n"
+		return fmt.Sprintf("c.ram[%s] = byte(%s)\n", at, v)
 	}
-	return fmt.Sprintf("mem.Store%d(c.ram, %s, uint%d(%s))\n", w, at, w, v)
+	s := fmt.Sprintf("{\nm, v := c.ram[%s:%s+%d], uint%d(%s)\n", at, at, w/8, w, v)
+	for i := range w / 8 {
+		s += fmt.Sprintf("m[%d] = byte(v>>%d)\n", i, 8*i)
+	}
+	return s + "}\n"
 }
 
 // load reads w bits at ea into v.
 func load(w int, v string) string {
 	return fmt.Sprintf(`e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
 	if d := ea - e.r; d <= 4096-%d {
-		%s = %s
-	} else if %s, ok = c.readSlow(ea, %d, c.mmu); !ok {
+		d += e.add
+		%s} else if %s, ok = c.readSlow(ea, %d, c.mmu); !ok {
 		goto leave
 	}
-	`, w/8, v, rawLoad(w, "e.add+d"), v, w/8)
+	`, w/8, rawLoad(w, "d", v), v, w/8)
 }
 
 // store writes w bits of v at ea.
 func store(w int, v string) string {
 	return fmt.Sprintf(`e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
 	if d := ea - e.w; d <= 4096-%d {
+		d += e.add
 		%s} else if !c.writeSlow(ea, %d, %s, c.mmu) {
 		goto leave
 	}
-	`, w/8, rawStore(w, "e.add+d", v), w/8, v)
+	`, w/8, rawStore(w, "d", v), w/8, v)
 }
 
 // modify makes at the arena offset of w bits at ea that may be read and written.
@@ -150,7 +162,7 @@ func operands(w int, shape string) (pre string, write func(v string) string) {
 	imm := "b = " + mask(w, "uint64(int64(op.imm))") + "\n"
 	reg := func(v string) string { return set(w, "dst", v) }
 	memw := func(v string) string { return rawStore(w, "at", v) }
-	old := "a = " + rawLoad(w, "at") + "\n"
+	old := rawLoad(w, "at", "a")
 	switch shape {
 	case "rr":
 		return a + b, reg
@@ -281,7 +293,7 @@ func unary() {
 		for _, s := range []string{"r", "m"} {
 			pre, write := "a = "+get(w, "dst")+"\n", func(v string) string { return set(w, "dst", v) }
 			if s == "m" {
-				pre, write = ea+modify(w)+"a = "+rawLoad(w, "at")+"\n", func(v string) string { return rawStore(w, "at", v) }
+				pre, write = ea+modify(w)+rawLoad(w, "at", "a"), func(v string) string { return rawStore(w, "at", v) }
 			}
 			for _, o := range []struct{ name, kind, expr string }{{"Inc", "lzInc", "a + 1"}, {"Dec", "lzDec", "a - 1"}} {
 				name := fmt.Sprintf("op%s%d%s", o.name, w, s)
@@ -357,7 +369,7 @@ func moves() {
 	emit("opLea64", ea+set(64, "dst", "ea"))
 	for _, w := range []int{32, 64} {
 		emit(fmt.Sprintf("opXchg%drr", w), "a = "+get(w, "dst")+"\nb = "+get(w, "src")+"\n"+set(w, "dst", "b")+set(w, "src", "a"))
-		emit(fmt.Sprintf("opXchg%dmr", w), ea+modify(w)+"b = "+get(w, "src")+"\na = "+rawLoad(w, "at")+"\n"+rawStore(w, "at", "b")+set(w, "src", "a"), barrier)
+		emit(fmt.Sprintf("opXchg%dmr", w), ea+modify(w)+"b = "+get(w, "src")+"\n"+rawLoad(w, "at", "a")+rawStore(w, "at", "b")+set(w, "src", "a"), barrier)
 		emit(fmt.Sprintf("opCmov%drr", w), "v = "+get(w, "dst")+"\nif c.cond(op.scale) {\nv = "+get(w, "src")+"\n}\n"+set(w, "dst", "v"), reads)
 		emit(fmt.Sprintf("opCbw%d", w), set(w, "dst", fmt.Sprintf("uint64(int64(int%d(c.R[RAX])))", w/2)))
 		emit(fmt.Sprintf("opCwd%d", w), set(w, "dst", fmt.Sprintf("uint64(int%d(c.R[RAX]) >> %d)", w, w-1)))
@@ -428,7 +440,7 @@ func control() {
 	emit("opLeave", "ea = c.R[RBP]\n"+load(64, "v")+"c.R[RSP] = ea + 8\nc.R[RBP] = v\n", barrier)
 	emit("opCall", "ea = c.R[RSP] - 8\nv = c.R[isa.RegRIP] + uint64(int64(op.imm))\n"+store(64, "v")+"c.R[RSP] -= 8\ngoto taken\n", barrier)
 	emit("opCallr", "rip = c.R[op.dst&31]\nif !c.canonical(rip) {\ngoto leave\n}\nea = c.R[RSP] - 8\nv = c.R[isa.RegRIP] + uint64(int64(op.imm))\n"+store(64, "v")+"c.R[RSP] -= 8\ngoto indirect\n", barrier)
-	emit("opCallm", ea+load(64, "rip")+"if !c.canonical(rip) {\ngoto leave\n}\nea = c.R[RSP] - 8\nv = c.R[isa.RegRIP] + uint64(int64(op.imm))\ne = &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]\nif d := ea - e.w; d <= 4096-8 {\nmem.Store64(c.ram, e.add+d, v)\n} else if !c.writeSlow(ea, 8, v, c.mmu) {\ngoto leave\n}\nc.R[RSP] -= 8\ngoto indirect\n", barrier)
+	emit("opCallm", ea+load(64, "rip")+"if !c.canonical(rip) {\ngoto leave\n}\nea = c.R[RSP] - 8\nv = c.R[isa.RegRIP] + uint64(int64(op.imm))\n{\n"+store(64, "v")+"}\nc.R[RSP] -= 8\ngoto indirect\n", barrier)
 	emit("opJmpr", "rip = c.R[op.dst&31]\nif !c.canonical(rip) {\ngoto leave\n}\ngoto indirect\n", barrier)
 	emit("opJmpm", ea+load(64, "rip")+"if !c.canonical(rip) {\ngoto leave\n}\ngoto indirect\n", barrier)
 	emit("opRet", "ea = c.R[RSP]\n"+load(64, "rip")+"if !c.canonical(rip) {\ngoto leave\n}\nc.R[RSP] += 8 + uint64(uint32(op.imm))\ngoto indirect\n", barrier)
@@ -456,12 +468,12 @@ func flat32() {
 	next := "c.R[isa.RegRIP] + uint64(int64(op.imm))"
 	emit("opPush32", push("c.R[op.src&31]"), barrier)
 	emit("opPushi32", push("uint64(int64(op.imm))"), barrier)
-	emit("opPushm32", "ea = c.R[regTmp]\n"+load(32, "a")+below+"e = &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]\nif d := ea - e.w; d <= 4096-4 {\nmem.Store32(c.ram, e.add+d, uint32(a))\n} else if !c.writeSlow(ea, 4, a, c.mmu) {\ngoto leave\n}\nc.R[RSP] = ea\n", barrier)
+	emit("opPushm32", "ea = c.R[regTmp]\n"+load(32, "a")+below+"{\n"+store(32, "a")+"}\nc.R[RSP] = ea\n", barrier)
 	emit("opPop32", pop("v")+"c.R[op.dst&31] = v\n", barrier)
 	emit("opLeave32", "ea = uint64(uint32(c.R[RBP]))\n"+end+load(32, "v")+"c.R[RSP] = ea + 4\nc.R[RBP] = v\n", barrier)
 	emit("opCall32", push(next)+"goto taken\n", barrier)
 	emit("opCallr32", "rip = uint64(uint32(c.R[op.dst&31]))\n"+push(next)+"goto indirect\n", barrier)
-	emit("opCallm32", "ea = c.R[regTmp]\n"+load(32, "rip")+below+"v = "+next+"\ne = &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]\nif d := ea - e.w; d <= 4096-4 {\nmem.Store32(c.ram, e.add+d, uint32(v))\n} else if !c.writeSlow(ea, 4, v, c.mmu) {\ngoto leave\n}\nc.R[RSP] = ea\ngoto indirect\n", barrier)
+	emit("opCallm32", "ea = c.R[regTmp]\n"+load(32, "rip")+below+"v = "+next+"\n{\n"+store(32, "v")+"}\nc.R[RSP] = ea\ngoto indirect\n", barrier)
 	emit("opJmpr32", "rip = uint64(uint32(c.R[op.dst&31]))\ngoto indirect\n", barrier)
 	emit("opJmpm32", "ea = c.R[regTmp]\n"+load(32, "rip")+"goto indirect\n", barrier)
 	emit("opRet32", top+load(32, "rip")+"c.R[RSP] = uint64(uint32(ea + 4 + uint64(uint32(op.imm))))\ngoto indirect\n", barrier)
@@ -481,7 +493,7 @@ func main() {
 
 	var out bytes.Buffer
 	p := func(f string, a ...any) { fmt.Fprintf(&out, f, a...) }
-	p("// Code generated by cpu/gen; DO NOT EDIT.\n\npackage cpu\n\nimport (\n\"math\"\n\"math/bits\"\n\n\"godwit/cpu/fp\"\n\"godwit/cpu/isa\"\n\"godwit/mem\"\n)\n\n")
+	p("// Code generated by cpu/gen; DO NOT EDIT.\n\npackage cpu\n\nimport (\n\"math\"\n\"math/bits\"\n\n\"godwit/cpu/fp\"\n\"godwit/cpu/isa\"\n)\n\n")
 	p("// Op codes of the block interpreter. N: without flags.\nconst (\n")
 	for i, o := range ops {
 		if i == 0 {

@@ -24,9 +24,9 @@ func vload(w int, aligned bool) string {
 	}
 	s := ea + entryAt + "d := ea - e.r\n" + unless(cond) + "d += e.add\n"
 	if w == 128 {
-		return s + "v, hi = mem.Load64(c.ram, d), mem.Load64(c.ram, d+8)\n"
+		return s + rawLoad(64, "d", "v") + rawLoad(64, "(d+8)", "hi")
 	}
-	return s + "v = " + rawLoad(w, "d") + "\n"
+	return s + rawLoad(w, "d", "v")
 }
 
 func vstore(w int, aligned bool) string {
@@ -91,7 +91,7 @@ func vectorMoves() {
 		aligned bool
 	}{{"opVmova", true}, {"opVmovu", false}} {
 		emit(a.name+"rm", vload(128, a.aligned)+vdst+"x[0], x[1] = v, hi\n", barrier)
-		emit(a.name+"mr", vstore(128, a.aligned)+vdst+"mem.Store64(c.ram, d, x[0])\nmem.Store64(c.ram, d+8, x[1])\n", barrier)
+		emit(a.name+"mr", vstore(128, a.aligned)+vdst+rawStore(64, "d", "x[0]")+rawStore(64, "(d+8)", "x[1]"), barrier)
 	}
 	for _, w := range []int{32, 64} {
 		emit(fmt.Sprintf("opVmov%drr", w), vdst+vsrc+map[int]string{
@@ -105,7 +105,7 @@ func vectorMoves() {
 	emit("opVmovqrr", vdst+vsrc+"x[0], x[1] = y[0], 0\n", barrier)
 	for i := range 2 {
 		emit(fmt.Sprintf("opVhalf%drm", i), vload(64, false)+vdst+fmt.Sprintf("x[%d] = v\n", i), barrier)
-		emit(fmt.Sprintf("opVhalf%dmr", i), vstore(64, false)+vdst+fmt.Sprintf("mem.Store64(c.ram, d, x[%d])\n", i), barrier)
+		emit(fmt.Sprintf("opVhalf%dmr", i), vstore(64, false)+vdst+rawStore(64, "d", fmt.Sprintf("x[%d]", i)), barrier)
 	}
 }
 
