@@ -23,8 +23,14 @@ type jumpCache struct {
 
 type jumpEntry struct {
 	rip uint64
+	blk *block // never nil
 	gen uint32
-	blk int32
+}
+
+func (j *jumpCache) init() {
+	for i := range j.e {
+		j.e[i].blk = noBlock
+	}
 }
 
 func (j *jumpCache) at(rip uint64) *jumpEntry { return &j.e[(rip^rip>>12)&4095] }
@@ -53,19 +59,18 @@ func (c *CPU) holds(b *block) bool {
 	return c.R[isa.RegRIP]+uint64(b.size)-1 <= uint64(c.Seg[isa.CS].Limit)
 }
 
-// lookup finds or translates the block at rip, which is executed next. Zero: the
+// lookup finds or translates the block at rip, which is executed next. Nil: the
 // reference must execute the instruction there.
-func (c *CPU) lookup(rip uint64) int32 {
+func (c *CPU) lookup(rip uint64) *block {
 	j, gen := c.jump.at(rip), c.gen()
-	cc := &c.shared.code
-	if j.rip == rip && j.gen == gen && cc.blocks[j.blk].n != deadBlock {
+	if j.rip == rip && j.gen == gen && j.blk.n != deadBlock {
 		return j.blk
 	}
 	lin := rip
 	if c.mode != isa.Mode64 {
 		lin = (c.Seg[isa.CS].Base + rip) & 0xffffffff
 	} else if !c.canonical(rip) {
-		return 0
+		return nil
 	}
 	var off uint64
 	if e := c.tlb[c.mmu].slot(lin); lin-e.x <= 4095 {
@@ -73,41 +78,37 @@ func (c *CPU) lookup(rip uint64) int32 {
 	} else {
 		p, ok := c.translate(lin, accExec, c.mmu)
 		if !ok || !p.ram {
-			return 0
+			return nil
 		}
 		off = p.off
 	}
-	bi := cc.find(blockKey(off, c.kind))
-	if bi == 0 {
-		if bi = c.translateBlock(off); bi == 0 {
-			return 0
+	b := c.shared.code.find(blockKey(off, c.kind))
+	if b == nil {
+		if b = c.translateBlock(off); b == nil {
+			return nil
 		}
 		gen = c.gen()
 	}
-	*j = jumpEntry{rip, gen, bi}
-	return bi
+	*j = jumpEntry{rip, b, gen}
+	return b
 }
 
 // follow finds the successor of a block through exit x at rip, and links it.
 // Without counts left nothing is looked at: the instruction there is not next.
-func (c *CPU) follow(b *block, x int, rip uint64, budget int64) int32 {
+func (c *CPU) follow(b *block, x int, rip uint64, budget int64) *block {
 	if budget <= 0 {
-		return 0
+		return nil
 	}
-	cc := &c.shared.code
-	bi, had := b.self, len(cc.blocks)
 	to := c.lookup(rip)
-	if to == 0 || len(cc.blocks) < had {
-		return to
+	if to == nil {
+		return nil
 	}
-	b = &cc.blocks[bi]
-	l := link{to, c.gen()}
+	b.next[x], b.gen[x] = to, c.gen()
 	// A target in the same page is good as long as the block itself is.
 	at := int64(b.key>>2&0xfff) + int64(b.exit[x])
 	if at >= 0 && at < 4096 && (c.mode == isa.Mode64 || c.kind == kindFlat) {
-		l.gen = genAny
+		b.gen[x] = genAny
 	}
-	b.next[x] = l
 	return to
 }
 
@@ -121,17 +122,19 @@ func (c *CPU) leave(rip uint64, budget int64) bool {
 // leaveAt ends interp before the instruction of op i, of a block whose
 // instructions were taken from the budget.
 func (c *CPU) leaveAt(b *block, i int, budget int64) {
-	m := c.shared.code.meta[int(b.start)+i]
+	m := c.shared.code.meta[int(b.first)+i]
 	c.leave((c.R[isa.RegRIP]+uint64(m.off))&c.ripMask(), budget+int64(b.n)-int64(m.idx))
 }
 
 // translateBlock decodes and lowers the instructions from an arena offset to
-// the block's end. Zero: the first one cannot be part of a block.
-func (c *CPU) translateBlock(off uint64) int32 {
+// the block's end. Nil: the first one cannot be part of a block.
+func (c *CPU) translateBlock(off uint64) *block {
 	cc := &c.shared.code
-	if len(cc.ops) > maxOps {
+	if len(cc.meta) > maxOps {
 		c.shared.flushCode()
 	}
+	cc.room()
+	first := len(cc.meta)
 	l := lowerer{c: c, cc: cc, start: len(cc.ops), mode: c.mode, flat: c.kind == kindFlat}
 	code := c.ram[off : off&^0xfff+mem.PageSize]
 	for !l.done && l.n < maxBlock && l.pos < len(code) {
@@ -143,7 +146,7 @@ func (c *CPU) translateBlock(off uint64) int32 {
 		l.pos += int(in.Len)
 	}
 	if l.pos == 0 {
-		return 0
+		return nil
 	}
 	if !l.exits {
 		l.exit[0] = int32(l.pos)
@@ -151,7 +154,7 @@ func (c *CPU) translateBlock(off uint64) int32 {
 	l.liveness()
 	c.stats.Translated++
 	return cc.insert(block{
-		n: int32(l.n), start: uint32(l.start), ops: uint32(len(cc.ops) - l.start),
+		n: int32(l.n), first: uint32(first), code: cc.ops[l.start:len(cc.ops):len(cc.ops)],
 		exit: l.exit, key: blockKey(off, c.kind), size: uint16(l.pos),
 	}, c.mem, c.shared)
 }
@@ -182,8 +185,7 @@ func (c *CPU) ready(la uint64, size int) bool {
 // slow executes op i of a block through its reference handler.
 func (c *CPU) slow(b *block, i int, budget int64) bool {
 	cc := &c.shared.code
-	at := int(b.start) + i
-	m, in := cc.meta[at], &cc.insts[cc.ops[at].imm]
+	m, in := cc.meta[int(b.first)+i], &cc.insts[b.code[i].imm]
 	c.materialize()
 	rip := c.R[isa.RegRIP]
 	c.RIP = (rip + uint64(m.off)) & c.ripMask()
@@ -205,9 +207,8 @@ func (c *CPU) slow(b *block, i int, budget int64) bool {
 // over.
 func (c *CPU) end(b *block, i int, budget int64) {
 	cc := &c.shared.code
-	at := int(b.start) + i
-	c.leave((c.R[isa.RegRIP]+uint64(cc.meta[at].off))&c.ripMask(), budget)
-	c.in = cc.insts[cc.ops[at].imm]
+	c.leave((c.R[isa.RegRIP]+uint64(cc.meta[int(b.first)+i].off))&c.ripMask(), budget)
+	c.in = cc.insts[b.code[i].imm]
 	c.inBlock = false
 	c.materialize()
 	c.stepReq = false

@@ -30,31 +30,31 @@ type opMeta struct {
 	len uint8
 }
 
-// link is a block's cached successor. It holds while gen is the running vCPU's
-// generation, or for ever with genAny (the target is in the same page).
-type link struct {
-	blk int32
-	gen uint32
+// block is translated code: instructions of one page, entered at its start.
+// Positions are relative to its first byte, so that it serves every address at
+// which its page is mapped. What interp reads comes first and is one cache line.
+type block struct {
+	n     int32  // instructions, taken from the budget on entry; deadBlock when dropped
+	first uint32 // place of the first op's meta
+	code  []op
+	exit  [2]int32 // fall-through and branch target, relative
+	// Cached successors, never nil. They hold while gen is the running vCPU's generation,
+	// or for ever with genAny (the target is in the same page).
+	next [2]*block
+	gen  [2]uint32
+
+	key   uint64 // page, offset and kind
+	self  int32  // its own number
+	hnext int32  // next block of the hash chain
+	pnext int32  // next block of the page
+	size  uint16 // bytes
+	_     [42]byte
 }
 
 const genAny = 1
 
-// block is translated code: instructions of one page, entered at its start.
-// Positions are relative to its first byte, so that it serves every address at
-// which its page is mapped.
-type block struct {
-	n     int32 // instructions, taken from the budget on entry; deadBlock when dropped
-	start uint32
-	ops   uint32
-	exit  [2]int32 // fall-through and branch target, relative
-	next  [2]link
-
-	self  int32  // its own index
-	key   uint64 // page, offset and kind
-	size  uint16 // bytes
-	hnext int32  // next block of the hash chain
-	pnext int32  // next block of the page
-}
+// noBlock is what links nowhere.
+var noBlock = &block{n: deadBlock}
 
 const (
 	deadBlock   = 1 << 30
@@ -62,13 +62,16 @@ const (
 	maxOps      = 4 << 20 // ops before everything is translated afresh
 	hashSize    = 1 << 16
 	granuleBits = 6
+	opChunk     = 1 << 14 // ops that are allocated together
+	blockChunk  = 1 << 6  // and blocks
 )
 
 // codeCache holds the translated blocks of a machine.
 type codeCache struct {
-	blocks []block // block 0 is unused
-	ops    []op
-	meta   []opMeta
+	blocks []*[blockChunk]block // by number, in chunks: they stay where they are
+	count  int32                // of blocks; number 0 is unused
+	ops    []op                 // the last chunk
+	meta   []opMeta             // of all ops
 	insts  []isa.Inst
 	hash   [hashSize]int32
 	pages  []*[codeGroup]codePage // by arena page, in groups; nil: no code in any of them
@@ -86,7 +89,7 @@ type codePage struct {
 }
 
 func (cc *codeCache) init(pages uint32) {
-	cc.blocks = make([]block, 1, 4096)
+	cc.count = 1
 	cc.pages = make([]*[codeGroup]codePage, (pages+codeGroup-1)/codeGroup)
 }
 
@@ -102,13 +105,19 @@ func blockKey(off uint64, kind codeKind) uint64 { return off<<2 | uint64(kind) }
 
 func hashKey(key uint64) uint64 { return key * 0x9e3779b97f4a7c15 >> 48 & (hashSize - 1) }
 
-func (cc *codeCache) find(key uint64) int32 {
-	for i := cc.hash[hashKey(key)]; i != 0; i = cc.blocks[i].hnext {
-		if cc.blocks[i].key == key {
-			return i
+// block is the block of a number.
+func (cc *codeCache) block(i int32) *block { return &cc.blocks[i/blockChunk][i%blockChunk] }
+
+// find is the block of a key, or nil.
+func (cc *codeCache) find(key uint64) *block {
+	for i := cc.hash[hashKey(key)]; i != 0; {
+		b := cc.block(i)
+		if b.key == key {
+			return b
 		}
+		i = b.hnext
 	}
-	return 0
+	return nil
 }
 
 // granules is the mask of the granules that n bytes at off touch.
@@ -123,23 +132,35 @@ func (cc *codeCache) at(off uint64, n int) bool {
 }
 
 // insert enters a finished block.
-func (cc *codeCache) insert(b block, m *mem.Memory, s *Shared) int32 {
-	i := int32(len(cc.blocks))
-	page := uint32(b.key >> 2 >> mem.PageShift)
+func (cc *codeCache) insert(nb block, m *mem.Memory, s *Shared) *block {
+	page := uint32(nb.key >> 2 >> mem.PageShift)
 	if cc.pages[page/codeGroup] == nil {
 		cc.pages[page/codeGroup] = new([codeGroup]codePage)
 	}
+	if int(cc.count/blockChunk) == len(cc.blocks) {
+		cc.blocks = append(cc.blocks, new([blockChunk]block))
+	}
 	p := cc.page(page)
-	h := hashKey(b.key)
-	b.self, b.hnext, b.pnext = i, cc.hash[h], p.first
-	cc.blocks = append(cc.blocks, b)
-	cc.hash[h], p.first = i, i
+	h := hashKey(nb.key)
+	b := cc.block(cc.count)
+	*b = nb
+	b.self, b.hnext, b.pnext = cc.count, cc.hash[h], p.first
+	b.next = [2]*block{noBlock, noBlock}
+	cc.count++
+	cc.hash[h], p.first = b.self, b.self
 	p.granules |= granules(b.key>>2, int(b.size))
 	if m.Flags(page)&mem.FlagCode == 0 {
 		m.SetFlag(page, mem.FlagCode)
 		s.dropWrites(page)
 	}
-	return i
+	return b
+}
+
+// room sees that the ops of a block are together.
+func (cc *codeCache) room() {
+	if cap(cc.ops)-len(cc.ops) < 8*maxBlock {
+		cc.ops = make([]op, 0, opChunk)
+	}
 }
 
 // drop forgets the blocks translated from the granules of a changed range.
@@ -153,10 +174,10 @@ func (cc *codeCache) drop(off uint64, n int, m *mem.Memory) {
 	var left uint64
 	keep := int32(0)
 	for i := p.first; i != 0; {
-		b := &cc.blocks[i]
+		b := cc.block(i)
 		next := b.pnext
 		if g := granules(b.key>>2, int(b.size)); g&hit != 0 {
-			cc.kill(i)
+			cc.kill(b)
 		} else {
 			left |= g
 			b.pnext, keep = keep, i
@@ -170,11 +191,10 @@ func (cc *codeCache) drop(off uint64, n int, m *mem.Memory) {
 }
 
 // kill makes a block unreachable: links to it find n beyond any budget.
-func (cc *codeCache) kill(i int32) {
-	b := &cc.blocks[i]
+func (cc *codeCache) kill(b *block) {
 	at := &cc.hash[hashKey(b.key)]
-	for *at != i {
-		at = &cc.blocks[*at].hnext
+	for *at != b.self {
+		at = &cc.block(*at).hnext
 	}
 	*at = b.hnext
 	b.n = deadBlock
@@ -182,17 +202,19 @@ func (cc *codeCache) kill(i int32) {
 
 // flush forgets every block. The caller gives all vCPUs new generations.
 func (cc *codeCache) flush(m *mem.Memory) {
-	if len(cc.blocks) == 1 {
+	if cc.count == 1 {
 		return
 	}
-	for i := 1; i < len(cc.blocks); i++ { // not all pages: there may be many
-		page := uint32(cc.blocks[i].key >> 2 >> mem.PageShift)
+	for i := int32(1); i < cc.count; i++ { // not all pages: there may be many
+		b := cc.block(i)
+		b.n = deadBlock // somebody may be in it
+		page := uint32(b.key >> 2 >> mem.PageShift)
 		if p := cc.page(page); *p != (codePage{}) {
 			m.ClearFlag(page, mem.FlagCode)
 			*p = codePage{}
 		}
 	}
 	clear(cc.hash[:])
-	cc.blocks = cc.blocks[:1]
-	cc.ops, cc.meta, cc.insts = cc.ops[:0], cc.meta[:0], cc.insts[:0]
+	cc.blocks, cc.count = nil, 1
+	cc.ops, cc.meta, cc.insts = nil, cc.meta[:0], cc.insts[:0]
 }

@@ -125,6 +125,7 @@ func New(id int, model *Model, m *mem.Memory, sh *Shared, bus Bus, apic IntCtl) 
 	c.model, c.amd = model, model.amd()
 	c.apicBase = ^uint64(0)
 	c.SetTLBSize(1024)
+	c.jump.init()
 	c.Reset()
 	return c
 }

@@ -148,6 +148,9 @@ func (c *CPU) setFlags(mask, f uint64) {
 
 // cond evaluates condition number n [SDM 1 B.1].
 func (c *CPU) cond(n uint8) bool {
+	if n>>1 == 2 {
+		return c.zero() != (n&1 != 0)
+	}
 	switch c.lzOp &^ 3 {
 	case lzSub:
 		if r, ok := condSub(n, c.lzOp&3, c.lzA, c.lzB); ok {
@@ -223,11 +226,24 @@ func condLogic(n, size uint8, a uint64) (r, ok bool) {
 
 // zero is ZF, the condition most branches ask for.
 func (c *CPU) zero() bool {
+	shift := 64 - 8<<(c.lzOp&3)
 	switch c.lzOp &^ 3 {
+	case lzNone:
+		return c.RFLAGS&flagZF != 0
 	case lzLogic:
 		return c.lzA == 0
 	case lzSub:
 		return c.lzA == c.lzB
+	case lzAdd:
+		return (c.lzA+c.lzB)<<shift == 0
+	case lzInc:
+		return (c.lzA+1)<<shift == 0
+	case lzDec:
+		return c.lzA == 1
+	case lzShl:
+		return c.lzA<<c.lzB<<shift == 0
+	case lzShr:
+		return c.lzA>>c.lzB == 0
 	}
-	return c.cond(4)
+	return flagsOf(c.lzOp, c.lzA, c.lzB)&flagZF != 0
 }

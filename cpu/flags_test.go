@@ -17,13 +17,16 @@ func TestConditions(t *testing.T) {
 		}
 		return rng.Uint64() >> rng.IntN(64) & mask
 	}
-	c := &CPU{}
+	c := &CPU{amd: true}
 	for range 50_000 {
 		size := uint8(rng.IntN(4))
 		mask := ^uint64(0) >> (64 - 8<<size)
 		a, b := pick(mask), pick(mask)
-		for _, kind := range []uint8{lzAdd, lzAdc, lzSub, lzSbb, lzLogic, lzInc, lzDec} {
-			if kind == lzInc || kind == lzDec {
+		for _, kind := range []uint8{lzAdd, lzAdc, lzSub, lzSbb, lzLogic, lzInc, lzDec, lzShl, lzShr, lzSar} {
+			switch {
+			case kind >= lzShl:
+				b = 1 + b%(8<<size-1)
+			case kind >= lzInc:
 				b &= 1
 			}
 			c.lzOp, c.lzA, c.lzB = kind|size, a, b

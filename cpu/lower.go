@@ -6,7 +6,7 @@ import "godwit/cpu/isa"
 type lowerer struct {
 	c     *CPU
 	cc    *codeCache
-	start int // first op in the arena
+	start int // first op in its chunk
 	mode  isa.Mode
 	flat  bool // 32-bit mode without segments: c.flat
 	pos   int  // bytes so far

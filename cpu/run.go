@@ -60,15 +60,15 @@ func (c *CPU) mustStep() bool {
 // the reference.
 func (c *CPU) runBlocks() bool {
 	c.inBlock = true
-	bi := c.lookup(c.RIP)
-	if bi == 0 || int64(c.shared.code.blocks[bi].n) > int64(c.limit-c.Count) {
+	b := c.lookup(c.RIP)
+	if b == nil || int64(b.n) > int64(c.limit-c.Count) {
 		c.inBlock = false
 		return false
 	}
 	c.stats.Blocks++
 	c.sse = c.CR0&(cr0EM|cr0TS) == 0 && c.CR4&cr4OSFXSR != 0
 	c.R[16] = c.RIP
-	step := c.interp(bi, int64(c.limit-c.Count))
+	step := c.interp(b, int64(c.limit-c.Count))
 	c.inBlock = false
 	return !step
 }

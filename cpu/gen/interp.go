@@ -1,15 +1,14 @@
 package main
 
-const head = `// interp runs block bi, whose first instruction is at R[RegRIP], and the blocks
+const head = `// interp runs block bk, whose first instruction is at R[RegRIP], and the blocks
 // that follow it, while they fit into the budget of counts. It leaves RIP at the
 // next instruction and Count exact; step tells that the reference must execute
 // that instruction.
 //
 // Few locals live across ops: more would not stay in registers.
-func (c *CPU) interp(bi int32, budget int64) (step bool) {
+func (c *CPU) interp(bk *block, budget int64) (step bool) {
 	var (
 		t   = &c.tlb[c.mmu]
-		bk  *block
 		ops []op
 		i   int
 
@@ -17,7 +16,6 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 		ok                   bool
 	)
 	for {
-		bk = &c.shared.code.blocks[bi]
 		budget -= int64(bk.n)
 		if budget < 0 {
 			return c.leave(c.R[isa.RegRIP], budget+int64(bk.n))
@@ -26,7 +24,7 @@ func (c *CPU) interp(bi int32, budget int64) (step bool) {
 			c.leave(c.R[isa.RegRIP], budget+int64(bk.n))
 			return true
 		}
-		ops = c.shared.code.ops[bk.start : bk.start+bk.ops]
+		ops = bk.code
 	again:
 	body:
 		for i = 0; i < len(ops); i++ {
@@ -45,12 +43,13 @@ const tail = `default:
 			rip &= c.ripMask()
 		}
 		c.R[isa.RegRIP] = rip
-		if l := &bk.next[0]; l.gen == c.curGen || l.gen == genAny {
-			if bi = l.blk; c.shared.code.blocks[bi].n != deadBlock {
+		if g := bk.gen[0]; g == c.curGen || g == genAny {
+			if to := bk.next[0]; to.n != deadBlock {
+				bk = to
 				continue
 			}
 		}
-		if bi = c.follow(bk, 0, rip, budget); bi != 0 {
+		if bk = c.follow(bk, 0, rip, budget); bk != nil {
 			continue
 		}
 		return c.leave(rip, budget)
@@ -61,16 +60,18 @@ const tail = `default:
 			rip &= 0xffffffff
 		}
 		c.R[isa.RegRIP] = rip
-		if l := &bk.next[1]; l.gen == c.curGen || l.gen == genAny {
-			if n := int64(bk.n); l.blk == bi && n != deadBlock && budget >= n { // a loop of one block
+		if g := bk.gen[1]; g == c.curGen || g == genAny {
+			to := bk.next[1]
+			if n := int64(to.n); to == bk && n != deadBlock && budget >= n { // a loop of one block
 				budget -= n
 				goto again
 			}
-			if bi = l.blk; c.shared.code.blocks[bi].n != deadBlock {
+			if to.n != deadBlock {
+				bk = to
 				continue
 			}
 		}
-		if bi = c.follow(bk, 1, rip, budget); bi != 0 {
+		if bk = c.follow(bk, 1, rip, budget); bk != nil {
 			continue
 		}
 		return c.leave(rip, budget)
@@ -78,12 +79,13 @@ const tail = `default:
 	indirect:
 		c.R[isa.RegRIP] = rip
 		if j := c.jump.at(rip); j.rip == rip && j.gen == c.curGen {
-			if bi = j.blk; c.shared.code.blocks[bi].n != deadBlock {
+			if to := j.blk; to.n != deadBlock {
+				bk = to
 				continue
 			}
 		}
 		if budget > 0 {
-			if bi = c.lookup(rip); bi != 0 {
+			if bk = c.lookup(rip); bk != nil {
 				continue
 			}
 		}
