@@ -45,18 +45,21 @@ func newWorld(t *testing.T) *world {
 	cfg := machine.DefaultConfig()
 	cfg.Memory, cfg.Append = 16<<20, "run=hog 1"
 	w.launch(&control.Spec{Name: vm, Machine: cfg, Kernel: control.TinyName, Source: "tiny"})
-	t.Cleanup(func() {
-		for _, n := range w.home.Names() {
-			if w.home.Alive(n) {
-				_ = w.home.Client(n).Post(ctx, "/v1/stop", map[string]string{"how": "force"}, nil)
-				w.home.Client(n).Gone()
-			}
-		}
-	})
+	t.Cleanup(w.end)
 	for _, tag := range []string{"a", "b"} {
 		require.NoError(t, w.take(tag))
 	}
 	return w
+}
+
+// end stops all VMs.
+func (w *world) end() {
+	for _, n := range w.home.Names() {
+		if w.home.Alive(n) {
+			_ = w.home.Client(n).Post(ctx, "/v1/stop", map[string]string{"how": "force"}, nil)
+			w.home.Client(n).Gone()
+		}
+	}
 }
 
 func (w *world) launch(s *control.Spec) {
@@ -142,6 +145,7 @@ func TestHostFails(t *testing.T) {
 // before that.
 func fails(t *testing.T, what string, at int, do func(w *world) error, before, after []string) bool {
 	w := newWorld(t)
+	defer w.end() // what runs on takes its time from the steps that follow
 	require.NoError(t, os.WriteFile(w.plan(), fmt.Appendln(nil, what, at), 0o600))
 	err := do(w)
 	require.NoError(t, os.Remove(w.plan()))
