@@ -196,6 +196,22 @@ func (d *Departing) Curve() (c migrate.Curve) {
 	return c
 }
 
+// Changes looks at some of the dirty pages.
+func (d *Departing) Changes(n int) (some []migrate.Change) {
+	d.Do(func() error {
+		t := d.track
+		if t == nil || t.now == nil {
+			return nil
+		}
+		for _, p := range t.dirty.Some(n) {
+			page := (*[mem.PageSize]byte)(d.M.mem.Bytes()[uint64(p)*mem.PageSize:])
+			some = append(some, migrate.Change{Lines: t.now.Changed64(p), Leaf: snapshot.LeafOf(page)})
+		}
+		return nil
+	})
+	return some
+}
+
 // Writers says who dirtied most pages.
 func (d *Departing) Writers(n int) (ws []migrate.Writer) {
 	d.Do(func() error {

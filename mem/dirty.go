@@ -163,6 +163,20 @@ func (c *Consumer) Harvest(dst []uint64) []uint64 {
 // written since the last one.
 func (c *Consumer) Count() int { return c.count }
 
+// Some are about n of these pages, evenly chosen.
+func (c *Consumer) Some(n int) (pages []uint32) {
+	step, i := max(c.count/max(n, 1), 1), 0
+	for w, set := range c.bits {
+		for ; set != 0; set &= set - 1 {
+			if i%step == 0 {
+				pages = append(pages, uint32(w<<6+bits.TrailingZeros64(set)))
+			}
+			i++
+		}
+	}
+	return pages
+}
+
 // SetBudget bounds the pages of the next harvest, and of those after it: the
 // write that would make one more dirty is refused. Writes to pages that are dirty
 // already are not affected. Below 0: no bound.

@@ -29,8 +29,13 @@ func TestTouchAndHarvest(t *testing.T) {
 	assert.Equal(t, FlagClean, m.Flags(128))
 	assert.Equal(t, 4, a.Count())
 
+	assert.Equal(t, []uint32{0, 63, 64, 129}, a.Some(100))
+	assert.Equal(t, []uint32{0, 64}, a.Some(2))
+	assert.Equal(t, []uint32{0}, a.Some(0))
+
 	gen := m.Gen()
 	assert.Equal(t, []uint32{0, 63, 64, 129}, pagesOf(a.Harvest(nil)))
+	assert.Empty(t, a.Some(100))
 	assert.Greater(t, m.Gen(), gen, "four pages are clean again")
 	assert.Equal(t, FlagClean, m.Flags(129))
 	assert.Zero(t, a.Count())

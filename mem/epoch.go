@@ -415,15 +415,15 @@ func (e *Epoch) Held() int {
 }
 
 // Changed64 says which 64-byte lines of the page, bit 0 first, differ between
-// the epoch and now; all ones where nothing is known: after Done, or the page is
-// absent. Only for the machine goroutine.
+// the epoch and now; all ones where nothing is known: after Done or Freeze, where
+// the pre-image was given up, or the page is absent. Only for the machine goroutine.
 func (e *Epoch) Changed64(page uint32) uint64 {
 	cl := e.m.claim(page)
 	cl.Lock()
 	defer cl.Unlock()
 	s := e.slot[page]
 	switch {
-	case !e.needs(page) || s == slotLost:
+	case s == slotLost || e.frozen:
 		return ^uint64(0)
 	case s == slotLive:
 		return 0

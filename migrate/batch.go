@@ -21,6 +21,7 @@ const (
 	linesHead     = 8 // the mask
 	dupSize       = 4 // the page number
 	lineSize      = 64
+	maxLines      = 48 // of a page that travel alone
 
 	// headRoom is kept free before the content, so that head and content lie in
 	// one piece without a copy.
@@ -134,12 +135,12 @@ func (b *batch) lines(base *[PageSize]byte) int {
 		}
 	}
 	n := bits.OnesCount64(mask)
-	if n > 48 {
+	if n > maxLines {
 		return -1
 	}
 	// Forward over the mask, later backward over the lines: they only move down,
 	// but the mask takes the place of the first.
-	var packed [linesHead + 48*lineSize]byte
+	var packed [linesHead + maxLines*lineSize]byte
 	le.PutUint64(packed[:], mask)
 	at := linesHead
 	for m := mask; m != 0; m &= m - 1 {

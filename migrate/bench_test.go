@@ -42,6 +42,7 @@ func (f *flat) Config() ([]snapshot.Section, error)                { return nil,
 func (f *flat) Track() error                                       { return nil }
 func (f *flat) Curve() migrate.Curve                               { return nil }
 func (f *flat) Writers(int) []migrate.Writer                       { return nil }
+func (f *flat) Changes(int) []migrate.Change                       { return nil }
 func (f *flat) Pass() (migrate.Pass, error)                        { return f, nil }
 func (f *flat) Budget(int)                                         {}
 func (f *flat) Stop() (migrate.Final, error)                       { return f, nil }

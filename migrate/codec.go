@@ -119,21 +119,33 @@ func (c *chooser) value(price float64) {
 	c.choose()
 }
 
-func (c *chooser) choose() {
-	if c.fixed || c.speed == 0 {
-		return
+func (c *chooser) choose() { c.codec = c.best(c.price) }
+
+// shrinks is what the content of a batch is multiplied with by the codec that is
+// used while the guest waits.
+func (c *chooser) shrinks() float64 {
+	if k := c.best(0); k != snapshot.None && c.of[k].cost > 0 {
+		return c.of[k].ratio
 	}
-	best, at := 1/c.speed+c.price, snapshot.None
+	return 1
+}
+
+// best is the codec to use where a byte has that price.
+func (c *chooser) best(price float64) snapshot.Codec {
+	if c.fixed || c.speed == 0 {
+		return c.codec
+	}
+	best, at := 1/c.speed+price, snapshot.None
 	for k := snapshot.S2; k <= snapshot.Zstd; k++ {
 		m := &c.of[k]
 		if m.cost == 0 {
 			continue
 		}
-		if t := max(m.cost, m.ratio/c.speed) + m.ratio*c.price; t < 0.9*best {
+		if t := max(m.cost, m.ratio/c.speed) + m.ratio*price; t < 0.9*best {
 			best, at = t, k
 		}
 	}
-	c.codec = at
+	return at
 }
 
 // most is the codec used most, by name.

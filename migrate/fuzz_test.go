@@ -257,6 +257,7 @@ type resting struct {
 func (g *resting) Config() ([]snapshot.Section, error) { return nil, nil }
 func (g *resting) Track() error                        { return nil }
 func (g *resting) Curve() Curve                        { return nil }
+func (g *resting) Changes(int) []Change                { return nil }
 func (g *resting) Writers(int) []Writer                { return nil }
 func (g *resting) Pass() (Pass, error)                 { return restingPass{g}, nil }
 func (g *resting) Budget(int)                          {}

@@ -29,6 +29,9 @@ type Guest interface {
 	// Writers says who dirtied most pages since the last Pass or Track, at most n,
 	// the worst first.
 	Writers(n int) []Writer
+	// Changes looks at some of the pages dirtied since the last Pass, at about n of
+	// them, evenly chosen. At none before a Pass.
+	Changes(n int) []Change
 	// Pass harvests the dirty pages, re-arms and opens an epoch, in one step. The
 	// first after Track has every present page dirty. It ends the pass before it.
 	Pass() (Pass, error)
@@ -103,6 +106,12 @@ func (c Curve) end() (p CurvePoint) {
 		p = c[len(c)-1]
 	}
 	return p
+}
+
+// Change is what became of a page since the last Pass.
+type Change struct {
+	Lines uint64         // of 64 bytes that differ, bit 0 is the first; all where what the page held was not kept
+	Leaf  [LeafSize]byte // of what it holds now
 }
 
 // Writer is someone who dirties pages.

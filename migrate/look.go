@@ -271,7 +271,10 @@ func (l *survey) conclude(s *Source) error {
 	s.cost.harvested(info, s.host.Now()-began)
 	s.cost.free = curve
 	if s.cost.first > 0 {
-		s.cost.again = pageCost{s.tryOut(p, sampled(p.Dirty(), info.Dirty)), info.Ran, float64(info.Dirty)}
+		s.cost.again = nil
+		if c := s.tryOut(p, sampled(p.Dirty(), info.Dirty)); c > 0 {
+			s.cost.again.add(pageCost{c, info.Ran, float64(info.Dirty)})
+		}
 	}
 	s.verdict(curve, float64(s.cost.present), writers)
 	return nil

@@ -2,58 +2,8 @@ package migrate
 
 import (
 	"fmt"
-	"math"
 	"time"
 )
-
-// costs is what was measured, for estimates.
-type costs struct {
-	present uint32  // pages to send first
-	first   float64 // wire bytes for a page never sent; 0: unknown
-	again   pageCost
-	state   int // bytes of the state sections; 0: unknown
-	harvest time.Duration
-	free    Curve         // the last with no budget
-	held    time.Duration // under a budget
-	verdict *Verdict
-}
-
-// pageCost is what a page dirtied again cost, in wire bytes, when it had so much
-// time to be written to.
-type pageCost struct {
-	bytes float64 // a page; 0: unknown
-	ran   time.Duration
-	pages float64 // dirtied in that time
-}
-
-// at is the cost of a page when so many were dirtied in another time. Where only
-// some lines of a page travel, their number goes with the number of stores to a
-// page: the shorter the time, the fewer.
-func (c pageCost) at(ran time.Duration, pages float64) float64 {
-	const lines, head = PageSize / lineSize, linesHead + 1
-	l := (c.bytes - head) / lineSize
-	if l <= 1 || l > 0.65*lines || c.ran <= 0 || ran <= 0 || pages < 1 {
-		return c.bytes
-	}
-	stores := -lines * math.Log(1-l/lines) * c.pages / c.ran.Seconds() * ran.Seconds() / pages
-	return head + lineSize*max(1, lines*(1-math.Exp(-stores/lines)))
-}
-
-// Guesses until something is measured.
-const (
-	guessPage  = PageSize + 8
-	guessState = 64 << 10
-	guessWork  = 4 * time.Millisecond // draining and encoding here; restoring, hashing and a durable record there
-	leastPage  = lineSize + linesHead // cost of a page of which one line changed
-	frames     = 2048                 // bytes around the state
-)
-
-func (c *costs) harvested(i PassInfo, took time.Duration) {
-	c.harvest = took
-	if i.StateBytes > 0 {
-		c.state = i.StateBytes
-	}
-}
 
 // interval is the time between two harvests.
 type interval struct {
@@ -62,36 +12,6 @@ type interval struct {
 	harvest time.Duration
 	budget  int
 	stats   *PassStats // complete but for what the next harvest tells
-}
-
-// floor is the predicted downtime without any page.
-func (s *Source) floor() time.Duration {
-	state := s.cost.state
-	if state == 0 {
-		state = guessState
-	}
-	return s.cost.harvest + guessWork + s.link.rtt*3/2 + seconds(float64(state+frames)/s.link.carries())
-}
-
-// costOf is what a page costs that was dirtied with pages others in a time.
-func (s *Source) costOf(ran time.Duration, pages float64) float64 {
-	switch {
-	case s.cost.again.bytes > 0:
-		return s.cost.again.at(ran, pages)
-	case s.cost.first > 0:
-		return s.cost.first
-	}
-	return guessPage
-}
-
-// downtime predicts it for a stop now, with so many pages dirtied in a time.
-func (s *Source) downtime(ran time.Duration, left float64) time.Duration {
-	return s.floor() + seconds(left*s.costOf(ran, left)/s.link.carries())
-}
-
-// diskTime is how long so many blocks of disks take.
-func (s *Source) diskTime(blocks int) time.Duration {
-	return seconds(s.disks.cost(blocks) / s.link.carries())
 }
 
 // margin is kept between a predicted downtime and the one asked for.
@@ -124,7 +44,7 @@ func (s *Source) verdict(c Curve, first float64, writers []Writer) *Verdict {
 	if s.number == 0 && s.cost.first > 0 {
 		m.firstCost = s.cost.first
 	}
-	m.sure = s.cost.again.bytes > 0
+	m.sure = s.cost.again.known()
 	v := m.verdict()
 	v.Writers = writers
 	s.cost.verdict = v
@@ -223,7 +143,7 @@ func (s *Source) passed(m *passMark) error {
 		if s.in.info.Number <= 1 {
 			s.cost.first = cost
 		} else {
-			s.cost.again = pageCost{cost, s.in.info.Ran, float64(g.pages)}
+			s.cost.again.add(pageCost{cost, s.in.info.Ran, float64(g.pages)})
 		}
 	}
 	return s.decide()
@@ -262,6 +182,7 @@ func (s *Source) decide() error {
 	if !s.budgeted {
 		s.cost.free = curve
 	}
+	s.learn(s.g.Changes(changesMost), ran, left)
 	est := s.downtime(ran, left) + s.diskTime(s.disks.dirty())
 	v := s.verdict(curve, left, s.g.Writers(topWriters))
 	stalled := s.stall.sample(s.host.Now(), left*s.costOf(ran, left)+s.disks.cost(s.disks.dirty()))
@@ -270,7 +191,7 @@ func (s *Source) decide() error {
 		return s.stop()
 	case s.budgeted:
 		return s.tighten(ran, left)
-	case v.Answer == Hopeless && s.cost.again.bytes > 0 && s.number > 1:
+	case v.Answer == Hopeless && s.cost.again.known() && s.number > 1:
 		return s.turn(hopeless(v), ran, left)
 	case stalled:
 		return s.turn(fmt.Sprintf("pre-copy has stalled: passes no longer shrink, a stop now would take %v", round(est)), ran, left)

@@ -1,6 +1,7 @@
 package sim
 
 import (
+	"bytes"
 	"errors"
 	"slices"
 	"time"
@@ -170,6 +171,30 @@ func (g *Guest) rearm() {
 func (g *Guest) Curve() migrate.Curve {
 	g.advance()
 	return append(slices.Clone(g.curve), migrate.CurvePoint{T: g.ran + 1, Pages: uint32(g.ndirty)})
+}
+
+// Changes compares dirty pages with what they held at the last harvest.
+func (g *Guest) Changes(n int) (some []migrate.Change) {
+	g.advance()
+	step, i := max(g.ndirty/n, 1), 0
+	for p := range g.m.prog.Pages {
+		if g.pre == nil || g.dirty[p>>6]>>(p&63)&1 == 0 {
+			continue
+		}
+		if i++; (i-1)%step != 0 {
+			continue
+		}
+		mask := ^uint64(0)
+		if was := g.pre[p]; was != nil {
+			for l := range 64 {
+				if bytes.Equal(was[l*64:l*64+64], g.m.mem[p][l*64:l*64+64]) {
+					mask &^= 1 << l
+				}
+			}
+		}
+		some = append(some, migrate.Change{Lines: mask, Leaf: g.m.leafOf(p)})
+	}
+	return some
 }
 
 // Writers names the only writer there is.

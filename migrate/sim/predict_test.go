@@ -85,7 +85,7 @@ func TestPredictions(t *testing.T) {
 	t.Logf("%d runs: error of the prediction: median %.1f %%, %d within 20 %%; %d over the downtime asked for; %d called hopeless",
 		asked, 100*median, within, late, hopeless)
 	assert.Less(t, median, 0.10)
-	assert.GreaterOrEqual(t, within, asked*8/10)
+	assert.Equal(t, asked, within)
 	assert.LessOrEqual(t, late*100, asked)
 	assert.NotZero(t, hopeless)
 }
