@@ -54,11 +54,12 @@ type outgoing struct {
 	giveUp      func() // ends the engine's part
 	guest       migrate.Guest
 	taken       chan error // of capacity 1: answers a take-back
+	steer       chan migrate.Steer
 }
 
 // prepare checks a request.
 func (q *MigrateRequest) prepare() (*outgoing, error) {
-	v := &outgoing{req: *q, to: q.To, at: time.Now(), taken: make(chan error, 1)}
+	v := &outgoing{req: *q, to: q.To, at: time.Now(), taken: make(chan error, 1), steer: make(chan migrate.Steer, 4)}
 	v.req.Token = "" // it has no business in what is kept
 	if _, _, err := net.SplitHostPort(q.To); err != nil {
 		return nil, Fail("usage", fmt.Sprintf("cannot migrate to %q", q.To), "an address is HOST:PORT", "godwit migrate VM hostb:4444")
@@ -183,6 +184,7 @@ func (r *Runner) migrate(o *ops, q *MigrateRequest) (*op, error) {
 	v.op, v.opts.Epoch, v.giveUp = p, owner.Epoch, p.cancel
 	p.cancel = func() { r.cancelMove(v) }
 	v.opts.Session = snapshot.NewUUID()
+	v.opts.Steer = v.steer
 	v.opts.Fence, v.opts.Event = r.fence(ctx, v), r.watch(v)
 	v.guest = r.guest(ctx, v)
 	r.mu.Lock()

@@ -1,6 +1,7 @@
 package control
 
 import (
+	"bytes"
 	"fmt"
 	"io"
 	"os"
@@ -24,6 +25,7 @@ type Rounds struct {
 	held   string         // a round's line, until what it led to is known
 	answer migrate.Answer // last told
 	about  string         // what was checked
+	keys   bool           // say which there are
 }
 
 // NewRounds shows on w. about says what the check looks at.
@@ -34,6 +36,20 @@ func NewRounds(w io.Writer, about string) *Rounds {
 		r.every = 100 * time.Millisecond
 	}
 	return r
+}
+
+// raw has lines end as a terminal needs that is in raw mode, and tells of the keys
+// that steer.
+func (r *Rounds) raw() { r.w, r.keys = crlf{r.w}, true }
+
+// crlf returns to the beginning of the line at each end of one.
+type crlf struct{ w io.Writer }
+
+func (c crlf) Write(b []byte) (int, error) {
+	if _, err := c.w.Write(bytes.ReplaceAll(b, []byte("\n"), []byte("\r\n"))); err != nil {
+		return 0, err
+	}
+	return len(b), nil
 }
 
 // line writes a line with its label.
@@ -89,6 +105,11 @@ func (r *Rounds) enter(e *migrate.Event) {
 		r.checked()
 	}
 	switch e.Stage {
+	case migrate.StagePreCopy:
+		if r.keys {
+			r.keys = false
+			r.line("keys", "t throttle the guest · p post-copy when this round has arrived · q cancel, the guest runs on here")
+		}
 	case migrate.StagePostCopy:
 		r.line("moved", "the guest runs there, its pages follow")
 	case migrate.StageDoubt:
@@ -283,7 +304,11 @@ func (r *Rounds) Report(p *migrate.Report) {
 		r.line("", "unfenced: nothing durable records the new owner")
 	}
 	if p.Faults > 0 {
-		r.line("faults", "%s pages were asked for, %s on average, %s at most", count(p.Faults), seconds(p.FaultWait/time.Duration(p.Faults)), seconds(p.FaultMax))
+		waits := "" // that the other side knows
+		if p.FaultWait > 0 {
+			waits = fmt.Sprintf(", %s on average, %s at most", seconds(p.FaultWait/time.Duration(p.Faults)), seconds(p.FaultMax))
+		}
+		r.line("faults", "%s pages were asked for%s", count(p.Faults), waits)
 	}
 	if p.Slowdown > 0.005 {
 		r.line("slowed", "the budget held the guest up %.0f %% of the time, %s together", 100*p.Slowdown, seconds(p.Stalled))

@@ -109,6 +109,19 @@ func TestRoundsAtATerminal(t *testing.T) {
 	require.Contains(t, got, "\r\x1b[Kround 1  ██████▎░░░░░░░░░░░░░ 41,000 of 131,072 pages\r\x1b[K\r\x1b[Kround 1  ████████████████████ ")
 }
 
+// TestRoundsWithKeys: the keys are told of once, and lines end as a raw terminal needs.
+func TestRoundsWithKeys(t *testing.T) {
+	var b bytes.Buffer
+	r := NewRounds(&b, "")
+	r.raw()
+	for range 2 {
+		r.Event(&migrate.Event{Stage: migrate.StagePreCopy, What: migrate.EventStage})
+	}
+	r.Event(&migrate.Event{What: migrate.EventSwitch, Mode: migrate.ModeHybrid, Reason: "asked for"})
+	require.Equal(t, "keys     t throttle the guest · p post-copy when this round has arrived · q cancel, the guest runs on here\r\n"+
+		"switch   to hybrid: asked for\r\n", b.String())
+}
+
 func TestBar(t *testing.T) {
 	for _, tt := range []struct {
 		done, total, full uint64

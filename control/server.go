@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"godwit/machine"
+	"godwit/migrate"
 )
 
 // Server answers the API of one VM.
@@ -47,6 +48,7 @@ var routes = []route{
 	{"POST /v1/snap/restore", (*Server).restore},
 	{"POST /v1/snaps", (*Server).snaps},
 	{"POST /v1/migrate", (*Server).migrate},
+	{"POST /v1/steer", (*Server).steer},
 	{"POST /v1/recover", (*Server).recover},
 	{"POST /v1/take-back", (*Server).takeBack},
 	{"POST /v1/detach", (*Server).detach},
@@ -260,6 +262,24 @@ func (s *Server) migrate(w http.ResponseWriter, q *http.Request) error {
 	}
 	p, err := s.r.migrate(&s.ops, &b)
 	return accepted(w, p, err)
+}
+
+// steer changes the strategy of a migration under way.
+func (s *Server) steer(w http.ResponseWriter, q *http.Request) error {
+	var b struct {
+		To string `json:"to"`
+	}
+	if err := body(q, &b); err != nil {
+		return err
+	}
+	to, err := migrate.ParseSteer(b.To)
+	if err != nil {
+		return Fail("usage", err.Error(), "", "")
+	}
+	if err := s.r.steer(to); err != nil {
+		return err
+	}
+	return answer(w, s.r.Status())
 }
 
 // recover connects again, now and where it is told to.

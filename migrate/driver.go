@@ -14,11 +14,12 @@ import (
 func Send(ctx context.Context, dial func(context.Context) (net.Conn, error), g Guest, o Options) (Report, error) {
 	d := newDriver(ctx)
 	defer d.close()
-	d.dial, d.atSource = dial, true
+	d.dial, d.atSource, d.asked = dial, true, o.Steer
 	s, err := NewSource(g, o, d)
 	if err != nil {
 		return Report{}, err
 	}
+	d.steer = s.Steer
 	d.run(ctx, s, nil, nil)
 	r, err, _ := s.Done()
 	return r, err
@@ -48,6 +49,8 @@ type driver struct {
 	stop     context.CancelFunc
 	dial     func(context.Context) (net.Conn, error)
 	atSource bool
+	asked    <-chan Steer // and what does it, at the source
+	steer    func(Steer)
 	events   chan event
 	wires    map[*Conn]*wire
 }
@@ -220,6 +223,8 @@ func (d *driver) run(ctx context.Context, e Engine, conns <-chan net.Conn, dest 
 		case <-cancelled:
 			cancelled = nil
 			e.Cancel(context.Cause(ctx))
+		case w := <-d.asked:
+			d.steer(w)
 		case <-timer.C:
 		case <-wants:
 		}

@@ -289,7 +289,10 @@ func (s *Source) choose() error {
 	if s.mode != ModeAuto {
 		return nil
 	}
-	s.mode = ModePre
+	if s.mode = ModePre; s.wish != "" {
+		s.heed(s.wish)
+		return nil
+	}
 	why := "pre-copy, watching how it goes"
 	switch {
 	case v == nil:

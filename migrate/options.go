@@ -74,6 +74,9 @@ type Options struct {
 	// never will run it. nil: nothing is recorded and the report says so.
 	Fence func(epoch uint64, away bool) error
 
+	// Steer brings what a person asks for on the way; nil: nothing.
+	Steer <-chan Steer
+
 	// Of both.
 	Recover time.Duration // how long a lost connection is retried or waited for; 0: DefaultRecover, negative: not at all
 	Linger  time.Duration // destination: how long it answers a source that does not say it knows the end; 0: until cancelled
@@ -93,3 +96,40 @@ func (m Mode) Title() string {
 	}
 	return string(m)
 }
+
+// fill completes the options.
+func (o *Options) fill() error {
+	if o.Mode == "" {
+		o.Mode = ModeAuto
+	}
+	if o.OnStall == "" {
+		o.OnStall = StallBudget
+	}
+	if _, err := ParseMode(string(o.Mode)); err != nil {
+		return err
+	}
+	if _, err := ParseStall(string(o.OnStall)); err != nil {
+		return err
+	}
+	if o.MaxSlowdown < 0 || o.MaxSlowdown > 1 || o.Bandwidth < 0 {
+		return fmt.Errorf("slowdown %v must be from 0 to 1, bandwidth %v not negative", o.MaxSlowdown, o.Bandwidth)
+	}
+	for _, d := range []struct{ have, want *time.Duration }{
+		{&o.MaxDowntime, ptr(DefaultMaxDowntime)},
+		{&o.Observe, ptr(DefaultObserve)},
+		{&o.Recover, ptr(DefaultRecover)},
+	} {
+		if *d.have == 0 {
+			*d.have = *d.want
+		}
+	}
+	if o.Session == (snapshot.UUID{}) {
+		o.Session = snapshot.NewUUID()
+	}
+	if o.Agent == "" {
+		o.Agent = "godwit"
+	}
+	return nil
+}
+
+func ptr[T any](v T) *T { return &v }

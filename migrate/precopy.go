@@ -235,7 +235,10 @@ func (s *Source) tighten(ran time.Duration, left float64) error {
 		s.blocked = 0
 	}
 	if s.blocked >= 3 {
-		why := fmt.Sprintf("a budget that slows the guest by at most %.0f %% does not get below %d pages", 100*s.o.MaxSlowdown, int(left))
+		why := fmt.Sprintf("a budget does not get below %d pages", int(left))
+		if s.o.MaxSlowdown > 0 {
+			why = fmt.Sprintf("a budget that slows the guest by at most %.0f %% does not get below %d pages", 100*s.o.MaxSlowdown, int(left))
+		}
 		if s.o.Mode != ModeAuto {
 			return &Error{Code: Stalled, Text: why, Verdict: s.cost.verdict}
 		}
@@ -244,11 +247,6 @@ func (s *Source) tighten(ran time.Duration, left float64) error {
 		s.switched(ModeHybrid, why+"; the rest follows once the guest runs there")
 		return s.toPost()
 	}
-	s.budget = int(b)
-	if n := uint32(s.budget); s.report.Budget == 0 || n < s.report.Budget {
-		s.report.Budget = n
-	}
-	s.g.Budget(s.budget)
-	s.emit(Event{What: EventBudget, Round: s.number + 1, Budget: uint32(s.budget)})
+	s.hold(int(b), s.number+1)
 	return s.startPass()
 }

@@ -44,10 +44,11 @@ type Source struct {
 	talked        bool // the destination answered once
 	cancelled     bool
 
-	mode     Mode // chosen
-	budgeted bool // the guest is held to a budget
-	budget   int  // pages; < 0: no bound yet
-	blocked  int  // passes in a row that MaxSlowdown kept from shrinking
+	mode     Mode  // chosen
+	budgeted bool  // the guest is held to a budget
+	wish     Steer // before a strategy was chosen
+	budget   int   // pages; < 0: no bound yet
+	blocked  int   // passes in a row that MaxSlowdown kept from shrinking
 
 	look   survey
 	link   linkStats
@@ -563,40 +564,3 @@ func (s *Source) held() error {
 	}
 	return s.startMemory()
 }
-
-// fill completes the options.
-func (o *Options) fill() error {
-	if o.Mode == "" {
-		o.Mode = ModeAuto
-	}
-	if o.OnStall == "" {
-		o.OnStall = StallBudget
-	}
-	if _, err := ParseMode(string(o.Mode)); err != nil {
-		return err
-	}
-	if _, err := ParseStall(string(o.OnStall)); err != nil {
-		return err
-	}
-	if o.MaxSlowdown < 0 || o.MaxSlowdown > 1 || o.Bandwidth < 0 {
-		return fmt.Errorf("slowdown %v must be from 0 to 1, bandwidth %v not negative", o.MaxSlowdown, o.Bandwidth)
-	}
-	for _, d := range []struct{ have, want *time.Duration }{
-		{&o.MaxDowntime, ptr(DefaultMaxDowntime)},
-		{&o.Observe, ptr(DefaultObserve)},
-		{&o.Recover, ptr(DefaultRecover)},
-	} {
-		if *d.have == 0 {
-			*d.have = *d.want
-		}
-	}
-	if o.Session == (snapshot.UUID{}) {
-		o.Session = snapshot.NewUUID()
-	}
-	if o.Agent == "" {
-		o.Agent = "godwit"
-	}
-	return nil
-}
-
-func ptr[T any](v T) *T { return &v }

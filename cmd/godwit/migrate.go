@@ -46,7 +46,8 @@ post-copy, where the guest runs there at once and its pages follow; hybrid is on
 
 If pre-copy does not come to an end by itself, --on-stall says what then: budget bounds the pages that the guest may write to in a
 round, so that every writer comes to an end, and tells how much that slows it down; post goes on as post-copy; stop stops the guest
-however long the rest takes; cancel gives up. Ctrl-C gives up at any time before the other side is the owner: the guest runs on here.
+however long the rest takes; cancel gives up. Ctrl-C gives up at any time before the other side is the owner: the guest runs on here. At a terminal, keys steer
+it too: t holds the guest to a budget from now on, p goes on as post-copy when the round under way has arrived, q gives up.
 
 A VM's disks are to be reached on both sides, as the same files; receive --disk ID=FILE says where if not at the same place. They
 change hands, all or none, while the VM stands still. With --copy-disks full they need not be: all that the disks hold travels while
@@ -161,9 +162,16 @@ func (a *app) migrate(m *migrateFlags, args []string) error {
 	ctx, stop := interruptible()
 	defer context.AfterFunc(ctx, stop)() // a second Ctrl-C leaves
 	defer stop()
-	show, end := a.rounds(&st, to, q.Check)
+	rounds, show, end := a.rounds(&st, to, q.Check)
+	restore := func() {}
+	if t := a.terminal(); !a.json && !q.Check && t.Interactive() {
+		if restore, err = c.Steering(t, rounds, stop, func(s os.Signal) { os.Exit(128 + host.SignalNumber(s)) }); err != nil {
+			return err
+		}
+	}
 	o, err := c.Migrate(ctx, q, show)
 	end(o.Report, err)
+	restore()
 	switch {
 	case err != nil:
 		return stillHere(c, err)
@@ -189,14 +197,14 @@ func stillHere(c *control.Client, err error) error {
 }
 
 // rounds shows a migration's events: as lines for people, or each as an object.
-func (a *app) rounds(st *control.Status, to string, check bool) (show func(*migrate.Event), end func(*migrate.Report, error)) {
+func (a *app) rounds(st *control.Status, to string, check bool) (r *control.Rounds, show func(*migrate.Event), end func(*migrate.Report, error)) {
 	if a.json {
 		enc := json.NewEncoder(a.out)
-		return func(e *migrate.Event) { _ = enc.Encode(e) }, func(*migrate.Report, error) {} // who reads it may have had enough
+		return nil, func(e *migrate.Event) { _ = enc.Encode(e) }, func(*migrate.Report, error) {} // who reads it may have had enough
 	}
 	host, _, _ := net.SplitHostPort(to)
-	r := control.NewRounds(a.out, fmt.Sprintf("%s would take it: %s · %d CPU · memory %s · version", host, st.CPU, st.CPUs, control.SizeText(st.Memory)))
-	return r.Event, func(p *migrate.Report, err error) {
+	r = control.NewRounds(a.out, fmt.Sprintf("%s would take it: %s · %d CPU · memory %s · version", host, st.CPU, st.CPUs, control.SizeText(st.Memory)))
+	return r, r.Event, func(p *migrate.Report, err error) {
 		if r.End(); err == nil && !check {
 			r.Report(p)
 		}

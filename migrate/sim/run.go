@@ -49,6 +49,8 @@ const (
 	Blackout     What = "outage" // nothing gets through for a while
 	CancelSource What = "cancel-source"
 	CancelDest   What = "cancel-dest"
+	Throttle     What = "throttle"  // somebody asks for a budget
+	PostCopy     What = "post-copy" // or for post-copy
 )
 
 // Result is what a run came to.
@@ -218,6 +220,10 @@ func (r *run) faults() {
 		case CancelSource:
 			r.cancelled = true // may end a source that is in doubt
 			r.w.nodes[0].do(func() { r.src.Cancel(errors.New("asked to")) })
+		case Throttle:
+			r.w.nodes[0].do(func() { r.src.Steer(migrate.SteerBudget) })
+		case PostCopy:
+			r.w.nodes[0].do(func() { r.src.Steer(migrate.SteerPost) })
 		case CancelDest:
 			r.w.nodes[1].do(func() { r.dst.Cancel(errors.New("asked to")) })
 		}

@@ -52,7 +52,7 @@ func FromSeed(seed uint64) Scenario {
 	for range pick(4) {
 		sc.Faults = append(sc.Faults, Fault{
 			At:   int(pick(90)),
-			What: []What{Cut, Cut, Cut, CrashSource, CrashDest, Blackout, CancelSource, CancelSource, CancelDest}[pick(9)],
+			What: []What{Cut, Cut, Cut, CrashSource, CrashDest, Blackout, CancelSource, CancelSource, CancelDest, Throttle, PostCopy}[pick(11)],
 			For:  time.Duration(pick(uint64([]time.Duration{time.Millisecond, time.Second, 70 * time.Second}[pick(3)]))),
 		})
 	}

@@ -108,6 +108,41 @@ func TestPostCopySourceKilled(t *testing.T) {
 	}
 }
 
+// TestSteered: pre-copy that would not end is asked for another way once its first
+// pages are there.
+func TestSteered(t *testing.T) {
+	for _, to := range []migrate.Steer{migrate.SteerPost, migrate.SteerBudget} {
+		t.Run(string(to), func(t *testing.T) {
+			w := newWorld(t)
+			_, addr := w.receive("there")
+			p := newProxy(t, addr)
+			src := w.run("here", writer)
+			w.until(src, "hog: ")
+			steer := func(to string) error {
+				return src.Post(context.Background(), "/v1/steer", map[string]string{"to": to}, nil)
+			}
+			require.Equal(t, "state", codeOf(steer(string(to))), "nothing goes on")
+			require.Equal(t, "usage", codeOf(steer("rest")))
+			asked := make(chan error, 1)
+			p.trip = &trip{frPages, false, func() { asked <- steer(string(to)) }}
+			q := slow(p.addr)
+			q.Mode, q.OnStall = string(migrate.ModePre), string(migrate.StallCancel)
+			o, err := src.Migrate(context.Background(), q, nil)
+			require.NoError(t, err)
+			require.NoError(t, <-asked)
+			require.Contains(t, o.Report.Why, "asked for")
+			if to == migrate.SteerPost {
+				require.Equal(t, migrate.ModeHybrid, o.Report.Chosen)
+			} else {
+				require.Equal(t, migrate.ModePre, o.Report.Chosen)
+				require.Positive(t, o.Report.Budget)
+			}
+			w.state("here", control.StateGone)
+			w.works(w.home.Client("there"))
+		})
+	}
+}
+
 // TestCancelBeforeTheStop: the guest runs on here as if nothing had been, and the
 // next attempt succeeds.
 func TestCancelBeforeTheStop(t *testing.T) {
