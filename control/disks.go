@@ -129,7 +129,7 @@ func (r *Runner) OpenDisk(c *machine.DiskConfig) (machine.Disk, error) {
 		}
 	}
 	o := disk.DriveOptions{
-		Format: c.Format, ReadOnly: c.ReadOnly, Overlay: c.Overlay, Base: c.Base,
+		Format: c.Format, ReadOnly: c.ReadOnly, Overlay: c.Overlay, Base: c.Base, FS: diskFS,
 		Claim: disk.Claim{Name: r.Status().Name, Epoch: c.Epoch},
 	}
 	if r.in != nil && (copies || !c.ReadOnly) { // it is still the other side's

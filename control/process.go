@@ -275,6 +275,9 @@ func (p *process) load() (*machine.Machine, error) {
 		}
 	}
 	m, err := p.r.load(f, p.spec.Load)
+	if err == nil && !own {
+		err = p.r.renoteTops(m)
+	}
 	switch {
 	case err == nil && own:
 		err = p.rests(m, f)

@@ -125,6 +125,7 @@ func (r *Runner) take(ctx context.Context, p *op, q SnapRequest) (*SnapResult, e
 	if err != nil {
 		return nil, writing("cannot take a snapshot", err)
 	}
+	defer r.settleTops()
 	var shot *machine.Shot
 	var disks []tree.Disk
 	var pause time.Duration
@@ -154,7 +155,12 @@ func (r *Runner) take(ctx context.Context, p *op, q SnapRequest) (*SnapResult, e
 		return nil, writing("cannot take a snapshot", err)
 	}
 	s.rest(base, nil)
-	return &SnapResult{Node: n, Zero: n.Pages - n.Stored - n.Kept, PauseNS: int64(pause), TookNS: int64(time.Since(start))}, nil
+	took := time.Since(start)
+	if r.deep() {
+		_, left, err := r.tidyDisks(ctx)
+		r.unmerged(left, err)
+	}
+	return &SnapResult{Node: n, Zero: n.Pages - n.Stored - n.Kept, PauseNS: int64(pause), TookNS: int64(took)}, nil
 }
 
 // write writes a shot, on any goroutine.
@@ -236,6 +242,9 @@ func (r *Runner) replace(ctx context.Context, tag string) (n tree.Node, err erro
 	old, drives, files := r.m, r.drives, r.spec.DiskFiles
 	r.drives = nil
 	m, err := r.loadSnap(ctx, f, n)
+	if err == nil { // until the head is set, the disks may be either machine's
+		err = r.noteTops(old, tops(m.Config().Disks)...)
+	}
 	if err == nil {
 		err = s.tree.SetHead(n.ID)
 	}
@@ -252,6 +261,7 @@ func (r *Runner) replace(ctx context.Context, tag string) (n tree.Node, err erro
 	r.mu.Unlock()
 	s.rest(f, m)
 	r.loader, r.old = nil, old
+	_ = r.noteTops(m) // what is noted has these
 	return n, err
 }
 
@@ -287,6 +297,7 @@ type SnapChanged struct {
 	Removed  []string   `json:"removed,omitempty"` // tags
 	Imported *tree.Node `json:"imported,omitempty"`
 	Files    []string   `json:"files,omitempty"` // that nothing needed
+	Left     string     `json:"left,omitempty"`  // layers of disks that could not be merged, and why
 }
 
 // apply changes a tree.
@@ -323,6 +334,12 @@ func (c *SnapChange) apply(ctx context.Context, t *tree.Tree, vm string) (res Sn
 	return res, err
 }
 
+// tidied adds what was done about the layers of disks.
+func (res *SnapChanged) tidied(gone []string, left string, err error) error {
+	res.Files, res.Left = append(res.Files, gone...), left
+	return err
+}
+
 // changeSnaps changes the tree of a VM that has a process.
 func (r *Runner) changeSnaps(ctx context.Context, c SnapChange) (res SnapChanged, err error) {
 	if err := r.begin(StateSaving, "snapshotted"); err != nil {
@@ -336,11 +353,7 @@ func (r *Runner) changeSnaps(ctx context.Context, c SnapChange) (res SnapChanged
 	}
 	res, err = c.apply(ctx, s.tree, r.Status().Name)
 	if err == nil && c.Import == "" {
-		err = r.onMachine(func() error {
-			more, err := r.collectLayers()
-			res.Files = append(res.Files, more...)
-			return err
-		})
+		err = res.tidied(r.tidyDisks(ctx))
 	}
 	if s.base != nil {
 		if _, ok := s.tree.Node(s.base.Meta().UUID); !ok {
@@ -373,7 +386,9 @@ func (h Home) ChangeSnaps(ctx context.Context, name string, c SnapChange) (res S
 	if err != nil {
 		return res, err
 	}
-	res, err = c.apply(ctx, t, name)
+	if res, err = c.apply(ctx, t, name); err == nil && c.Import == "" {
+		err = res.tidied(h.tidyDisks(ctx, name, t))
+	}
 	return res, AsNil(err, "cannot change the snapshots of "+name)
 }
 

@@ -10,6 +10,7 @@ import (
 	"slices"
 
 	"godwit/backend/disk"
+	"godwit/machine"
 	"godwit/snapshot"
 	"godwit/snapshot/tree"
 )
@@ -45,7 +46,18 @@ func (r *Runner) prepareDisks(ctx context.Context) (layers []string, err error) 
 		}
 		layers = append(layers, path)
 	}
+	// Before one is used: they are over what is used now, but that may stay as well.
+	if err := r.noteTops(r.m, prepared(layers)...); err != nil {
+		return nil, errors.Join(err, r.unprepareDisks())
+	}
 	return layers, nil
+}
+
+func prepared(layers []string) (files []DiskFile) {
+	for _, l := range layers {
+		files = append(files, DiskFile{File: l, Format: disk.Qcow2})
+	}
+	return files
 }
 
 // unprepareDisks removes layers that were not used.
@@ -78,21 +90,13 @@ func (r *Runner) layDisks(disks []tree.Disk) error {
 		if err != nil {
 			return err
 		}
-		o := disk.CreateOptions{Format: disk.Qcow2, Backing: r.snaps.path(d.File), BackingFormat: d.Format}
+		o := disk.CreateOptions{Format: disk.Qcow2, Backing: inTree(r.snaps.tree, d.File), BackingFormat: d.Format, FS: diskFS}
 		if err := disk.Create(path, o); err != nil {
 			return err
 		}
 		r.spec.DiskFiles = append([]DiskFile{{ID: d.ID, File: path, Format: disk.Qcow2}}, r.spec.DiskFiles...)
 	}
 	return nil
-}
-
-// path is where a file that a node names lies.
-func (s *snaps) path(file string) string {
-	if filepath.IsAbs(file) {
-		return file
-	}
-	return s.tree.File(file)
 }
 
 // keepDisks makes the copies of layers that a snapshot is to have of its own, in the
@@ -104,7 +108,7 @@ func (s *snaps) keepDisks(ctx context.Context, id snapshot.UUID, disks []tree.Di
 			continue
 		}
 		name := copyName(id, d.ID)
-		format, err := disk.CopyLayer(ctx, s.tree.File(name), d.File, d.Format, how, nil)
+		format, err := disk.CopyLayer(ctx, s.tree.File(name), d.File, how, disk.Options{Format: d.Format, FS: diskFS}, nil)
 		if errors.Is(err, disk.ErrUnsupported) && how == disk.DeltaReflink {
 			return Fail("usage", "cannot share the blocks of disk "+d.ID, err.Error(), "--disk-delta cow")
 		}
@@ -116,46 +120,106 @@ func (s *snaps) keepDisks(ctx context.Context, id snapshot.UUID, disks []tree.Di
 	return nil
 }
 
-// collectLayers removes layers of disks that neither a snapshot nor the machine
-// rests on any more, and returns their names.
-func (r *Runner) collectLayers() ([]string, error) {
-	rests := []string{}
-	for _, n := range r.snaps.tree.Nodes() {
-		for _, d := range n.Disks {
-			rests = append(rests, r.snaps.path(d.File))
-		}
-	}
-	for _, c := range r.m.Config().Disks {
-		rests = append(rests, c.File)
+// tops is the files that disks of a machine are written to.
+func tops(disks []machine.DiskConfig) (files []DiskFile) {
+	for _, c := range disks {
+		f := DiskFile{ID: c.ID, File: c.File, Format: c.Format}
 		if c.Overlay != "" {
-			rests = append(rests, c.Overlay)
+			f.File, f.Format = c.Overlay, disk.Qcow2
+		}
+		files = append(files, f)
+	}
+	return files
+}
+
+// noteTops notes where the disks are, or may be in a moment.
+func (r *Runner) noteTops(m *machine.Machine, more ...DiskFile) error {
+	files := append(tops(m.Config().Disks), more...)
+	if len(files) == 0 {
+		return nil
+	}
+	return writeTops(r.home(), files)
+}
+
+// renoteTops does that where something was noted before.
+func (r *Runner) renoteTops(m *machine.Machine) error {
+	if _, err := os.Lstat(r.file(fileDisks)); err != nil {
+		return nil //nolint:nilerr // there is nothing to be put right
+	}
+	return r.noteTops(m)
+}
+
+// settleTops notes where the disks are once that is decided. What was noted before says
+// more, and does if this fails.
+func (r *Runner) settleTops() {
+	_ = r.onMachine(func() error { return r.noteTops(r.m) })
+}
+
+// deep tells whether a disk is spread over more files than it should be.
+func (r *Runner) deep() bool {
+	for _, f := range tops(r.m.Config().Disks) {
+		if chain, err := disk.Chain(f.File, disk.Options{Format: f.Format, FS: diskFS}); err == nil && len(chain) > maxLayers {
+			return true
 		}
 	}
-	need := map[string]bool{}
-	for _, f := range rests {
-		chain, err := disk.Chain(f, disk.Options{})
+	return false
+}
+
+// unmerged says why layers of disks were not merged after something else was done.
+func (r *Runner) unmerged(left string, err error) {
+	if err != nil {
+		left = err.Error()
+	}
+	if left != "" {
+		r.Note("a disk is spread over many files: "+left, false)
+	}
+}
+
+// tidyDisks merges and removes layers of a VM that has a process, while its guest runs.
+func (r *Runner) tidyDisks(ctx context.Context) (gone []string, left string, err error) {
+	l := &layers{dir: r.home(), vm: r.Status().Name}
+	if err := r.onMachine(func() error {
+		l.tops, l.drives = tops(r.m.Config().Disks), slices.Clone(r.drives)
+		return nil
+	}); err != nil {
+		return nil, "", err
+	}
+	l.rest(r.snaps.tree)
+	return l.tidy(ctx)
+}
+
+// tidyDisks is that for a VM without a process, whose lock the caller holds.
+func (h Home) tidyDisks(ctx context.Context, name string, t *tree.Tree) (gone []string, left string, err error) {
+	files, ok, err := readTops(h.Dir(name))
+	if err != nil || !ok { // what is there nobody knows about
+		return nil, "", err
+	}
+	if end, err := h.end(name); err == nil && end.State == StateSuspended {
+		more, err := disksIn(end.End.File)
 		if err != nil {
-			return nil, err
+			return nil, "", err
 		}
-		for _, f := range chain {
-			need[f] = true
-		}
+		files = append(files, more...)
 	}
-	all, err := filepath.Glob(r.file("disk-*.qcow2"))
+	l := &layers{dir: h.Dir(name), vm: name, tops: files}
+	l.rest(t)
+	return l.tidy(ctx)
+}
+
+// disksIn is the files that disks of a suspended machine are in.
+func disksIn(path string) ([]DiskFile, error) {
+	f, err := snapshot.Open(snapshot.Disk{}, path)
+	if errors.Is(err, fs.ErrNotExist) { // its user took it away; its disks were noted as well
+		return nil, nil
+	}
 	if err != nil {
 		return nil, err
 	}
-	var gone []string
-	for _, f := range all {
-		if need[f] {
-			continue
-		}
-		if err := disk.Remove(f); err != nil {
-			return gone, err
-		}
-		gone = append(gone, filepath.Base(f))
+	c, err := machine.ConfigIn(f.Small())
+	if err = errors.Join(err, f.Close()); err != nil {
+		return nil, err
 	}
-	return gone, nil
+	return tops(c.Disks), nil
 }
 
 // tellDisks says where the content of disks is whose own files snapshots rest on now.
@@ -178,18 +242,16 @@ func (h Home) forkDisks(vm string, from *tree.Tree, n tree.Node, to *tree.Tree) 
 	disks := slices.Clone(n.Disks)
 	for i := range disks {
 		d := &disks[i]
-		if !filepath.IsAbs(d.File) {
-			continue // a copy that is the snapshot's own: it is shared
-		}
-		chain, err := disk.Chain(d.File, disk.Options{Format: d.Format})
+		file := inTree(from, d.File)
+		chain, err := disk.Chain(file, disk.Options{Format: d.Format})
 		if err != nil {
 			return nil, err
 		}
 		if !slices.ContainsFunc(chain, func(f string) bool { return filepath.Dir(f) == h.Dir(vm) }) {
-			continue
+			continue // or shared: nobody changes a copy that is a snapshot's own
 		}
 		name := copyName(n.ID, d.ID)
-		format, err := disk.CopyLayer(context.Background(), to.File(name), d.File, d.Format, disk.DeltaFull, nil)
+		format, err := disk.CopyLayer(context.Background(), to.File(name), file, disk.DeltaFull, disk.Options{Format: d.Format, FS: diskFS}, nil)
 		if err != nil {
 			return nil, err
 		}

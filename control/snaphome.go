@@ -119,7 +119,10 @@ func (p *process) rests(m *machine.Machine, f *snapshot.File) error {
 		return err
 	}
 	s.rest(f, m)
-	return s.tree.SetHead(f.Meta().UUID)
+	if err := s.tree.SetHead(f.Meta().UUID); err != nil {
+		return err
+	}
+	return p.r.noteTops(m)
 }
 
 // hasSnaps tells whether a VM has snapshots.

@@ -53,15 +53,16 @@ func Bottom(path string, o Options) (file, format string, err error) {
 // CopyLayer copies a layer that stays as it is into a new file, as DeltaFull or
 // DeltaReflink says, durably, and returns the copy's format. ErrUnsupported: the file
 // system has no reflinks.
-func CopyLayer(ctx context.Context, path, layer, format, how string, p Progress) (string, error) {
+func CopyLayer(ctx context.Context, path, layer, how string, o Options, p Progress) (string, error) {
 	if how == DeltaReflink {
-		return format, reflink(path, layer)
+		return o.Format, reflink(path, layer)
 	}
-	src, err := Open(layer, Options{Format: format, ReadOnly: true})
+	o.ReadOnly = true
+	src, err := Open(layer, o)
 	if err != nil {
 		return "", err
 	}
-	err = Convert(ctx, path, src, CreateOptions{Format: Qcow2}, p)
+	err = Convert(ctx, path, src, CreateOptions{Format: Qcow2, FS: o.FS}, p)
 	return Qcow2, errors.Join(err, src.Close())
 }
 

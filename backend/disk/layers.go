@@ -9,32 +9,59 @@ import (
 // A drive whose layers are kept by snapshots goes on in ever more files. These put it
 // over fewer while requests go on: what it reads as never changes.
 
-// Rebase puts the file that takes what is written over another one than so far, as the
-// function Rebase does. Only one goroutine may be changing the drive's layers.
-func (d *Drive) Rebase(ctx context.Context, backing, format string, p Progress) error {
-	return d.img.(*qcow2).rebase(ctx, d.path, RebaseOptions{Backing: backing, BackingFormat: format, FS: d.fs}, p)
+// Rebase puts a file of the drive's chain over another one than so far, as the function
+// Rebase does. It tells whether the file is one of the chain. Only one goroutine may be
+// changing the drive's layers.
+func (d *Drive) Rebase(ctx context.Context, path string, o RebaseOptions) (ours bool, err error) {
+	q := plain(d.img)
+	if o.FS = d.fs; q != nil && samePath(d.path, path) {
+		return true, q.rebase(ctx, d.path, o, nil)
+	}
+	for at := d.path; q != nil && q.backing != nil; {
+		name, err := backingPath(at, q.h.backing)
+		if err != nil {
+			return false, err
+		}
+		if samePath(name, path) {
+			return true, d.rebaseBelow(ctx, q, name, o)
+		}
+		q, at = plain(q.backing), name
+	}
+	return false, nil
 }
 
-// Renew opens anew what the drive's file is over, which somebody has put over another
-// file.
-func (d *Drive) Renew() error {
-	q, ok := d.img.(*qcow2)
-	if !ok || q.backing == nil {
-		return nil
+// rebaseBelow is Rebase of what an image of the chain is over.
+func (d *Drive) rebaseBelow(ctx context.Context, q *qcow2, path string, o RebaseOptions) error {
+	if !d.Holds(path) {
+		l, err := d.fs.Lock(path, Claim{Name: o.Owner})
+		if err != nil {
+			return err
+		}
+		defer l.Release()
 	}
-	name, err := backingPath(d.path, q.h.backing)
-	if err != nil {
-		return err
+	old := plain(q.backing)
+	if old.readonly { // it is read through one that can be written, from now on
+		img, err := Open(path, Options{Format: Qcow2, FS: d.fs, locked: true, backing: old.backing})
+		if err != nil {
+			return err
+		}
+		q.mu.Lock()
+		q.setBacking(ReadOnly(img))
+		q.mu.Unlock()
+		if err := old.f.Close(); err != nil { // not what is below
+			return err
+		}
 	}
-	img, err := open(name, Options{Format: q.h.backingFmt, ReadOnly: true, FS: d.fs, depth: 1})
-	if err != nil {
-		return err
+	return plain(q.backing).rebase(ctx, path, o, nil)
+}
+
+// plain is a qcow2 image of a chain; nil: it is another kind.
+func plain(i Image) *qcow2 {
+	if r, ok := i.(readOnly); ok {
+		i = r.Image
 	}
-	q.mu.Lock()
-	old := q.backing
-	q.setBacking(img)
-	q.mu.Unlock()
-	return old.Close()
+	q, _ := i.(*qcow2)
+	return q
 }
 
 // Holds tells whether the drive has the lock of a file.

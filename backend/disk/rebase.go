@@ -185,11 +185,8 @@ func (q *qcow2) absorb(ctx context.Context, to Image, depth int, p Progress) err
 // layersAbove lists the images of a chain above the one at a depth; nil: not known.
 func layersAbove(img Image, depth int) (list []*qcow2) {
 	for range depth {
-		if r, ok := img.(readOnly); ok {
-			img = r.Image
-		}
-		q, ok := img.(*qcow2)
-		if !ok {
+		q := plain(img)
+		if q == nil {
 			return nil
 		}
 		list, img = append(list, q), q.backing

@@ -231,8 +231,9 @@ func TestDriveRebases(t *testing.T) {
 	require.Equal(t, p.at("top"), layer)
 	require.True(t, d.Holds(layer))
 
-	require.NoError(t, Rebase(ctx, layer, RebaseOptions{Backing: p.at("base"), Held: true}, nil))
-	require.NoError(t, d.Renew())
+	require.NoError(t, d.Close()) // so that what is below is only read
+	d = openDrive(t, p.at("next"), DriveOptions{Claim: Claim{Name: "plover"}})
+	require.False(t, d.Holds(layer))
 	var wg sync.WaitGroup
 	wg.Go(func() {
 		rng := rand.New(rand.NewSource(12))
@@ -243,18 +244,33 @@ func TestDriveRebases(t *testing.T) {
 			d.Write(bytes.Clone(part), off, false)
 		}
 	})
-	require.NoError(t, d.Rebase(ctx, p.at("base"), Raw, nil))
+	rebase := func(file, onto string) {
+		ours, err := d.Rebase(ctx, p.at(file), RebaseOptions{Backing: p.at(onto), Owner: "plover"})
+		require.NoError(t, err)
+		require.True(t, ours)
+	}
+	rebase("top", "base")
+	ours, err := d.Rebase(ctx, p.at("other"), RebaseOptions{})
+	require.NoError(t, err)
+	require.False(t, ours)
+	last, _, err := d.Freeze(ctx, p.at("last"))
+	require.NoError(t, err)
+	require.True(t, d.Holds(last))
+	rebase("next", "base")
+	rebase("last", "base")
 	wg.Wait()
 	require.NoError(t, d.Sync(ctx))
-	d.Drop(layer)
-	require.False(t, d.Holds(layer))
-	d.Drop(p.at("next"))
-	require.True(t, d.Holds(p.at("next")), "it takes what is written")
-	require.NoError(t, Remove(layer))
-	require.NoError(t, os.Remove(p.at("mid")))
+	d.Drop(last)
+	require.False(t, d.Holds(last))
+	d.Drop(p.at("last"))
+	require.True(t, d.Holds(p.at("last")), "it takes what is written")
+	for _, name := range []string{"mid", "top", "next"} {
+		checked(t, p.at(name))
+		require.NoError(t, Remove(p.at(name)))
+	}
 	d.Write(bytes.Clone(p.model[:512]), 0, false)
 	require.NoError(t, d.Close())
-	require.Equal(t, p.at("base"), p.backing(t, "next"))
-	checked(t, p.at("next"))
-	p.holds(t, "next")
+	require.Equal(t, p.at("base"), p.backing(t, "last"))
+	checked(t, p.at("last"))
+	p.holds(t, "last")
 }

@@ -234,7 +234,7 @@ func (a *app) snapRemove() *cobra.Command {
 	var tree bool
 	c := &cobra.Command{
 		Use: "rm [VM] TAG", Short: "remove a snapshot",
-		Long:    "Remove a snapshot. What descends from it stays, and takes over what it needs.",
+		Long:    "Remove a snapshot. What descends from it stays, and takes over what it needs, also of disks, while the VM runs.",
 		Example: "  godwit snap rm s1\n  godwit snap rm plover s1\n  godwit snap rm --tree s1",
 		Args:    cobra.RangeArgs(1, 2),
 		RunE: func(_ *cobra.Command, args []string) error {
@@ -244,11 +244,19 @@ func (a *app) snapRemove() *cobra.Command {
 			}
 			return a.changeSnaps(name, control.SnapChange{Remove: args[0], Tree: tree}, func(w io.Writer, r control.SnapChanged) {
 				fmt.Fprintf(w, "removed %s\n", strings.Join(r.Removed, ", "))
+				unmerged(w, r)
 			})
 		},
 	}
 	c.Flags().BoolVar(&tree, "tree", false, "and all that descends from it")
 	return c
+}
+
+// unmerged says which layers of disks could not be merged.
+func unmerged(w io.Writer, r control.SnapChanged) {
+	if r.Left != "" {
+		fmt.Fprintf(w, "%s;  once that is mended,  godwit snap gc\n", r.Left)
+	}
 }
 
 func (a *app) snapExport() *cobra.Command {
@@ -316,6 +324,7 @@ func (a *app) snapGC() *cobra.Command {
 			}
 			return a.changeSnaps(name, control.SnapChange{GC: true}, func(w io.Writer, r control.SnapChanged) {
 				fmt.Fprintf(w, "removed %d files\n", len(r.Files))
+				unmerged(w, r)
 			})
 		},
 	}

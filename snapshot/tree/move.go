@@ -62,8 +62,8 @@ func (t *Tree) Fork(n Node, to *Tree, disks []Disk) error {
 	for p := f; p != nil; p = p.Parent() {
 		names = append(names, p.Meta().UUID.FileName())
 	}
-	for _, d := range n.Disks {
-		if !filepath.IsAbs(d.File) {
+	for i, d := range n.Disks {
+		if !filepath.IsAbs(d.File) && disks[i] == d {
 			names = append(names, d.File)
 		}
 	}

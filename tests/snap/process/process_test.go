@@ -3,7 +3,9 @@
 package process
 
 import (
+	"bytes"
 	"context"
+	"encoding/json"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -12,6 +14,8 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"godwit/backend/disk"
+	"godwit/backend/disk/disktest"
 	"godwit/control"
 	"godwit/machine"
 	"godwit/snapshot/tree"
@@ -23,7 +27,9 @@ const planFile = "plan"
 func TestMain(m *testing.M) {
 	if len(os.Args) == 3 && os.Args[1] == control.ProcessVerb {
 		home := filepath.Dir(filepath.Dir(os.Args[2]))
-		control.SetSnapFiles(&faults{plan: filepath.Join(home, planFile)})
+		f := &faults{plan: filepath.Join(home, planFile)}
+		control.SetSnapFiles(f)
+		control.SetDiskFiles(&disktest.FS{FS: disk.HostFS(), Step: f.step})
 		os.Exit(control.Serve(os.Args[2], os.Stdout))
 	}
 	os.Exit(m.Run())
@@ -31,19 +37,22 @@ func TestMain(m *testing.M) {
 
 var ctx = context.Background()
 
-// world is a home with one VM, which has the snapshots a and b.
+// world is a home with one VM, which has a disk and the snapshots a and b.
 type world struct {
 	t    *testing.T
 	home control.Home
 	c    *control.Client
+	disk string // that the user has made
 }
 
 const vm = "plover"
 
 func newWorld(t *testing.T) *world {
-	w := &world{t: t, home: control.Home(t.TempDir())}
+	w := &world{t: t, home: control.Home(t.TempDir()), disk: filepath.Join(t.TempDir(), "user.raw")}
+	require.NoError(t, os.WriteFile(w.disk, bytes.Repeat([]byte("content "), 1<<13), 0o600))
 	cfg := machine.DefaultConfig()
 	cfg.Memory, cfg.Append = 16<<20, "run=hog 1"
+	cfg.Disks = []machine.DiskConfig{{ID: "disk0", File: w.disk, Format: disk.Raw}}
 	w.launch(&control.Spec{Name: vm, Machine: cfg, Kernel: control.TinyName, Source: "tiny"})
 	t.Cleanup(w.end)
 	for _, tag := range []string{"a", "b"} {
@@ -74,14 +83,55 @@ func (w *world) take(tag string) error {
 	return err
 }
 
+// takeFull takes a snapshot with a copy of the disk.
+func (w *world) takeFull() error {
+	_, err := w.c.Begin(ctx, "/v1/snap", &control.SnapRequest{Tag: "c", Disks: disk.DeltaFull}, nil)
+	return err
+}
+
 func (w *world) remove(tag string) error {
 	_, err := w.home.ChangeSnaps(ctx, w.c.Name(), control.SnapChange{Remove: tag})
 	return err
 }
 
+// restore has a snapshot take the place of what the VM is, in the process that it has or
+// in a new one.
+func (w *world) restore(tag string) error {
+	if w.home.Alive(vm) {
+		_, err := w.c.Begin(ctx, "/v1/snap/restore", map[string]string{"tag": tag}, nil)
+		return err
+	}
+	var s control.Spec
+	if err := w.home.ToRestore(&s, vm, tag, true); err != nil {
+		return err
+	}
+	exe, err := os.Executable()
+	require.NoError(w.t, err)
+	c, err := w.home.Launch(exe, &s)
+	if err == nil {
+		w.c = c
+	}
+	return err
+}
+
+// stop ends the VM's process.
+func (w *world) stop() {
+	require.NoError(w.t, w.c.Post(ctx, "/v1/stop", map[string]string{"how": "force"}, nil))
+	w.c.Gone()
+}
+
 func (w *world) plan() string { return filepath.Join(string(w.home), planFile) }
 
-// tags demands that the VM's snapshots are whole, and lists them.
+// head is what the VM's present descends from.
+func (w *world) head() string {
+	t, err := w.home.Snaps(vm)
+	require.NoError(w.t, err)
+	n, ok := t.Node(t.Head())
+	require.True(w.t, ok)
+	return n.Tag
+}
+
+// tags demands that the VM's snapshots are whole, with their disks, and lists them.
 func (w *world) tags() (tags []string) {
 	t, err := w.home.Snaps(vm)
 	require.NoError(w.t, err)
@@ -91,8 +141,49 @@ func (w *world) tags() (tags []string) {
 		require.NoError(w.t, f.Verify(ctx), n.Tag)
 		require.NoError(w.t, f.Close())
 		tags = append(tags, n.Tag)
+		for _, d := range n.Disks {
+			w.layers(t.File("."), d.File, d.Format)
+		}
 	}
 	return tags
+}
+
+// layers demands that a disk reads as it should, and lists the files that it is in.
+func (w *world) layers(dir, file, format string) []string {
+	if !filepath.IsAbs(file) {
+		file = filepath.Join(dir, file)
+	}
+	img, err := disk.Open(file, disk.Options{Format: format, ReadOnly: true})
+	require.NoError(w.t, err)
+	got := make([]byte, img.Size())
+	require.NoError(w.t, img.ReadAt(got, 0))
+	require.NoError(w.t, img.Close())
+	want, err := os.ReadFile(w.disk)
+	require.NoError(w.t, err)
+	require.Equal(w.t, want, got)
+	chain, err := disk.Chain(file, disk.Options{Format: format})
+	require.NoError(w.t, err)
+	for _, f := range chain[:len(chain)-1] {
+		r, err := disk.Check(f, false, disk.Options{})
+		require.NoError(w.t, err)
+		require.Zero(w.t, r.Corruptions, f)
+	}
+	return chain
+}
+
+// present lists the files that the VM's disk is in.
+func (w *world) present() (all []string) {
+	b, err := os.ReadFile(filepath.Join(w.home.Dir(vm), "disks.json"))
+	require.NoError(w.t, err)
+	var files []control.DiskFile
+	require.NoError(w.t, json.Unmarshal(b, &files))
+	for _, f := range files {
+		if _, err := os.Stat(filepath.Join(w.home.Dir(vm), f.File)); filepath.IsAbs(f.File) || err == nil {
+			all = append(all, w.layers(w.home.Dir(vm), f.File, f.Format)...)
+		}
+	}
+	require.NotEmpty(w.t, all)
+	return all
 }
 
 // clean demands that gc leaves only files of snapshots.
@@ -111,28 +202,43 @@ func (w *world) clean() {
 		}
 		require.True(w.t, known, "%s is left over", name)
 	}
+	need := w.present()
+	for _, n := range t.Nodes() {
+		for _, d := range n.Disks {
+			need = append(need, w.layers(t.File("."), d.File, d.Format)...)
+		}
+	}
+	names, err = tree.Host{}.List(w.home.Dir(vm))
+	require.NoError(w.t, err)
+	for _, name := range names {
+		if f, _ := strings.CutSuffix(name, disk.OwnerSuffix); strings.HasPrefix(f, "disk-") {
+			require.Contains(w.t, need, filepath.Join(w.home.Dir(vm), f), "%s is left over", name)
+		}
+	}
 }
 
-// TestHostFails has a snapshot be taken, and the base be removed, in a process that is
-// killed, finds no room, or meets a broken disk at each of its steps: what was there is
-// there still, gc finds what is left over, and the next attempt works. The full tier
-// looks at every step, the other at a third of them.
+// TestHostFails has a snapshot be taken, the base be removed, and one be restored, in the
+// same process and in a new one, where the process is killed, finds no room, or meets a
+// broken disk at each of its steps, those on disks included: what was there is there
+// still, gc finds what is left over, and the next attempt works. The full tier looks at
+// every step, the other at some of them.
 func TestHostFails(t *testing.T) {
 	for _, what := range []string{kill, full, eio} {
-		for _, op := range []struct {
-			name          string
-			do            func(w *world) error
-			before, after []string
-		}{
-			{"take", func(w *world) error { return w.take("c") }, []string{"a", "b"}, []string{"a", "b", "c"}},
-			{"remove", func(w *world) error { return w.remove("a") }, []string{"a", "b"}, []string{"b"}},
+		for _, op := range []operation{
+			{"take", func(*world) {}, func(w *world) error { return w.take("c") }, []string{"a", "b"}, []string{"a", "b", "c"}, "c"},
+			{"take full", func(*world) {}, (*world).takeFull, []string{"a", "b"}, []string{"a", "b", "c"}, "c"},
+			{"remove", func(*world) {}, func(w *world) error { return w.remove("a") }, []string{"a", "b"}, []string{"b"}, "b"},
+			{"restore", func(*world) {}, func(w *world) error { return w.restore("a") }, []string{"a", "b"}, []string{"a", "b"}, "a"},
+			{"restore anew", (*world).stop, func(w *world) error { return w.restore("a") }, []string{"a", "b"}, []string{"a", "b"}, "a"},
 		} {
+			at, stride := 1, 11
+			if os.Getenv("GODWIT_FULL") != "" {
+				stride = 1
+			} else if what != kill && op.name == "take full" {
+				continue // its steps are those of the other and of disk.Convert
+			}
 			t.Run(what+" "+op.name, func(t *testing.T) {
-				at, stride := 1, 3
-				if os.Getenv("GODWIT_FULL") != "" {
-					stride = 1
-				}
-				for fails(t, what, at, op.do, op.before, op.after) {
+				for fails(t, what, at, &op) {
 					at += stride
 				}
 				require.Greater(t, at, 4, "steps were counted")
@@ -141,46 +247,57 @@ func TestHostFails(t *testing.T) {
 	}
 }
 
+// operation is something that a host fails under, and the VM's snapshots before and after
+// it.
+type operation struct {
+	name          string
+	first         func(w *world)
+	do            func(w *world) error
+	before, after []string
+	head          string // after it
+}
+
 // fails runs one operation up to the step at which the host fails; false: it was done
 // before that.
-func fails(t *testing.T, what string, at int, do func(w *world) error, before, after []string) bool {
+func fails(t *testing.T, what string, at int, op *operation) bool {
 	w := newWorld(t)
 	defer w.end() // what runs on takes its time from the steps that follow
+	op.first(w)
 	require.NoError(t, os.WriteFile(w.plan(), fmt.Appendln(nil, what, at), 0o600))
-	err := do(w)
+	lived := w.home.Alive(vm)
+	err := op.do(w)
 	require.NoError(t, os.Remove(w.plan()))
-	if what == kill && err != nil {
-		w.c.Gone()
+	if err != nil && (what == kill || !lived) {
+		w.home.Client(vm).Gone()
 	}
 	have := w.tags()
 	if err == nil {
-		require.Equal(t, after, have)
+		require.Equal(t, op.after, have)
+		require.Equal(t, op.head, w.head())
 		return false
 	}
-	if len(have) == len(after) {
-		require.Equal(t, after, have, "step %d", at)
+	if len(have) == len(op.after) {
+		require.Equal(t, op.after, have, "step %d", at)
 	} else {
-		require.Equal(t, before, have, "step %d", at)
+		require.Equal(t, op.before, have, "step %d", at)
 	}
-	require.Equal(t, what != kill, w.home.Alive(vm))
+	require.Equal(t, what != kill && lived, w.home.Alive(vm))
+	w.present()
 	w.clean()
 	require.Equal(t, have, w.tags())
-	if what == kill { // it goes on from its newest snapshot, as another VM
-		_, n, err := w.home.Snap(vm, have[len(have)-1])
-		require.NoError(t, err)
-		if after[0] != "b" {
-			w.launch(&control.Spec{Name: "again", Fork: &control.Fork{VM: vm, ID: n.ID}, Source: "snapshot"})
-			require.NoError(t, w.take("d"))
-			return true
-		}
-	} else {
+	if w.home.Alive(vm) {
 		st, err := w.c.Status()
 		require.NoError(t, err)
 		require.Equal(t, control.StateRunning, st.State)
+	} else if !strings.HasPrefix(op.name, "restore") { // it goes on from its newest snapshot
+		require.NoError(t, w.restore(have[len(have)-1]))
 	}
-	if len(have) != len(after) {
-		require.NoError(t, do(w), "step %d", at)
+	if len(have) != len(op.after) || strings.HasPrefix(op.name, "restore") {
+		require.NoError(t, op.do(w), "step %d", at)
+		require.Equal(t, op.head, w.head())
 	}
-	require.Equal(t, after, w.tags())
+	require.Equal(t, op.after, w.tags())
+	require.True(t, w.home.Alive(vm))
+	w.clean()
 	return true
 }
