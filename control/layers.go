@@ -141,10 +141,8 @@ func (l *layers) depth(file string) (n int) {
 
 // do merges.
 func (l *layers) do(ctx context.Context, m merge) error {
-	if f, ok := snapFiles.(snapshot.Freer); ok {
-		if free, err := f.Free(l.dir); err == nil && free < uint64(m.bytes) {
-			return &snapshot.NoRoom{Dir: l.dir, Need: uint64(m.bytes), Free: free}
-		}
+	if err := snapshot.Fits(snapFiles, l.dir, uint64(m.bytes)); err != nil {
+		return err
 	}
 	o := disk.RebaseOptions{Backing: m.onto.File, BackingFormat: m.onto.Format, Owner: l.vm, FS: diskFS}
 	for _, d := range l.drives {

@@ -121,7 +121,11 @@ func (r *Runner) take(ctx context.Context, p *op, q SnapRequest) (*SnapResult, e
 	if !slices.Contains([]string{disk.DeltaCOW, disk.DeltaFull, disk.DeltaReflink}, q.Disks) {
 		return nil, Fail("usage", fmt.Sprintf("disks cannot be kept by %q", q.Disks), "there are cow, full and reflink", "--disk-delta cow")
 	}
-	layers, err := r.prepareDisks(ctx)
+	copies, err := r.copiesFit(s, q.Disks)
+	var layers []string
+	if err == nil {
+		layers, err = r.prepareDisks(ctx)
+	}
 	if err != nil {
 		return nil, writing("cannot take a snapshot", err)
 	}
@@ -139,7 +143,7 @@ func (r *Runner) take(ctx context.Context, p *op, q SnapRequest) (*SnapResult, e
 	}); err != nil {
 		return nil, errors.Join(err, r.unprepareDisks())
 	}
-	n, err := r.write(ctx, p, s, shot, disks, q, start)
+	n, err := r.write(ctx, p, s, shot, disks, copies, q, start)
 	var base *snapshot.File
 	if err == nil {
 		base, err = s.tree.Machine(n)
@@ -163,24 +167,30 @@ func (r *Runner) take(ctx context.Context, p *op, q SnapRequest) (*SnapResult, e
 	return &SnapResult{Node: n, Zero: n.Pages - n.Stored - n.Kept, PauseNS: int64(pause), TookNS: int64(took)}, nil
 }
 
-// write writes a shot, on any goroutine.
-func (r *Runner) write(ctx context.Context, p *op, s *snaps, shot *machine.Shot, disks []tree.Disk, q SnapRequest, start time.Time) (tree.Node, error) {
+// write writes a shot, on any goroutine, and copies of disks of about so many bytes.
+func (r *Runner) write(ctx context.Context, p *op, s *snaps, shot *machine.Shot, disks []tree.Disk, copies uint64, q SnapRequest, start time.Time) (tree.Node, error) {
 	secs, err := shot.Sections()
 	if err != nil {
 		return tree.Node{}, err
 	}
 	id := snapshot.NewUUID()
-	if err := s.keepDisks(ctx, id, disks, q.Disks); err != nil {
-		return tree.Node{}, err
-	}
 	m := tree.Moment{
 		Meta:    snapshot.Meta{UUID: id, Count: shot.Count, Created: start.UnixNano(), CPUModel: shot.CPU},
 		GuestNS: int64(shot.Time), Sections: secs, Pages: shot, Disks: disks, Base: s.base, Changed: shot.Changed,
 	}
-	return s.tree.Take(ctx, q.Tag, q.Message, m, snapshot.Options{
+	o := snapshot.Options{
 		Codec:    snapshot.Zstd,
 		Progress: func(done, total uint32) { p.progress(uint64(done), uint64(total)) },
-	})
+	}
+	if copies > 0 {
+		if err := s.tree.Fits(m, o, copies); err != nil {
+			return tree.Node{}, err
+		}
+	}
+	if err := s.keepDisks(ctx, id, disks, q.Disks); err != nil {
+		return tree.Node{}, err
+	}
+	return s.tree.Take(ctx, q.Tag, q.Message, m, o)
 }
 
 // shotPool bounds what a guest may write ahead of a snapshot that is being

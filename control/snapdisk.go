@@ -109,9 +109,6 @@ func (s *snaps) keepDisks(ctx context.Context, id snapshot.UUID, disks []tree.Di
 		}
 		name := copyName(id, d.ID)
 		format, err := disk.CopyLayer(ctx, s.tree.File(name), d.File, how, disk.Options{Format: d.Format, FS: diskFS}, nil)
-		if errors.Is(err, disk.ErrUnsupported) && how == disk.DeltaReflink {
-			return Fail("usage", "cannot share the blocks of disk "+d.ID, err.Error(), "--disk-delta cow")
-		}
 		if err != nil {
 			return err
 		}
@@ -258,6 +255,29 @@ func (h Home) forkDisks(vm string, from *tree.Tree, n tree.Node, to *tree.Tree) 
 		d.File, d.Format, d.Mode = name, format, disk.DeltaFull
 	}
 	return disks, nil
+}
+
+// copiesFit is about how many bytes the copies of disks will take that a snapshot is to
+// have of its own. It fails where they cannot be made.
+func (r *Runner) copiesFit(s *snaps, how string) (copies uint64, err error) {
+	dir := s.tree.File("")
+	for i, f := range tops(r.m.Config().Disks) {
+		switch how {
+		case disk.DeltaReflink:
+			if err := disk.CanReflink(dir, f.File); errors.Is(err, disk.ErrUnsupported) {
+				return 0, Fail("usage", "cannot share the blocks of disk "+f.ID, err.Error(), "--disk-delta cow")
+			} else if err != nil {
+				return 0, err
+			}
+		case disk.DeltaFull:
+			n, err := r.drives[i].CopySize()
+			if err != nil {
+				return 0, err
+			}
+			copies += n
+		}
+	}
+	return copies, snapshot.Fits(snapFiles, dir, copies)
 }
 
 // copyName is the name of a snapshot's own copy of a disk.

@@ -88,21 +88,28 @@ func Estimate(secs []Section, pages Pages, o Options) (uint64, error) {
 	return total, nil
 }
 
-// hasRoom fails where a save would fill the disk that path is on. A host that cannot
-// tell has room.
-func hasRoom(l Layer, path string, secs []Section, pages Pages, o Options) error {
+// Fits fails with NoRoom where need bytes are more than a directory's file system has
+// free. A host that cannot tell has room.
+func Fits(l Layer, dir string, need uint64) error {
 	f, ok := l.(Freer)
 	if !ok {
 		return nil
 	}
-	dir := filepath.Dir(path)
 	free, err := f.Free(dir)
-	if err != nil {
+	if err != nil || need <= free {
 		return nil //nolint:nilerr // what the disk says when it is full is as good
 	}
-	need, err := Estimate(secs, pages, o)
-	if err == nil && need > free {
-		err = &NoRoom{Dir: dir, Need: need, Free: free}
+	return &NoRoom{Dir: dir, Need: need, Free: free}
+}
+
+// SaveFits is Fits for a save to path, and for what is to lie beside it.
+func SaveFits(l Layer, path string, secs []Section, pages Pages, o Options, beside uint64) error {
+	if _, ok := l.(Freer); !ok {
+		return nil
 	}
-	return err
+	need, err := Estimate(secs, pages, o)
+	if err != nil {
+		return err
+	}
+	return Fits(l, filepath.Dir(path), need+beside)
 }

@@ -49,7 +49,7 @@ func Write(ctx context.Context, l Layer, path string, m Meta, secs []Section, pa
 		m.UUID = NewUUID()
 	}
 	var st Stats
-	err := hasRoom(l, path, secs, pages, o)
+	err := SaveFits(l, path, secs, pages, o, 0)
 	if err != nil {
 		return Stats{}, fmt.Errorf("save %s: %w", path, err)
 	}

@@ -6,7 +6,9 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"math/bits"
 	"os"
+	"path/filepath"
 
 	"godwit/internal/host"
 )
@@ -66,7 +68,70 @@ func CopyLayer(ctx context.Context, path, layer, how string, o Options, p Progre
 	return Qcow2, errors.Join(err, src.Close())
 }
 
-func reflink(path, from string) error {
+// copySamples is how many blocks CopySize looks at.
+const copySamples = 64
+
+// CopySize is about how many bytes DeltaFull's copy of a drive takes, by a sample of what
+// its files hold.
+func (d *Drive) CopySize() (uint64, error) {
+	d.mu.Lock()
+	img := d.img
+	d.mu.Unlock()
+	if img == nil {
+		return 0, fmt.Errorf("image %s is not open", d.path)
+	}
+	return copySize(img)
+}
+
+func copySize(img Image) (uint64, error) {
+	set := newBlocks(img.Size())
+	if err := present(img, 0, img.Size(), false, set); err != nil {
+		return 0, err
+	}
+	n := 0
+	for _, w := range set {
+		n += bits.OnesCount64(w)
+	}
+	step, seen, zero, i := n/copySamples+1, 0, 0, 0
+	buf := make([]byte, TrackBlock)
+	for w, word := range set {
+		for ; word != 0; word &= word - 1 {
+			if i++; i%step != 0 {
+				continue
+			}
+			off := (int64(w)*64 + int64(bits.TrailingZeros64(word))) * TrackBlock
+			p := buf[:min(TrackBlock, img.Size()-off)]
+			if err := img.ReadAt(p, off); err != nil {
+				return 0, err
+			}
+			if seen++; allZero(p) {
+				zero++
+			}
+		}
+	}
+	if seen > 0 {
+		n -= n * zero / seen
+	}
+	return uint64(n) * TrackBlock, nil
+}
+
+// CanReflink is the error that DeltaReflink's copies of a file into a directory end in;
+// nil: there they can be made.
+func CanReflink(dir, from string) error {
+	path := filepath.Join(dir, ".reflink-probe.tmp")
+	if err := os.Remove(path); err != nil && !errors.Is(err, os.ErrNotExist) {
+		return err
+	}
+	if err := clone(path, from, func(*os.File) error { return nil }); err != nil {
+		return err
+	}
+	return os.Remove(path)
+}
+
+func reflink(path, from string) error { return clone(path, from, (*os.File).Sync) }
+
+// clone makes a file that shares another's blocks.
+func clone(path, from string, done func(*os.File) error) error {
 	src, err := os.Open(from)
 	if err != nil {
 		return err
@@ -79,7 +144,7 @@ func reflink(path, from string) error {
 	if err = host.CloneFile(dst, src); err != nil {
 		err = fmt.Errorf("no reflink of %s to %s: %w: %w", from, path, ErrUnsupported, err)
 	} else {
-		err = dst.Sync()
+		err = done(dst)
 	}
 	if err = errors.Join(err, dst.Close()); err != nil {
 		return errors.Join(err, os.Remove(path))

@@ -37,10 +37,7 @@ func (t *Tree) Take(ctx context.Context, tag, message string, m Moment, o snapsh
 	if len(message) > maxMessage {
 		return Node{}, fmt.Errorf("the message is %d bytes, at most %d", len(message), maxMessage)
 	}
-	o.Parent, o.Changed = nil, nil
-	if m.Base != nil && m.Base.Depth() < FlattenAt && t.index(m.Base.Meta().UUID) >= 0 {
-		o.Parent, o.Changed = m.Base, m.Changed
-	}
+	t.base(&m, &o)
 	if m.Meta.UUID == (snapshot.UUID{}) {
 		m.Meta.UUID = snapshot.NewUUID()
 	}
@@ -59,6 +56,21 @@ func (t *Tree) Take(ctx context.Context, tag, message string, m Moment, o snapsh
 		return Node{}, err
 	}
 	return n, t.SetHead(n.ID)
+}
+
+// base says which file a moment's is to build on, if any.
+func (t *Tree) base(m *Moment, o *snapshot.Options) {
+	o.Parent, o.Changed = nil, nil
+	if m.Base != nil && m.Base.Depth() < FlattenAt && t.index(m.Base.Meta().UUID) >= 0 {
+		o.Parent, o.Changed = m.Base, m.Changed
+	}
+}
+
+// Fits fails where the file system has no room for a moment, and so many bytes beside it
+// that are not there yet, as copies of disks. Take looks again, but for the moment alone.
+func (t *Tree) Fits(m Moment, o snapshot.Options, beside uint64) error {
+	t.base(&m, &o)
+	return snapshot.SaveFits(t.fs, t.Path(m.Meta.UUID), m.Sections, m.Pages, o, beside)
 }
 
 // retract removes what a snapshot that could not be published has left. The node may

@@ -12,6 +12,7 @@ import (
 
 // What happens at a step of a process's work on its snapshots.
 const (
+	room = "room" // nothing, but no more bytes are free than the step's number
 	kill = "kill" // the process, as by kill -9
 	full = "full" // what is written from there on finds no room
 	eio  = "eio"  // that one step fails
@@ -58,6 +59,18 @@ func (f *faults) step(writes bool) error {
 		return syscall.EIO
 	}
 	return nil
+}
+
+// Free is what is free.
+func (f *faults) Free(dir string) (uint64, error) {
+	if b, err := os.ReadFile(f.plan); err == nil {
+		var what string
+		var n uint64
+		if _, err := fmt.Sscan(string(b), &what, &n); err != nil || what == room {
+			return n, err
+		}
+	}
+	return f.Host.Free(dir)
 }
 
 func (f *faults) Create(path string) (snapshot.WriteFile, error) {
