@@ -15,6 +15,7 @@ import (
 var (
 	seedFlag  = flag.Uint64("seed", 0, "run this seed alone, telling all")
 	seedsFlag = flag.Uint64("seeds", 0, "how many seeds to run")
+	afterFlag = flag.Uint64("after", 0, "run seeds that follow this one")
 )
 
 // TestSeeds runs scenarios with faults, every one of which must end with one
@@ -55,6 +56,7 @@ func TestSeeds(t *testing.T) {
 				if seed > n {
 					return
 				}
+				seed += *afterFlag
 				res, err := Run(FromSeed(seed))
 				if err != nil {
 					failed.Add(1)
