@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"os"
+	"runtime/debug"
 
 	"godwit/machine"
 	"godwit/snapshot"
@@ -46,6 +47,9 @@ func (r *Runner) load(f *snapshot.File, how Load) (*machine.Machine, error) {
 		m, err := machine.Load(context.Background(), f, r)
 		return m, err
 	}
+	// The heap is small so far: to collect it costs more time than the rest of what is
+	// to be done before the guest's first instruction.
+	r.gc = debug.SetGCPercent(-1)
 	var first []uint32
 	if how == LoadActive {
 		first = machine.WorkingSet(f)
@@ -55,6 +59,14 @@ func (r *Runner) load(f *snapshot.File, how Load) (*machine.Machine, error) {
 		r.loader = &loading{Loader: l, f: f, name: r.spec.Resume}
 	}
 	return m, err
+}
+
+// collect has garbage be collected again.
+func (r *Runner) collect() {
+	if r.gc != 0 {
+		debug.SetGCPercent(r.gc)
+		r.gc = 0
+	}
 }
 
 // background brings the rest of memory while the guest runs.

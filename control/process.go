@@ -362,8 +362,9 @@ func (p *process) wireLog(m *machine.Machine) error {
 // begin lets the machine run.
 func (p *process) begin(m *machine.Machine, paused bool) {
 	p.spec.Machine = m.Config()
-	_ = writeJSON(p.home.file(p.name, fileSpec), &p.spec) // people's information
+	spec := p.spec // the machine's goroutine changes the other
 	p.r.Start(m, paused)
+	_ = writeJSON(p.home.file(p.name, fileSpec), &spec) // people's information, for which the guest need not wait
 	go func() {
 		<-p.r.done
 		close(p.srv.ended)

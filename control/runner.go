@@ -58,6 +58,7 @@ type Runner struct {
 
 	opened time.Time // when the file was that the VM goes on from; zero: no such, or the guest has gone on
 	from   uint64    // count in it
+	gc     int       // how much garbage is to be collected at, once it is again; 0: it is
 }
 
 func newRunner(spec *Spec, con *os.File, dir string) *Runner {
@@ -225,6 +226,7 @@ func (r *Runner) began() {
 // fill has the rest of memory come from now on: not before the guest's first
 // instruction, which would wait for it.
 func (r *Runner) fill() {
+	r.collect()
 	if r.loader != nil && !r.filling {
 		r.filling = true
 		go r.background(r.loader)
