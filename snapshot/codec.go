@@ -40,8 +40,9 @@ type Packer struct {
 	codec Codec
 	enc   *zstd.Encoder
 	buf   []byte
-	fails int // blocks in a row that did not shrink
+	fails int // blocks in a row that were tried and did not shrink
 	skip  int // blocks to pass uncompressed before the next try
+	pause int // how many that were the last time; 0: none since one shrank
 }
 
 // NewPacker makes a packer of that codec.
@@ -64,7 +65,8 @@ func NewPacker(c Codec) (*Packer, error) {
 
 // Pack returns b compressed, or b itself with None where that saves less than an
 // eighth. The result is valid until the next call. After four failures in a row
-// only one block in 32 is tried, so that incompressible memory costs little.
+// fewer and fewer blocks are tried, at last one in 32, so that incompressible memory
+// costs little, and a file that is compressed already little of what follows it.
 func (p *Packer) Pack(b []byte) ([]byte, Codec) {
 	if p.codec == None || len(b) == 0 {
 		return b, None
@@ -76,9 +78,10 @@ func (p *Packer) Pack(b []byte) ([]byte, Codec) {
 	out, c := p.Try(b)
 	switch {
 	case c != None:
-		p.fails = 0
+		p.fails, p.pause = 0, 0
 	case p.fails >= 3:
-		p.skip = 31
+		p.pause = min(2*p.pause+1, 31)
+		p.skip = p.pause
 	default:
 		p.fails++
 	}
