@@ -15,14 +15,14 @@ const (
 	propPair                // the next op code is the same without flags
 )
 
-// jumpCache finds the block at a linear instruction pointer. Entries hold while
-// their generation is the vCPU's.
+// jumpCache finds the block at a linear address. Entries hold while their
+// generation is the vCPU's.
 type jumpCache struct {
 	e [4096]jumpEntry
 }
 
 type jumpEntry struct {
-	rip uint64
+	lin uint64
 	blk *block // never nil
 	gen uint32
 }
@@ -33,7 +33,7 @@ func (j *jumpCache) init() {
 	}
 }
 
-func (j *jumpCache) at(rip uint64) *jumpEntry { return &j.e[(rip^rip>>12)&4095] }
+func (j *jumpCache) at(lin uint64) *jumpEntry { return &j.e[(lin^lin>>12)&4095] }
 
 // gen is the generation of the vCPU's present translations and rights. Links
 // between pages and jump cache entries hold for one generation.
@@ -62,14 +62,15 @@ func (c *CPU) holds(b *block) bool {
 // lookup finds or translates the block at rip, which is executed next. Nil: the
 // reference must execute the instruction there.
 func (c *CPU) lookup(rip uint64) *block {
-	j, gen := c.jump.at(rip), c.gen()
-	if j.rip == rip && j.gen == gen && j.blk.n != deadBlock {
-		return j.blk
-	}
 	lin := rip
 	if c.mode != isa.Mode64 {
 		lin = (c.Seg[isa.CS].Base + rip) & 0xffffffff
-	} else if !c.canonical(rip) {
+	}
+	j, gen := c.jump.at(lin), c.gen()
+	if j.lin == lin && j.gen == gen && j.blk.n != deadBlock {
+		return j.blk
+	}
+	if c.mode == isa.Mode64 && !c.canonical(lin) {
 		return nil
 	}
 	var off uint64
@@ -89,26 +90,33 @@ func (c *CPU) lookup(rip uint64) *block {
 		}
 		gen = c.gen()
 	}
-	*j = jumpEntry{rip, b, gen}
+	*j = jumpEntry{lin, b, gen}
 	return b
 }
 
-// follow finds the successor of a block through exit x at rip, and links it.
-// Without counts left nothing is looked at: the instruction there is not next.
-func (c *CPU) follow(b *block, x int, rip uint64, budget int64) *block {
+// follow finds the successor at rip of a block that was entered at address at,
+// through exit x, and links it, where segments play no part. Without counts left
+// nothing is looked at: the instruction there is not next.
+func (c *CPU) follow(b *block, x int, at, rip uint64, budget int64) *block {
 	if budget <= 0 {
 		return nil
 	}
 	to := c.lookup(rip)
-	if to == nil {
-		return nil
+	if to == nil || c.mode != isa.Mode64 && c.kind != kindFlat {
+		return to
+	}
+	// A target in the same page is good as long as the block itself is.
+	if d := int64(b.key>>2&0xfff) + int64(b.exit[x]); d >= 0 && d < 4096 {
+		b.next[x], b.gen[x] = to, genAny
+		return to
+	}
+	if b.at != at { // its page is mapped elsewhere, too, with other neighbours
+		b.at = at
+		if b.gen[1-x] != genAny {
+			b.next[1-x], b.gen[1-x] = noBlock, 0
+		}
 	}
 	b.next[x], b.gen[x] = to, c.gen()
-	// A target in the same page is good as long as the block itself is.
-	at := int64(b.key>>2&0xfff) + int64(b.exit[x])
-	if at >= 0 && at < 4096 && (c.mode == isa.Mode64 || c.kind == kindFlat) {
-		b.gen[x] = genAny
-	}
 	return to
 }
 
@@ -220,8 +228,8 @@ func (c *CPU) end(b *block, i int, budget int64) {
 		c.try()
 		c.finish(c.execute())
 		c.trying = false
-		if !rep || c.event || c.yield || c.stalled {
-			return
+		if !rep || c.event || c.yield || c.stalled || b.n == deadBlock || c.curGen == 0 {
+			return // or it overwrote itself, or what maps it
 		}
 	}
 }

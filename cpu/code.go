@@ -38,17 +38,19 @@ type block struct {
 	first uint32 // place of the first op's meta
 	code  []op
 	exit  [2]int32 // fall-through and branch target, relative
-	// Cached successors, never nil. They hold while gen is the running vCPU's generation,
-	// or for ever with genAny (the target is in the same page).
+	// Cached successors, never nil. They hold while gen is the running vCPU's generation
+	// and the block is entered at address at, or for ever with genAny (the target is in
+	// the same page).
 	next [2]*block
 	gen  [2]uint32
 
+	at    uint64 // what the links between pages rest on
 	key   uint64 // page, offset and kind
 	self  int32  // its own number
 	hnext int32  // next block of the hash chain
 	pnext int32  // next block of the page
 	size  uint16 // bytes
-	_     [42]byte
+	_     [34]byte
 }
 
 const genAny = 1

@@ -38,29 +38,29 @@ const tail = `default:
 			}
 		}
 		}
-		rip = c.R[isa.RegRIP] + uint64(int64(bk.exit[0]))
+		ea, rip = c.R[isa.RegRIP], c.R[isa.RegRIP]+uint64(int64(bk.exit[0]))
 		if c.mode != isa.Mode64 {
 			rip &= c.ripMask()
 		}
 		c.R[isa.RegRIP] = rip
-		if g := bk.gen[0]; g == c.curGen || g == genAny {
+		if g := bk.gen[0]; g == genAny || g == c.curGen && bk.at == ea {
 			if to := bk.next[0]; to.n != deadBlock {
 				bk = to
 				continue
 			}
 		}
-		if bk = c.follow(bk, 0, rip, budget); bk != nil {
+		if bk = c.follow(bk, 0, ea, rip, budget); bk != nil {
 			continue
 		}
 		return c.leave(rip, budget)
 
 	taken: // only in 64-bit and flat 32-bit mode
-		rip = c.R[isa.RegRIP] + uint64(int64(bk.exit[1]))
+		ea, rip = c.R[isa.RegRIP], c.R[isa.RegRIP]+uint64(int64(bk.exit[1]))
 		if c.mode != isa.Mode64 {
 			rip &= 0xffffffff
 		}
 		c.R[isa.RegRIP] = rip
-		if g := bk.gen[1]; g == c.curGen || g == genAny {
+		if g := bk.gen[1]; g == genAny || g == c.curGen && bk.at == ea {
 			to := bk.next[1]
 			if n := int64(to.n); to == bk && n != deadBlock && budget >= n { // a loop of one block
 				budget -= n
@@ -71,14 +71,14 @@ const tail = `default:
 				continue
 			}
 		}
-		if bk = c.follow(bk, 1, rip, budget); bk != nil {
+		if bk = c.follow(bk, 1, ea, rip, budget); bk != nil {
 			continue
 		}
 		return c.leave(rip, budget)
 
 	indirect:
 		c.R[isa.RegRIP] = rip
-		if j := c.jump.at(rip); j.rip == rip && j.gen == c.curGen {
+		if j := c.jump.at(rip); j.lin == rip && j.gen == c.curGen {
 			if to := j.blk; to.n != deadBlock {
 				bk = to
 				continue
