@@ -221,8 +221,9 @@ func (c *CPU) end(b *block, i int, budget int64) {
 	c.materialize()
 	c.stepReq = false
 	rep := c.in.Flags&(isa.FlagRep|isa.FlagRepne) != 0
+	c.quick = c.bulkable(&c.in)
 	for rip := c.RIP; c.RIP == rip && c.Count < c.limit; {
-		if rep && c.bulk(&c.in) {
+		if c.quick && c.bulk(&c.in) {
 			continue
 		}
 		c.try()

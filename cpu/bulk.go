@@ -5,31 +5,28 @@ import (
 	"godwit/mem"
 )
 
+// bulkable tells whether bulk may do something for an instruction.
+func (c *CPU) bulkable(in *isa.Inst) bool {
+	return in.Flags&(isa.FlagRep|isa.FlagRepne) != 0 && (in.Op == isa.MOVS || in.Op == isa.STOS) &&
+		c.plainString(in) && c.RFLAGS&flagDF == 0
+}
+
 // bulk executes as many iterations of a REP MOVS or REP STOS as it can in whole
 // stretches of memory that the TLB knows, within the counts that are left. The
-// effect is that of the single iterations it counts. It reports whether it did
-// any.
+// effect is that of executing it count by count, see repLine. It reports whether
+// it did any.
+//
+// Preconditions: bulkable.
 func (c *CPU) bulk(in *isa.Inst) bool {
-	if (in.Op != isa.MOVS && in.Op != isa.STOS) || !c.plainString(in) || c.RFLAGS&flagDF != 0 {
-		return false
-	}
-	size, mask := uint64(in.ArgSize(0)), addrMask(in.AddrSize)
 	did := false
-	for c.R[RCX]&mask != 0 && c.Count < c.limit {
-		k := min(c.R[RCX]&mask, c.limit-c.Count, pageRoom(c.R[RDI], size))
-		if in.Op == isa.MOVS {
-			k = min(k, pageRoom(c.R[RSI], size))
-		}
-		if k == 0 || !c.stretch(in, k*size, int(size)) {
+	for left := c.R[RCX] & addrMask(in.AddrSize); left != 0 && c.Count < c.limit; {
+		k, counts := c.stretch(in, left, c.limit-c.Count)
+		if k == 0 {
 			break
 		}
 		did = true
-		c.Count += k
-		c.R[RCX] = (c.R[RCX] - k) & mask
-		c.R[RDI] = (c.R[RDI] + k*size) & mask
-		if in.Op == isa.MOVS {
-			c.R[RSI] = (c.R[RSI] + k*size) & mask
-		}
+		left -= k
+		c.Count += counts
 	}
 	if did {
 		c.RFLAGS &^= flagRF
@@ -56,33 +53,91 @@ func (c *CPU) plainString(in *isa.Inst) bool {
 // pageRoom is how many elements of size bytes fit between la and its page's end.
 func pageRoom(la, size uint64) uint64 { return (4096 - la&0xfff) / size }
 
-// stretch moves or fills n bytes that lie within a page on either side.
-func (c *CPU) stretch(in *isa.Inst, n uint64, size int) bool {
-	t := &c.tlb[c.mmu]
-	si, di := c.R[RSI]&addrMask(in.AddrSize), c.R[RDI]&addrMask(in.AddrSize)
-	var src uint64
-	if in.Op == isa.MOVS {
-		e := t.slot(si)
-		if si-e.r > 4095 {
-			return false
-		}
-		src = e.add + (si - e.r)
-	}
-	e := t.slot(di)
+// stretch executes iterations, of those that are left, within the destination's
+// page and limit counts, and returns how many and their counts. None: they begin
+// with a count of which the TLB does not know a page, or that one element crosses.
+func (c *CPU) stretch(in *isa.Inst, left, limit uint64) (k, counts uint64) {
+	size, mask := uint64(in.ArgSize(0)), addrMask(in.AddrSize)
+	di := c.R[RDI] & mask
+	e := c.tlb[c.mmu].slot(di)
 	if di-e.w > 4095 {
-		return false
+		return 0, 0
 	}
 	dst := e.add + (di - e.w)
-	if in.Op == isa.MOVS {
-		copyUp(c.ram, dst, src, n, uint64(size))
-		return true
+	k, counts = wholeCounts(di, size, left, pageRoom(di, size), limit)
+	switch {
+	case in.Op == isa.MOVS:
+		si := c.R[RSI] & mask
+		room := c.move(dst, si, k*size, size)
+		if room < k*size {
+			k, counts = wholeCounts(di, size, left, room/size, limit)
+			c.move(dst, si, k*size, size)
+		}
+		c.R[RSI] = (si + k*size) & mask
+	case k != 0:
+		c.repeat(dst, k*size, int(size))
 	}
+	if k != 0 {
+		c.R[RCX] = left - k
+		c.R[RDI] = (di + k*size) & mask
+	}
+	return k, counts
+}
+
+// move copies n bytes, at most a page, from linear address si to an arena offset,
+// and returns n; or, having done nothing, how many can be copied so.
+func (c *CPU) move(dst, si, n, size uint64) (room uint64) {
+	t := &c.tlb[c.mmu]
+	e := t.slot(si)
+	if si-e.r > 4095 {
+		return 0
+	}
+	src, first := e.add+(si-e.r), 4096-si&0xfff
+	if n <= first {
+		copyUp(c.ram, dst, src, n, size)
+		return n
+	}
+	e = t.slot(c.secondPage(si))
+	if c.secondPage(si) != e.r || first%size != 0 && !(apart(dst, src, n) && apart(dst, e.add, n)) {
+		return first
+	}
+	copyUp(c.ram, dst, src, first, size)
+	copyUp(c.ram, dst+first, e.add, n-first, size)
+	return n
+}
+
+// wholeCounts is how many elements from di on, at most room, can be executed
+// within limit counts so that they end with a count, and how many counts these
+// are. Left are the elements that the instruction has, and the last of them ends
+// a count.
+func wholeCounts(di, size, left, room, limit uint64) (k, counts uint64) {
+	// upTo is the elements after which rDI is in line n from its own.
+	upTo := func(n uint64) uint64 { return (n<<lineBits - di&(1<<lineBits-1) + size - 1) / size }
+	lines := func(k uint64) uint64 { return (di&(1<<lineBits-1) + k*size) >> lineBits }
+	k = min(left, room, upTo(min(limit, 4096>>lineBits)))
+	counts = lines(k)
+	if k == left {
+		if lines(k-1) == counts {
+			counts++
+		}
+		return k, counts
+	}
+	if counts == 0 {
+		return 0, 0
+	}
+	return upTo(counts), counts
+}
+
+// repeat stores the accumulator over n bytes, element by element.
+func (c *CPU) repeat(dst, n uint64, size int) {
 	c.storeN(dst, size, c.R[RAX])
 	for done := uint64(size); done < n; done *= 2 {
 		copy(c.ram[dst+done:dst+n], c.ram[dst:dst+done])
 	}
-	return true
 }
+
+// apart tells whether n bytes at two arena offsets have none in common.
+func apart(a, b, n uint64) bool { return a-b >= n && b-a >= n }
 
 // copyUp copies n bytes element by element with rising addresses: a destination
 // that overlaps the source from above repeats it.

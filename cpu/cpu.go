@@ -58,6 +58,7 @@ type CPU struct {
 	intr    bool // the local APIC has something to deliver
 	inBlock bool // a block is running: rare accesses are refused with stepReq
 	stepReq bool // the access was refused: the reference must execute the instruction
+	quick   bool // the rest of a line of REP MOVS or REP STOS may be done in one go
 	stalled bool // memory refused an access: the instruction is to be executed again
 
 	trying     bool // stores are noted in undos, see attempt.go

@@ -14,7 +14,7 @@ var without = map[string]string{
 	"avx": "later", "avx2": "later", "fma": "later", "f16c": "later", "vaes": "later", "vpclmulqdq": "later",
 	"vmx": "no nested virtualisation", "svm": "no nested virtualisation", "smx": "no measured launch",
 	"rtm": "no transactions", "sgx": "no enclaves", "shstk": "no control-flow enforcement", "waitpkg": "no user-level waiting",
-	"mwaitx": "no user-level waiting", "ptwrite": "no tracing", "movdiri": "later", "movdir64b": "later", "cldemote": "later",
+	"mwaitx": "no user-level waiting", "ptwrite": "no tracing", "movdiri": "no direct stores", "movdir64b": "no direct stores", "cldemote": "later",
 	"xsaves": "no supervisor state",
 }
 
@@ -41,6 +41,22 @@ func TestEveryOperationHasAHandler(t *testing.T) {
 	for _, m := range Models {
 		for f := range without {
 			assert.False(t, m.feature(f), "model %s has %s, which nothing executes", m.Name, f)
+		}
+	}
+}
+
+// TestDirectStoresAreUndefined: no model has MOVDIRI and MOVDIR64B, whose rows
+// the table holds for their lengths.
+func TestDirectStoresAreUndefined(t *testing.T) {
+	for _, m := range Models {
+		for _, code := range []string{"0f38f907", "480f38f907", "660f38f807"} {
+			r := newRig(t)
+			r.long(0)
+			r.CPU.model, r.CPU.amd = m, m.amd()
+			r.R[RDI] = 0x20000
+			r.put(rigCode, code)
+			r.Step()
+			assert.Equal(t, isr(vecUD), r.RIP, "%s on %s", code, m.Name)
 		}
 	}
 }

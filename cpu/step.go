@@ -30,14 +30,14 @@ func byVendor(amd, intel handler) handler {
 	}
 }
 
-// Step executes one instruction, or one iteration of a REP instruction, or
-// delivers the exception it raises; Count rises by one. It is the reference
+// Step executes one instruction, or what one count of a REP instruction is for
+// (see rep and repLine), or delivers the exception it raises; Count rises by one. It is the reference
 // engine.
 func (c *CPU) Step() {
 	c.stats.Steps++
 	rf := c.RFLAGS & flagRF
 	c.materialize()
-	c.stepReq = false
+	c.stepReq, c.quick = false, false
 	c.try()
 	c.finish(c.fetch() && c.execute())
 	c.trying = false

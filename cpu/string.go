@@ -4,7 +4,7 @@ import "godwit/cpu/isa"
 
 func init() {
 	register(map[isa.Op]handler{
-		isa.MOVS: rep(sMovs), isa.STOS: rep(sStos), isa.LODS: rep(sLods),
+		isa.MOVS: repLine(sMovs), isa.STOS: repLine(sStos), isa.LODS: rep(sLods),
 		isa.SCAS: rep(sScas), isa.CMPS: rep(sCmps), isa.INS: rep(sIns), isa.OUTS: rep(sOuts),
 	})
 }
@@ -34,6 +34,68 @@ func rep(step handler) handler {
 			c.nextRIP = c.RIP
 		}
 		return true
+	}
+}
+
+// repLine is rep for MOVS and STOS, of which one execution, one count, is as many
+// iterations as write to one line of the destination. It ends with the iteration
+//
+//   - after which rDI, as wide as addresses are, is in another line of 64 bytes,
+//   - that is the instruction's last,
+//   - that reached a device, which may have raised an interrupt,
+//   - that began with TF set, or after which another debug trap is due,
+//
+// and before one that faults, which begins the next execution. Where memory
+// refuses an access, all of the execution is taken back.
+func repLine(step handler) handler {
+	return func(c *CPU, in *isa.Inst) bool {
+		if in.Flags&(isa.FlagRep|isa.FlagRepne) == 0 {
+			return step(c, in)
+		}
+		n := c.R[RCX] & addrMask(in.AddrSize)
+		if n == 0 {
+			return c.noIterations(in)
+		}
+		regs, event := c.R, c.event
+		c.event = false
+		left, ok := c.line(step, in, n)
+		c.event = c.event || event
+		if !ok {
+			if c.stalled {
+				c.R = regs
+			}
+			c.repFaults(in)
+			return false
+		}
+		if left != 0 {
+			c.nextRIP = c.RIP
+		}
+		return true
+	}
+}
+
+// lineBits is the size of repLine's lines.
+const lineBits = 6
+
+// line executes the iterations of one count, of n, and returns how many are left.
+// False: the first of them faulted, or memory refused an access.
+func (c *CPU) line(step handler, in *isa.Inst, n uint64) (left uint64, ok bool) {
+	mask := addrMask(in.AddrSize)
+	for left = n; ; {
+		di := c.R[RDI] & mask
+		if !step(c, in) {
+			return left, left < n && !c.stalled
+		}
+		left--
+		c.setReg(in, RCX, int(in.AddrSize), left)
+		if left == 0 || (di^c.R[RDI]&mask)>>lineBits != 0 || c.event || c.stepTF || c.DBPending != 0 {
+			return left, true
+		}
+		if c.quick {
+			if k, _ := c.stretch(in, left, 1); k != 0 {
+				return left - k, true
+			}
+		}
 	}
 }
 

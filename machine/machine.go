@@ -201,7 +201,8 @@ func (m *Machine) count() uint64 {
 	return m.st.Count
 }
 
-// Count is how many instructions, REP iterations and deliveries there were.
+// Count is how many instructions, REP iterations (of MOVS and STOS: lines of the
+// destination) and deliveries there were.
 func (m *Machine) Count() uint64 { return m.count() }
 
 // Now is guest time.
