@@ -199,7 +199,8 @@ func shotPool(memory uint64) int { return int(max(64<<20, memory/4) / snapshot.P
 
 // shoot takes the shot, on the machine goroutine.
 func (r *Runner) shoot(ctx context.Context, s *snaps) (*machine.Shot, error) {
-	if s.base == nil {
+	all := !s.tree.CanBase(s.base)
+	if all {
 		if err := r.whole(ctx); err != nil {
 			return nil, err
 		}
@@ -210,7 +211,7 @@ func (r *Runner) shoot(ctx context.Context, s *snaps) (*machine.Shot, error) {
 	} else {
 		changed = s.changes.Since()
 	}
-	if s.base == nil {
+	if all {
 		changed = nil
 	}
 	return r.m.Shoot(changed, shotPool(r.m.Config().Memory))

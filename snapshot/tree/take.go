@@ -61,9 +61,15 @@ func (t *Tree) Take(ctx context.Context, tag, message string, m Moment, o snapsh
 // base says which file a moment's is to build on, if any.
 func (t *Tree) base(m *Moment, o *snapshot.Options) {
 	o.Parent, o.Changed = nil, nil
-	if m.Base != nil && m.Base.Depth() < FlattenAt && t.index(m.Base.Meta().UUID) >= 0 {
+	if t.CanBase(m.Base) {
 		o.Parent, o.Changed = m.Base, m.Changed
 	}
+}
+
+// CanBase tells whether what is taken next can leave to a machine what has not changed
+// since. Else it reads all pages of its moment.
+func (t *Tree) CanBase(f *snapshot.File) bool {
+	return f != nil && f.Depth() < FlattenAt && t.index(f.Meta().UUID) >= 0
 }
 
 // Fits fails where the file system has no room for a moment, and so many bytes beside it

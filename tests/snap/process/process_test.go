@@ -361,3 +361,37 @@ func TestReflinks(t *testing.T) {
 		w.layers(kid.File(""), n.Disks[0].File, n.Disks[0].Format)
 	}
 }
+
+// TestLongHistory takes so many snapshots that both a machine's file and the disk's
+// layers become too many on the way.
+func TestLongHistory(t *testing.T) {
+	w := newWorld(t)
+	files, layers := map[int]bool{}, map[int]bool{}
+	for i := range 19 {
+		require.NoError(t, w.take(fmt.Sprint("more", i)))
+		_, n, err := w.home.Snap(vm, fmt.Sprint("more", i))
+		require.NoError(t, err)
+		tr, err := w.home.Snaps(vm)
+		require.NoError(t, err)
+		f, err := tr.Machine(n)
+		require.NoError(t, err)
+		files[f.Depth()] = true
+		require.NoError(t, f.Close())
+		layers[len(w.present())] = true
+	}
+	for i := 1; i <= tree.FlattenAt; i++ {
+		require.True(t, files[i], "spread over %d", i)
+	}
+	require.Len(t, files, tree.FlattenAt)
+	require.True(t, layers[2] && layers[16])
+	require.False(t, layers[17])
+	require.Len(t, w.tags(), 21)
+	for i := range 18 {
+		require.NoError(t, w.remove(fmt.Sprint("more", i)))
+	}
+	w.clean()
+	require.Equal(t, []string{"a", "b", "more18"}, w.tags())
+	require.NoError(t, w.restore("b"))
+	require.NoError(t, w.restore("more18"))
+	w.clean()
+}
