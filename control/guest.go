@@ -142,7 +142,8 @@ func (in *incoming) builder() *builder {
 	b := &builder{in: in}
 	b.Arriving = &machine.Arriving{
 		Host: r, Do: r.onMachine, AtHand: in.p.home.atHand,
-		Vet: func(cfg machine.Config, secs []snapshot.Section) []migrate.Mismatch { return r.vetDisks(&cfg, secs) },
+		Knows: func(name string) bool { return name == secCopies },
+		Vet:   func(cfg machine.Config, secs []snapshot.Section) []migrate.Mismatch { return r.vetDisks(&cfg, secs) },
 		Owned: func(epoch uint64, session snapshot.UUID) error {
 			if err := in.claimDisks(b.Machine(), session); err != nil {
 				return err

@@ -24,8 +24,20 @@ type Move struct {
 	Stage  migrate.Stage   `json:"stage,omitempty"`
 	Mode   migrate.Mode    `json:"mode,omitempty"`
 	Round  uint32          `json:"round,omitempty"`
+	Reason string          `json:"reason,omitempty"` // why a connection was lost that is being made again
 	Error  *Error          `json:"error,omitempty"`
 	Report *migrate.Report `json:"report,omitempty"`
+}
+
+// note takes over what an event tells.
+func (m *Move) note(e *migrate.Event) {
+	m.Stage, m.Round = e.Stage, e.Round
+	switch {
+	case e.What == migrate.EventCut:
+		m.Reason = e.Reason
+	case e.What == migrate.EventStage && e.Stage != migrate.StageRecovery:
+		m.Reason = ""
+	}
 }
 
 // Moves are all that are known.
@@ -130,6 +142,9 @@ func (m *Move) show(w io.Writer) {
 		what = fmt.Sprintf("%s, round %d", m.Stage, m.Round)
 	default:
 		what = string(m.Stage)
+	}
+	if m.Reason != "" {
+		what += ": " + oneLine(m.Reason)
 	}
 	fmt.Fprintf(w, "%-16s %-19s %-28s %-10s %s\n", m.VM, m.At.Local().Format("2006-01-02 15:04:05"), where, m.State, what)
 }

@@ -159,7 +159,12 @@ func (in *incoming) event(e migrate.Event) {
 		return
 	}
 	in.p.r.update(func(s *Status) {
-		s.Move = &Move{VM: s.Name, At: in.at, Peer: in.peer, Op: in.op.id(), State: OpRunning, Stage: e.Stage, Round: e.Round}
+		m := Move{VM: s.Name, At: in.at, Peer: in.peer, Op: in.op.id(), State: OpRunning}
+		if s.Move != nil {
+			m.Reason = s.Move.Reason
+		}
+		m.note(&e)
+		s.Move = &m
 	})
 	in.op.migrating(e)
 }

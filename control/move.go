@@ -255,7 +255,7 @@ func (r *Runner) watch(v *outgoing) func(migrate.Event) {
 		r.mu.Lock()
 		if r.status.Move != nil {
 			m := *r.status.Move // statuses that were given out share it
-			m.Stage, m.Round = e.Stage, e.Round
+			m.note(&e)
 			r.status.Move = &m
 		}
 		if e.What == migrate.EventStage {

@@ -23,6 +23,9 @@ type Arriving struct {
 	// Vet says what else keeps this host from taking the machine; sections are
 	// those that are not state. May be nil, like all that follow.
 	Vet func(cfg Config, secs []snapshot.Section) []migrate.Mismatch
+	// Knows tells whether the host has a meaning for a required section that is none of
+	// the machine's. nil: for none.
+	Knows func(name string) bool
 	// AtHand returns data of this sha256 that the host holds, such as the images that
 	// a machine boots from; else nil.
 	AtHand func(sum [migrate.DigestSize]byte, size uint64) []byte
@@ -75,6 +78,13 @@ func (a *Arriving) Check(secs []snapshot.Section) (bad []migrate.Mismatch) {
 	}
 	for _, err := range cfg.Validate() {
 		no("config", "this build", err.Error())
+	}
+	for i := range secs {
+		s := &secs[i]
+		known := s.Name == secConfig || s.Name == secImages || a.Knows != nil && a.Knows(s.Name)
+		if s.Required && !known {
+			no("section "+s.ID(), "unknown", fmt.Sprintf("version %d", s.Version))
+		}
 	}
 	bad = append(bad, checkProcessor(&cfg, secs)...)
 	if a.Vet != nil {

@@ -164,9 +164,37 @@ func section(secs []snapshot.Section, name, instance string, v any) error {
 	return nil
 }
 
+// checkKnown refuses sections that are required and none of this machine's: left out,
+// they would be lost.
+func (m *Machine) checkKnown(secs []snapshot.Section) error {
+	known := map[string]bool{}
+	add := func(name, instance string) {
+		s := snapshot.Section{Name: name, Instance: instance}
+		known[s.ID()] = true
+	}
+	for _, name := range []string{secConfig, secImages, secMachine} {
+		add(name, "")
+	}
+	for i := range m.cpus {
+		add(secCPU, fmt.Sprint(i))
+	}
+	for _, d := range m.devs {
+		add(secDevice, d.ID())
+	}
+	for i := range secs {
+		if s := &secs[i]; (s.Required || s.State) && !known[s.ID()] {
+			return &snapshot.UnknownSection{ID: s.ID(), Version: s.Version}
+		}
+	}
+	return nil
+}
+
 // Restore decodes the machine's state; its memory was restored before. After an
 // error the machine is not to be used.
 func (m *Machine) Restore(secs []snapshot.Section) error {
+	if err := m.checkKnown(secs); err != nil {
+		return err
+	}
 	if m.restored {
 		m.resetDevices(devices.PowerOn) // decoding begins with the state of power-on
 	}

@@ -126,6 +126,7 @@ type journey struct {
 	t        testing.TB
 	from, to *vm
 	dep      *machine.Departing
+	guest    migrate.Guest // what is sent: dep, or around it
 	arr      *machine.Arriving
 	opts     migrate.Options
 
@@ -137,6 +138,7 @@ func newJourney(t testing.TB, m *machine.Machine, o migrate.Options) *journey {
 	j := &journey{t: t, from: newVM(), to: newVM(), opts: o}
 	j.from.start(m)
 	j.dep = &machine.Departing{M: m, Do: j.from.do, Now: since()}
+	j.guest = j.dep
 	j.arr = &machine.Arriving{Host: j.to, Do: j.to.do, Started: func(m *machine.Machine) error { j.to.start(m); return nil }}
 	return j
 }
@@ -150,7 +152,7 @@ func (j *journey) note(e migrate.Event) {
 	}
 }
 
-// go_ moves the guest.
+// travel moves the guest.
 func (j *journey) travel() (sent, got migrate.Report, err error) {
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	require.NoError(j.t, err)
@@ -178,7 +180,7 @@ func (j *journey) travel() (sent, got migrate.Report, err error) {
 	sent, err = migrate.Send(ctx, func(ctx context.Context) (net.Conn, error) {
 		var d net.Dialer
 		return d.DialContext(ctx, "tcp", l.Addr().String())
-	}, j.dep, o)
+	}, j.guest, o)
 	l.Close()
 	return sent, got, errors.Join(err, <-received)
 }

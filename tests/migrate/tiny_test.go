@@ -21,6 +21,9 @@ func onward() uint64 {
 	return 10_000_000
 }
 
+// compareEvery is how many counts lie between two comparisons.
+const compareEvery = 10_000_000
+
 func newTiny(t testing.TB, mib int, cmd string, warm uint64) *machine.Machine {
 	cfg := machine.DefaultConfig()
 	cfg.Memory, cfg.Append = uint64(mib)<<20, "run="+cmd
@@ -60,16 +63,22 @@ func TestTiny(t *testing.T) {
 // same checks that the guest goes on at its destination as it would have at home.
 func (j *journey) same(r migrate.Report) {
 	t := j.t
-	end := max(r.Count, j.to.count()) + onward() // post-copy: it has run for a while
-	j.to.runTo(t, end)
+	first := max(r.Count, j.to.count()) + compareEvery // post-copy: it has run for a while
+	j.to.runTo(t, first)
 	require.NoError(t, j.from.do(func() error {
 		require.Equal(t, r.Count, j.from.m.Count(), "it has not run since")
 		require.Equal(t, r.Root, hash(t, j.from.m))
 		return nil
 	}))
 	j.dep.Resume()
-	j.from.runTo(t, end)
-	require.Equal(t, j.from.hash(t), j.to.hash(t))
+	for at := first; ; at += compareEvery {
+		j.from.runTo(t, at)
+		j.to.runTo(t, at)
+		require.Equal(t, j.from.hash(t), j.to.hash(t), "at #%d", at)
+		if at >= r.Count+onward() {
+			break
+		}
+	}
 	j.from.stop()
 	j.to.stop()
 	require.NoError(t, j.from.m.Close())

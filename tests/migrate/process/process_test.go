@@ -92,10 +92,14 @@ func (w *world) prepare() {
 
 // run starts tiny with a command, and two disks.
 func (w *world) run(name, cmd string) *control.Client {
+	w.prepare()
+	return w.launch(name, cmd, w.disks...)
+}
+
+func (w *world) launch(name, cmd string, disks ...string) *control.Client {
 	cfg := machine.DefaultConfig()
 	cfg.Memory, cfg.Append = 16<<20, cmd
-	w.prepare()
-	for i, path := range w.disks {
+	for i, path := range disks {
 		cfg.Disks = append(cfg.Disks, machine.DiskConfig{ID: fmt.Sprint("disk", i), File: path})
 	}
 	c, err := w.home.Launch(godwit, &control.Spec{Name: name, Machine: cfg, Kernel: control.TinyName, Source: "tiny"})
