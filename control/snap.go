@@ -293,12 +293,13 @@ func findSnap(t *tree.Tree, vm, tag string) (tree.Node, error) {
 	return n, nil
 }
 
-// SnapChange is the body of POST /v1/snaps: it changes the tree.
+// SnapChange is the body of POST /v1/snaps: it changes the tree, or copies from it.
 type SnapChange struct {
 	Remove  string `json:"remove,omitempty"` // this tag
 	Tree    bool   `json:"tree,omitempty"`   // and all that descends from it
 	Import  string `json:"import,omitempty"` // this file
-	Tag     string `json:"tag,omitempty"`    // under this tag
+	Export  string `json:"export,omitempty"` // to this file, and files beside it
+	Tag     string `json:"tag,omitempty"`    // under, or of, this tag
 	Message string `json:"message,omitempty"`
 	GC      bool   `json:"gc,omitempty"`
 }
@@ -307,6 +308,7 @@ type SnapChange struct {
 type SnapChanged struct {
 	Removed  []string   `json:"removed,omitempty"` // tags
 	Imported *tree.Node `json:"imported,omitempty"`
+	Exported *Exported  `json:"exported,omitempty"`
 	Files    []string   `json:"files,omitempty"` // that nothing needed
 	Left     string     `json:"left,omitempty"`  // layers of disks that could not be merged, and why
 }
@@ -322,8 +324,15 @@ func (c *SnapChange) apply(ctx context.Context, t *tree.Tree, vm string) (res Sn
 		if err := t.CheckTag(c.Tag); err != nil {
 			return res, Fail("usage", "cannot import "+c.Import, err.Error(), "godwit snap import FILE TAG")
 		}
-		n, err = t.Import(ctx, c.Import, c.Tag, c.Message, machine.TimeIn, o)
+		n, err = t.Import(ctx, c.Import, c.Tag, c.Message, c.imported(ctx, t), o)
 		res.Imported = &n
+	case c.Export != "":
+		n, err := findSnap(t, vm, c.Tag)
+		if err != nil {
+			return res, err
+		}
+		res.Exported, err = export(ctx, t, n, c.Export)
+		return res, err
 	default:
 		n, err := findSnap(t, vm, c.Remove)
 		if err != nil {
@@ -363,7 +372,7 @@ func (r *Runner) changeSnaps(ctx context.Context, c SnapChange) (res SnapChanged
 		return res, err
 	}
 	res, err = c.apply(ctx, s.tree, r.Status().Name)
-	if err == nil && c.Import == "" {
+	if err == nil && (c.Remove != "" || c.GC) {
 		err = res.tidied(r.tidyDisks(ctx))
 	}
 	if s.base != nil {
@@ -376,9 +385,11 @@ func (r *Runner) changeSnaps(ctx context.Context, c SnapChange) (res SnapChanged
 
 // ChangeSnaps changes the tree of a VM, through its process if it has one.
 func (h Home) ChangeSnaps(ctx context.Context, name string, c SnapChange) (res SnapChanged, err error) {
-	if c.Import != "" {
-		if c.Import, err = filepath.Abs(c.Import); err != nil {
-			return res, err
+	for _, file := range []*string{&c.Import, &c.Export} {
+		if *file != "" {
+			if *file, err = filepath.Abs(*file); err != nil {
+				return res, err
+			}
 		}
 	}
 	if h.Alive(name) {
@@ -397,7 +408,7 @@ func (h Home) ChangeSnaps(ctx context.Context, name string, c SnapChange) (res S
 	if err != nil {
 		return res, err
 	}
-	if res, err = c.apply(ctx, t, name); err == nil && c.Import == "" {
+	if res, err = c.apply(ctx, t, name); err == nil && (c.Remove != "" || c.GC) {
 		err = res.tidied(h.tidyDisks(ctx, name, t))
 	}
 	return res, AsNil(err, "cannot change the snapshots of "+name)

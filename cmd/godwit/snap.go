@@ -3,13 +3,11 @@ package main
 import (
 	"fmt"
 	"io"
-	"path/filepath"
 	"strings"
 
 	"github.com/spf13/cobra"
 
 	"godwit/control"
-	"godwit/snapshot"
 )
 
 func (a *app) snapCommand() *cobra.Command {
@@ -261,7 +259,8 @@ func unmerged(w io.Writer, r control.SnapChanged) {
 
 func (a *app) snapExport() *cobra.Command {
 	return &cobra.Command{
-		Use: "export [VM] TAG FILE", Short: "write a snapshot into one file",
+		Use: "export [VM] TAG FILE", Short: "write a snapshot into one file, and one for each disk",
+		Long:    "Write a snapshot into a file that needs no other, and each disk that it may write into FILE.DISK.qcow2, as it was then.",
 		Example: "  godwit snap export s1 plover.gwsnap\n  godwit snap export plover s1 plover.gwsnap\n  godwit resume plover.gwsnap",
 		Args:    cobra.RangeArgs(2, 3),
 		RunE: func(_ *cobra.Command, args []string) error {
@@ -269,22 +268,13 @@ func (a *app) snapExport() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			t, n, err := a.home.Snap(name, args[0])
-			if err != nil {
-				return err
-			}
-			path, err := filepath.Abs(args[1])
-			if err != nil {
-				return err
-			}
-			ctx, stop := interruptible()
-			defer stop()
-			st, err := t.Export(ctx, n, path, snapshot.Options{Codec: snapshot.Zstd})
-			if err != nil {
-				return control.AsError("cannot export "+n.Tag, err)
-			}
-			return a.print(map[string]any{"file": path, "bytes": st.Bytes, "root": n.Root}, func(w io.Writer) {
-				fmt.Fprintf(w, "%s: %d bytes.  godwit resume %s\n", args[1], st.Bytes, args[1])
+			q := control.SnapChange{Export: args[1], Tag: args[0]}
+			return a.changeSnaps(name, q, func(w io.Writer, r control.SnapChanged) {
+				fmt.Fprintf(w, "%s: %d bytes.  godwit resume %s", args[1], r.Exported.Bytes, args[1])
+				for _, d := range r.Exported.Disks {
+					fmt.Fprintf(w, " --disk %s=%s", d.ID, args[1]+strings.TrimPrefix(d.File, r.Exported.File))
+				}
+				fmt.Fprintln(w)
 			})
 		},
 	}
@@ -294,6 +284,7 @@ func (a *app) snapImport() *cobra.Command {
 	var message string
 	c := &cobra.Command{
 		Use: "import [VM] FILE TAG", Short: "add a snapshot from a file",
+		Long:    "Add a copy of a snapshot that is in a file, and of its disks where they were exported with it, as FILE.DISK.qcow2.",
 		Example: "  godwit snap import plover.gwsnap far\n  godwit snap import plover copy.gwsnap far\n  godwit snap restore far",
 		Args:    cobra.RangeArgs(2, 3),
 		RunE: func(_ *cobra.Command, args []string) error {

@@ -20,8 +20,9 @@ func (t *Tree) Export(ctx context.Context, n Node, path string, o snapshot.Optio
 }
 
 // Import adds a copy of the machine in a file as a root of the tree, every page
-// checked. The head stays. at finds the machine's guest time in its sections.
-func (t *Tree) Import(ctx context.Context, path, tag, message string, at func([]snapshot.Section) (int64, error), o snapshot.Options) (Node, error) {
+// checked. The head stays. about finds the machine's guest time in its sections, and
+// makes copies of its disks in the tree's directory, if any are to go with it.
+func (t *Tree) Import(ctx context.Context, path, tag, message string, about func(snapshot.UUID, []snapshot.Section) (int64, []Disk, error), o snapshot.Options) (Node, error) {
 	if err := t.CheckTag(tag); err != nil {
 		return Node{}, err
 	}
@@ -33,7 +34,7 @@ func (t *Tree) Import(ctx context.Context, path, tag, message string, at func([]
 	if n, ok := t.Node(f.Meta().UUID); ok {
 		return Node{}, fmt.Errorf("%s is here already, as %q", path, n.Tag)
 	}
-	guestNS, err := at(f.Small())
+	guestNS, disks, err := about(f.Meta().UUID, f.Small())
 	if err != nil {
 		return Node{}, err
 	}
@@ -44,7 +45,7 @@ func (t *Tree) Import(ctx context.Context, path, tag, message string, at func([]
 	n := Node{
 		ID: f.Meta().UUID, Tag: tag, Message: message,
 		Created: f.Meta().Created, Count: f.Meta().Count, GuestNS: guestNS,
-		Root: hex.EncodeToString(st.Root[:]), Bytes: st.Bytes, Pages: st.Pages, Stored: st.Stored,
+		Root: hex.EncodeToString(st.Root[:]), Bytes: st.Bytes, Pages: st.Pages, Stored: st.Stored, Disks: disks,
 	}
 	return n, t.publish(n)
 }

@@ -251,7 +251,7 @@ func TestExportImportFork(t *testing.T) {
 	require.Equal(t, d.ID, third.open().Head())
 }
 
-func anyTime([]snapshot.Section) (int64, error) { return 7, nil }
+func anyTime(snapshot.UUID, []snapshot.Section) (int64, []tree.Disk, error) { return 7, nil, nil }
 
 // TestDamagedNode: a node's file that was altered is refused by name.
 func TestDamagedNode(t *testing.T) {
