@@ -20,7 +20,8 @@ const (
 	physISR    = 0x24000 // one byte per vector
 	physKStack = 0x28000 // top
 	physCode   = 0x30000
-	physData   = 0x40000 // the regions, one after the other
+	physData   = 0x40000    // the regions, one after the other
+	deviceData = 0x40000000 // a device that has the same content
 	sysBase    = 0xffffffff80000000
 	noExec     = 1 << 63
 )
@@ -63,10 +64,10 @@ type Machine struct {
 	amd   bool // the model's vendor
 }
 
-// noAPIC and noBus: nothing is there.
+// noAPIC and noBus: nothing is there, but for a device that is test memory.
 type (
 	noAPIC struct{}
-	noBus  struct{}
+	noBus  struct{ data []byte }
 )
 
 func (noAPIC) Vector() (uint8, bool)         { return 0, false }
@@ -76,12 +77,29 @@ func (noAPIC) SetTPR(uint8)                  {}
 func (noAPIC) ReadMSR(uint32) (uint64, bool) { return 0, false }
 func (noAPIC) WriteMSR(uint32, uint64) bool  { return false }
 func (noAPIC) SendIPI(uint32, uint32) bool   { return false }
-func (noBus) ReadMMIO(uint64, int) uint64    { return ^uint64(0) }
-func (noBus) WriteMMIO(uint64, int, uint64)  {}
 func (noBus) In(uint16, int) uint32          { return ^uint32(0) }
 func (noBus) Out(uint16, int, uint32)        {}
 func (noBus) TSC() uint64                    { return 0 }
 func (noBus) Rand() uint64                   { return 0 }
+
+func (b noBus) ReadMMIO(pa uint64, size int) (v uint64) {
+	for i := uint64(0); i < uint64(size); i++ {
+		x := byte(0xff)
+		if d := pa + i - deviceData; d < uint64(len(b.data)) {
+			x = b.data[d]
+		}
+		v |= uint64(x) << (8 * i)
+	}
+	return v
+}
+
+func (b noBus) WriteMMIO(pa uint64, size int, v uint64) {
+	for i := uint64(0); i < uint64(size); i++ {
+		if d := pa + i - deviceData; d < uint64(len(b.data)) {
+			b.data[d] = byte(v >> (8 * i))
+		}
+	}
+}
 
 // NewMachine makes one of the vendor's model with more features; Close gives its
 // memory back.
@@ -103,12 +121,12 @@ func NewMachine(vendor, more string) (*Machine, error) {
 	for _, f := range model.Features() {
 		v.on[f] = true
 	}
-	v.c = cpu.New(0, model, m, cpu.NewShared(m), noBus{}, noAPIC{})
 	for _, r := range regions {
 		for a := r.base; a < r.base+r.size; a += 8 {
 			v.plain = binary.LittleEndian.AppendUint64(v.plain, fill(a))
 		}
 	}
+	v.c = cpu.New(0, model, m, cpu.NewShared(m), noBus{v.data()}, noAPIC{})
 	v.seen = make([]byte, len(v.plain))
 	copy(v.data(), v.plain)
 	v.tables()
@@ -137,11 +155,7 @@ func (v *Machine) tables() {
 	v.put(t+0x2000+510*8, t+0x4000|3)
 	v.put(t+0x4000, 0x83)
 	v.mapUser(CodeBase, CodeSize, physCode, 5, 0)
-	pa := uint64(physData)
-	for _, r := range regions {
-		v.mapUser(r.base, r.size, pa, noExec|7, 1+int(r.base>>28-DataBase>>28))
-		pa += r.size
-	}
+	v.mapData(physData)
 	for i := range v.ram[physCode : physCode+CodeSize] {
 		v.ram[physCode+i] = 0xcc
 	}
@@ -158,6 +172,14 @@ func (v *Machine) tables() {
 	v.put(physTSS+4, sysBase+physKStack)
 	v.ram[physTSS+102] = 0xff // no I/O bitmap
 	v.ram[physTSS+103] = 0xff
+}
+
+// mapData maps test memory.
+func (v *Machine) mapData(pa uint64) {
+	for _, r := range regions {
+		v.mapUser(r.base, r.size, pa, noExec|7, 1+int(r.base>>28-DataBase>>28))
+		pa += r.size
+	}
 }
 
 // mapUser maps pages through page table n.
