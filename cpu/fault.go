@@ -29,6 +29,8 @@ type Fault struct {
 	HasErr bool
 	Err    uint32 // error code
 	Addr   uint64 // linear address of a #PF, DR6 bits of a #DB
+
+	unblocks bool // of an IRET after which NMIs come through again
 }
 
 // The raise functions note the fault and return false, so that a handler can

@@ -8,8 +8,18 @@ const (
 	flagsUser   = flagsUser16 | flagAC | flagID
 )
 
-// hIret returns from an interrupt [SDM 2 IRET].
+// hIret returns from an interrupt [SDM 2 IRET]. On Intel's processors NMIs come
+// through again even if it faults [SDM 3A 6.7.1]; AMD's have to complete it [APM 2
+// 15.21.10].
 func hIret(c *CPU, in *isa.Inst) bool {
+	ok := c.iret(in)
+	if !ok {
+		c.fault.unblocks = !c.amd
+	}
+	return ok
+}
+
+func (c *CPU) iret(in *isa.Inst) bool {
 	size := int(in.OpSize)
 	if c.vm86() && c.RFLAGS&flagIOPL != flagIOPL {
 		return c.iretVME(size)

@@ -190,12 +190,16 @@ func (c *CPU) known(in *isa.Inst) bool {
 // exception delivers the pending fault, or its escalation. RIP is still that of
 // the instruction.
 func (c *CPU) exception() {
-	shadow, ss := c.Shadow, c.SSLoaded
+	shadow, ss, unblocks := c.Shadow, c.SSLoaded, c.fault.unblocks
 	c.Shadow, c.SSLoaded = 0, false
 	c.deliverFault(c.fault)
 	if c.stalled {
 		c.Shadow, c.SSLoaded = shadow, ss
 		return
+	}
+	if unblocks {
+		c.NMIBlocked = false
+		c.unmasked()
 	}
 	c.Count++
 }

@@ -213,6 +213,25 @@ func TestNMI(t *testing.T) {
 	assert.True(t, r.Interruptible())
 }
 
+// TestNMIAfterFaultingIRET: IRET to a null selector faults; whether another NMI
+// comes before the handler's first instruction depends on the vendor.
+func TestNMIAfterFaultingIRET(t *testing.T) {
+	for _, amd := range []bool{false, true} {
+		r := newRig(t)
+		r.long(0)
+		r.amd = amd
+		r.put(isr(vecNMI), "48cf")
+		r.NMI()
+		r.steps(1)
+		r.NMI()
+		r.put64(r.R[RSP]+8, 0) // CS
+		r.Step()
+		require.Equal(t, isr(vecGP), r.RIP)
+		assert.Equal(t, !amd, r.Interruptible())
+		assert.Equal(t, amd, r.NMIBlocked)
+	}
+}
+
 func TestSyscallAndSysret(t *testing.T) {
 	r := newRig(t)
 	r.long(3)

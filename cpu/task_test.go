@@ -128,3 +128,61 @@ func TestTaskSwitchFaults(t *testing.T) {
 		})
 	}
 }
+
+// TestTaskOfVM86: IRET with NT goes back to a task of virtual-8086 mode, and a task
+// gate from there to a task of protected mode.
+func TestTaskOfVM86(t *testing.T) {
+	r := newRig(t)
+	r.protected32(0)
+	r.tasks()
+	put := func(off uint64, v uint32) { binary.LittleEndian.PutUint32(r.ram[rigTSS2+off:], v) }
+	put(32, 0x10)
+	put(36, flagsFixed|flagVM)
+	for i, sel := range [...]uint32{0x1111, rigTask2>>4 - 1, 0x2222, 0x3333, 0x4444, 0x5555} {
+		put(72+4*uint64(i), sel)
+	}
+	r.ram[rigGDT+selTSS2+5] = 0x8b
+	r.put(rigTSS, "5000") // the link
+	r.put64(rigIDT+8*vecUD, uint64(selTSS)<<16|0x85<<40)
+	r.put(rigCode, "cf 90")
+	r.put(rigTask2, "0f0b")
+	r.RFLAGS |= flagNT
+	r.Step()
+	require.Equal(t, uint64(0x10), r.RIP)
+	assert.Equal(t, uint8(3), r.CPL)
+	assert.NotZero(t, r.RFLAGS&flagVM)
+	for i, s := range []int{isa.ES, isa.CS, isa.SS, isa.DS, isa.FS, isa.GS} {
+		sel := []uint16{0x1111, rigTask2>>4 - 1, 0x2222, 0x3333, 0x4444, 0x5555}[i]
+		assert.Equal(t, Segment{Sel: sel, Attr: vmSegment, Limit: 0xffff, Base: uint64(sel) << 4}, r.Seg[s])
+	}
+	assert.Equal(t, byte(0x89), r.ram[rigGDT+selTSS+5], "left by IRET")
+	assert.Zero(t, r.get32(rigTSS+36)&flagNT, "saved without NT")
+	r.Step() // ud2
+	require.Equal(t, uint64(rigCode+1), r.RIP)
+	assert.Equal(t, uint8(0), r.CPL)
+	assert.Equal(t, []byte{0x8b, 0x8b}, []byte{r.ram[rigGDT+selTSS+5], r.ram[rigGDT+selTSS2+5]})
+	assert.Equal(t, uint16(selTSS2), r.get16(rigTSS))
+	assert.Equal(t, []uint64{flagNT, 0}, []uint64{r.RFLAGS & flagNT, r.RFLAGS & flagVM})
+	assert.NotZero(t, r.get32(rigTSS2+36)&flagVM)
+	assert.Equal(t, uint32(0x3333), r.get32(rigTSS2+84), "DS is saved")
+}
+
+// TestTaskInConformingCode: a task may run conforming code of level 0 at level 3.
+func TestTaskInConformingCode(t *testing.T) {
+	r := newRig(t)
+	r.protected32(0)
+	r.tasks()
+	r.put64(rigGDT+selCode16, 0x00cf9f000000ffff)
+	put := func(off uint64, v uint32) { binary.LittleEndian.PutUint32(r.ram[rigTSS2+off:], v) }
+	for i, sel := range [...]uint32{selUserDS, selCode16 | 3, selUserDS, selUserDS, selUserDS, selUserDS} {
+		put(72+4*uint64(i), sel)
+	}
+	r.put(rigCode, "9a000000005000")
+	r.put(rigTask2, "cf")
+	r.Step()
+	require.Equal(t, uint64(rigTask2), r.RIP)
+	assert.Equal(t, uint8(3), r.CPL)
+	r.Step()
+	assert.Equal(t, uint64(rigCode+7), r.RIP)
+	assert.Equal(t, uint8(0), r.CPL)
+}
