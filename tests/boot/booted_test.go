@@ -14,6 +14,7 @@ import (
 	"godwit/devices"
 	"godwit/machine"
 	"godwit/snapshot"
+	"godwit/tests/testkit"
 )
 
 // prompt is what the guest's shell asks with.
@@ -47,7 +48,7 @@ func TestMain(m *testing.M) {
 // booted gives a Debian at its shell's prompt. It is booted once and loaded by
 // every test that asks for it.
 func booted(t testing.TB, cpus int, h machine.Host) *machine.Machine {
-	images := guest(t)
+	images := testkit.Debian(t)
 	s := savedBoots[cpus]
 	s.once.Do(func() {
 		m, _ := shape{mib: 512, cpus: cpus}.boot(t, images, "")

@@ -12,6 +12,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"godwit/machine"
+	"godwit/tests/testkit"
 )
 
 // cpuTime is what this process has used so far.
@@ -24,7 +25,7 @@ func cpuTime(t testing.TB) time.Duration {
 // TestBootCost boots Debian to its init and off, here and under QEMU's TCG in
 // the same run, and compares host CPU seconds. The bar is ten times TCG's.
 func TestBootCost(t *testing.T) {
-	images := guest(t)
+	images := testkit.Debian(t)
 	const cmdline = "console=ttyS0 godwit.run=true"
 	m := newDebian(t, images, "godwit.run=true", &out{})
 	before := cpuTime(t)

@@ -3,34 +3,17 @@ package boot
 import (
 	"context"
 	"encoding/hex"
-	"net"
 	"os"
 	"path/filepath"
 	"testing"
-	"time"
 
 	"github.com/stretchr/testify/require"
 
 	"godwit/machine"
 	"godwit/migrate"
 	"godwit/snapshot"
+	"godwit/tests/testkit"
 )
-
-// guest reads the Debian kernel and initrd that `make guest` leaves.
-func guest(t testing.TB) machine.Images {
-	dir := os.Getenv("GODWIT_GUESTS")
-	if dir == "" {
-		dir = "../../.cache/guests"
-	}
-	kernel, err := os.ReadFile(filepath.Join(dir, "vmlinuz"))
-	if os.IsNotExist(err) && os.Getenv("CI") != "true" {
-		t.Skip("no Debian guest: make guest")
-	}
-	require.NoError(t, err)
-	initrd, err := os.ReadFile(filepath.Join(dir, "initrd.img"))
-	require.NoError(t, err)
-	return machine.Images{Kernel: kernel, Initrd: initrd}
-}
 
 func newDebian(t testing.TB, images machine.Images, cmdline string, h machine.Host) *machine.Machine {
 	cfg := machine.DefaultConfig()
@@ -44,7 +27,7 @@ func newDebian(t testing.TB, images machine.Images, cmdline string, h machine.Ho
 
 func TestDebianRunsAndPowersOff(t *testing.T) {
 	o := &out{}
-	m := newDebian(t, guest(t), `godwit.run="uname -a; cat /proc/cpuinfo /proc/interrupts"`, o)
+	m := newDebian(t, testkit.Debian(t), `godwit.run="uname -a; cat /proc/cpuinfo /proc/interrupts"`, o)
 	s := m.Run(5_000_000_000)
 	t.Logf("%s at #%d", s, m.Count())
 	require.Equal(t, machine.Off, s, "%s", tail(o))
@@ -79,7 +62,7 @@ func hexHash(t testing.TB, m *machine.Machine) string {
 // the full form over all of it, from the first instruction to the power off, with
 // programs that run in user mode.
 func TestDebianReference(t *testing.T) {
-	images := guest(t)
+	images := testkit.Debian(t)
 	limit, every := uint64(mark/8), uint64(mark/64)
 	run := ""
 	if os.Getenv("GODWIT_FULL") != "" {
@@ -113,26 +96,8 @@ func suspended(t *testing.T, ctx context.Context, m *machine.Machine) *machine.M
 	return next
 }
 
-func sent(t *testing.T, ctx context.Context, m *machine.Machine) *machine.Machine {
-	in := make(chan net.Conn, 1)
-	dep := &machine.Departing{M: m, Do: here, Now: func() time.Duration { return 0 }}
-	var next *machine.Machine
-	arr := &machine.Arriving{Host: &out{}, Do: here, Started: func(m *machine.Machine) error { next = m; return nil }}
-	done := make(chan error, 1)
-	go func() {
-		_, err := migrate.Receive(ctx, in, arr, migrate.Options{})
-		done <- err
-	}()
-	_, err := migrate.Send(ctx, func(context.Context) (net.Conn, error) {
-		a, b := net.Pipe()
-		in <- b
-		return a, nil
-	}, dep, migrate.Options{Mode: migrate.ModeStop})
-	require.NoError(t, err)
-	require.NoError(t, <-done)
+func sent(t *testing.T, m *machine.Machine) *machine.Machine {
+	next := testkit.Move(t, m, &out{}, migrate.ModeStop)
 	require.NoError(t, m.Close())
 	return next
 }
-
-// here runs what is to run on the machine's goroutine: nobody else uses it.
-func here(f func() error) error { return f() }

@@ -22,6 +22,7 @@ import (
 	"godwit/devices/virtio/blk"
 	"godwit/machine"
 	"godwit/snapshot"
+	"godwit/tests/testkit"
 )
 
 // diskOut is a host that has disks.
@@ -65,7 +66,7 @@ func diskDebian(t testing.TB, cpus int, run string, disks ...string) (*machine.M
 		cfg.Disks = append(cfg.Disks, machine.DiskConfig{ID: fmt.Sprint("disk", i), File: path, ReadOnly: strings.HasSuffix(path, ".ro")})
 	}
 	o := &diskOut{t: t}
-	m, err := machine.New(cfg, guest(t), o)
+	m, err := machine.New(cfg, testkit.Debian(t), o)
 	require.NoError(t, err)
 	t.Cleanup(func() { m.Close() })
 	require.NoError(t, m.Boot())
@@ -207,7 +208,7 @@ func TestDebianSystemd(t *testing.T) {
 		{"running\r\next4\r\n", ""},
 		{"godwit:~# ", "poweroff"},
 	}}
-	m, err := machine.New(cfg, guest(t), a)
+	m, err := machine.New(cfg, testkit.Debian(t), a)
 	require.NoError(t, err)
 	t.Cleanup(func() { m.Close() })
 	a.m = m

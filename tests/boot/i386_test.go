@@ -10,6 +10,7 @@ import (
 
 	debian "godwit/guest"
 	"godwit/machine"
+	"godwit/tests/testkit"
 )
 
 // i386 makes a guest of one of Debian's 32-bit kernels, which needs apt.
@@ -17,19 +18,12 @@ func i386(t testing.TB, kernel string) machine.Images {
 	if os.Getenv("CI") != "true" && os.Getenv("GODWIT_FULL") == "" {
 		t.Skip("needs the network: CI=true or GODWIT_FULL=1")
 	}
-	dir := os.Getenv("GODWIT_GUESTS")
-	if dir == "" {
-		dir = "../../.cache/guests"
-	}
+	dir := testkit.Guests()
 	r, err := debian.Debian(t.Context(), debian.Options{
 		Dir: filepath.Join(dir, kernel), Cache: filepath.Join(dir, "cache"), Arch: "i386", Kernel: kernel, Modules: []string{"virtio_blk"},
 	})
 	require.NoError(t, err)
-	image, err := os.ReadFile(r.Kernel.Path)
-	require.NoError(t, err)
-	initrd, err := os.ReadFile(r.Initrd.Path)
-	require.NoError(t, err)
-	return machine.Images{Kernel: image, Initrd: initrd}
+	return testkit.Images(t, r.Kernel.Path, r.Initrd.Path)
 }
 
 // work32 looks around and computes in a 32-bit guest.

@@ -22,6 +22,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"godwit/machine"
+	"godwit/tests/testkit"
 )
 
 // vmlinux unpacks the ELF file that a bzImage carries, for a boot by PVH
@@ -170,7 +171,7 @@ func TestPairs(t *testing.T) {
 
 // TestDebianMatrix boots the matrix.
 func TestDebianMatrix(t *testing.T) {
-	images := guest(t)
+	images := testkit.Debian(t)
 	sum := sha256.Sum256(make([]byte, 200*4096))
 	for _, s := range matrix() {
 		t.Run(s.String(), func(t *testing.T) {

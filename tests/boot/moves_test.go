@@ -11,6 +11,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"godwit/machine"
+	"godwit/tests/testkit"
 )
 
 // disturb is what may happen to a running machine without a trace.
@@ -21,7 +22,7 @@ func bySuspend(t *testing.T, m *machine.Machine) *machine.Machine {
 }
 
 func bySend(t *testing.T, m *machine.Machine) *machine.Machine {
-	return sent(t, context.Background(), m)
+	return sent(t, m)
 }
 
 // byReference runs a stretch on the reference engine.
@@ -36,7 +37,7 @@ func byReference(t *testing.T, m *machine.Machine) *machine.Machine {
 // time, and after suspends and sends at random counts. GODWIT_FULL makes it
 // twenty of each, from the first instruction to power-off.
 func TestDebianHash(t *testing.T) {
-	images := guest(t)
+	images := testkit.Debian(t)
 	for _, cpus := range []int{1, 4} {
 		t.Run(fmt.Sprintf("%dcpu", cpus), func(t *testing.T) {
 			end, each, within := uint64(mark), 3, uint64(mark)

@@ -14,7 +14,6 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
-	"runtime"
 	"strconv"
 	"strings"
 	"syscall"
@@ -27,32 +26,13 @@ import (
 	"godwit/control"
 	"godwit/machine"
 	"godwit/snapshot"
+	"godwit/tests/testkit"
 )
 
 // godwit is the program under test, built once.
 var godwit string
 
-func TestMain(m *testing.M) {
-	os.Exit(func() int {
-		dir, err := os.MkdirTemp("", "godwit-cli")
-		if err != nil {
-			fmt.Fprintln(os.Stderr, err)
-			return 1
-		}
-		defer os.RemoveAll(dir)
-		godwit = filepath.Join(dir, "godwit")
-		if runtime.GOOS == "windows" {
-			godwit += ".exe"
-		}
-		c := exec.Command("go", "build", "-o", godwit, "godwit/cmd/godwit")
-		c.Stdout, c.Stderr = os.Stderr, os.Stderr
-		if err := c.Run(); err != nil {
-			fmt.Fprintln(os.Stderr, err)
-			return 1
-		}
-		return m.Run()
-	}())
-}
+func TestMain(m *testing.M) { os.Exit(testkit.WithProgram(m, &godwit)) }
 
 func TestSessions(t *testing.T) {
 	testscript.Run(t, testscript.Params{

@@ -11,14 +11,12 @@ import (
 	"flag"
 	"fmt"
 	"math/rand/v2"
-	"net"
 	"os"
 	"path/filepath"
 	"runtime"
 	"slices"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -27,6 +25,7 @@ import (
 	"godwit/machine"
 	"godwit/migrate"
 	"godwit/snapshot"
+	"godwit/tests/testkit"
 )
 
 var update = flag.Bool("update", false, "rewrite testdata/hashes.txt")
@@ -199,32 +198,11 @@ func TestSend(t *testing.T) {
 	n := 0
 	visit(t, boot(t), 50, 13, func(m *machine.Machine) *machine.Machine {
 		n++
-		next := send(t, m)
+		next := testkit.Move(t, m, &quiet{}, migrate.ModeStop)
 		require.NoError(t, m.Close())
 		return next
 	})
 	require.Equal(t, 50, n)
-}
-
-// send moves a machine through a pipe.
-func send(t *testing.T, m *machine.Machine) *machine.Machine {
-	in := make(chan net.Conn, 1)
-	dep := &machine.Departing{M: m, Do: here, Now: func() time.Duration { return 0 }}
-	var next *machine.Machine
-	arr := &machine.Arriving{Host: &quiet{}, Do: here, Started: func(m *machine.Machine) error { next = m; return nil }}
-	done := make(chan error, 1)
-	go func() {
-		_, err := migrate.Receive(context.Background(), in, arr, migrate.Options{})
-		done <- err
-	}()
-	_, err := migrate.Send(context.Background(), func(context.Context) (net.Conn, error) {
-		a, b := net.Pipe()
-		in <- b
-		return a, nil
-	}, dep, migrate.Options{Mode: migrate.ModeStop})
-	require.NoError(t, err)
-	require.NoError(t, <-done)
-	return next
 }
 
 // TestTenMillion checks the recorded hashes up to #10000000; see TestOtherHost.
@@ -236,6 +214,3 @@ func TestTenMillion(t *testing.T) {
 	}
 	require.NoError(t, m.Close())
 }
-
-// here runs what is to run on the machine's goroutine: nobody else uses it.
-func here(f func() error) error { return f() }

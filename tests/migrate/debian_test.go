@@ -17,22 +17,13 @@ import (
 	"godwit/machine"
 	"godwit/mem"
 	"godwit/migrate"
+	"godwit/tests/testkit"
 )
 
 // debianImages are the Debian kernel and initrd that `make guest` leaves, with
 // testdata/writer.c in it as /bin/writer.
 func debianImages(t testing.TB) machine.Images {
-	dir := os.Getenv("GODWIT_GUESTS")
-	if dir == "" {
-		dir = "../../.cache/guests"
-	}
-	kernel, err := os.ReadFile(filepath.Join(dir, "vmlinuz"))
-	if os.IsNotExist(err) && os.Getenv("CI") != "true" {
-		t.Skip("no Debian guest: make guest")
-	}
-	require.NoError(t, err)
-	initrd, err := os.ReadFile(filepath.Join(dir, "initrd.img"))
-	require.NoError(t, err)
+	im := testkit.Debian(t)
 	bin := filepath.Join(t.TempDir(), "writer")
 	out, err := exec.Command("gcc", "-O1", "-static", "-nostdlib", "-ffreestanding", "-fno-stack-protector",
 		"-o", bin, "testdata/writer.c").CombinedOutput()
@@ -42,7 +33,8 @@ func debianImages(t testing.TB) machine.Images {
 	require.NoError(t, err, "%s", out)
 	program, err := os.ReadFile(bin)
 	require.NoError(t, err)
-	return machine.Images{Kernel: kernel, Initrd: withFile(initrd, "bin/writer", program)}
+	im.Initrd = withFile(im.Initrd, "bin/writer", program)
+	return im
 }
 
 // withFile appends an archive with one program to an initrd: Linux unpacks one

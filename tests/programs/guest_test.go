@@ -23,6 +23,7 @@ import (
 	"godwit/guest"
 	"godwit/machine"
 	"godwit/snapshot"
+	"godwit/tests/testkit"
 )
 
 // out is a host that collects what the guest prints.
@@ -35,21 +36,13 @@ func (o *out) Output(b byte)           { o.WriteByte(b) }
 // full tells whether the long forms run.
 func full() bool { return os.Getenv("GODWIT_FULL") != "" }
 
-// root is where guests are kept between runs.
-func root() string {
-	if dir := os.Getenv("GODWIT_GUESTS"); dir != "" {
-		return dir
-	}
-	return "../../.cache/guests"
-}
-
 // programs are the test programs, which the guest finds in its /bin.
 var programs = []string{"gcc", "sqlite", "python", "openssl"}
 
 // debian makes the guest that has them, of Debian's packages, once.
 var debian = sync.OnceValues(func() (*guest.Result, error) {
 	o := guest.Options{
-		Dir: filepath.Join(root(), "programs"), Cache: filepath.Join(root(), "cache"), Modules: []string{},
+		Dir: filepath.Join(testkit.Guests(), "programs"), Cache: filepath.Join(testkit.Guests(), "cache"), Modules: []string{},
 		Install: []string{"gcc", "libc6-dev", "sqlite3", "python3", "openssl", "stress-ng"},
 		Omit:    []string{"lto1", "*-lto-dump-*", "lib[alt]san.*", "libubsan.*", "libgprofng.*"},
 	}
@@ -67,11 +60,7 @@ func images(t testing.TB) (machine.Images, *guest.Result) {
 	}
 	r, err := debian()
 	require.NoError(t, err)
-	kernel, err := os.ReadFile(r.Kernel.Path)
-	require.NoError(t, err)
-	initrd, err := os.ReadFile(r.Initrd.Path)
-	require.NoError(t, err)
-	return machine.Images{Kernel: kernel, Initrd: initrd}, r
+	return testkit.Images(t, r.Kernel.Path, r.Initrd.Path), r
 }
 
 // atPrompt boots the guest until its shell asks for a command.

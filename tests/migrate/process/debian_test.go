@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"io"
-	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
@@ -17,6 +16,7 @@ import (
 	"godwit/control"
 	"godwit/machine"
 	"godwit/migrate"
+	"godwit/tests/testkit"
 )
 
 // writing is what a Debian does with its disk until a line is typed: files with random
@@ -28,14 +28,7 @@ const writing = "mkdir /a; mount -t ext4 /dev/vda /a && echo 3 > /proc/sys/vm/dr
 
 // debianWriter starts a Debian that writes to an ext4 disk, and returns once it does.
 func (w *world) debianWriter(name string) *control.Client {
-	dir := os.Getenv("GODWIT_GUESTS")
-	if dir == "" {
-		dir = "../../../.cache/guests"
-	}
-	kernel := filepath.Join(dir, "vmlinuz")
-	if _, err := os.Stat(kernel); os.IsNotExist(err) && os.Getenv("CI") != "true" {
-		w.t.Skip("no Debian guest: make guest")
-	}
+	kernel, initrd := testkit.DebianFiles(w.t)
 	path := filepath.Join(string(w.home), "root.raw")
 	require.NoError(w.t, disk.Create(path, disk.CreateOptions{Format: disk.Raw, Size: 64 << 20}))
 	w.tool("mkfs.ext4", "-q", "-F", "-b", "4096", path) // as on larger disks
@@ -44,7 +37,7 @@ func (w *world) debianWriter(name string) *control.Client {
 	cfg.Append = fmt.Sprintf("console=ttyS0 quiet godwit.run=%q", writing)
 	cfg.Disks = []machine.DiskConfig{{ID: "disk0", File: path, Format: disk.Raw}}
 	w.disks = []string{path}
-	c, err := w.home.Launch(godwit, &control.Spec{Name: name, Machine: cfg, Kernel: kernel, Initrd: filepath.Join(dir, "initrd.img"), Source: "debian"})
+	c, err := w.home.Launch(godwit, &control.Spec{Name: name, Machine: cfg, Kernel: kernel, Initrd: initrd, Source: "debian"})
 	require.NoError(w.t, err)
 	w.until(c, "round 4")
 	return c
@@ -144,4 +137,46 @@ func TestDebianTakesItsDisk(t *testing.T) {
 	w.owns("")
 	w.tool("e2fsck", "-fn", w.disks[0])
 	require.FileExists(t, first)
+}
+
+// TestDebianPostCopyCut breaks the connection while a Debian's pages are missing. Both
+// sides say why it waits; it goes on where it stood, its disk as it was written.
+func TestDebianPostCopyCut(t *testing.T) {
+	w := newWorld(t)
+	c := w.debianWriter("here")
+	_, addr := w.receive("there")
+	p := newProxy(t, addr)
+	away := make(chan struct{})
+	p.trip = &trip{frAck, false, func() { close(away) }}
+	q := request(p.addr, migrate.ModePost)
+	q.Bandwidth, q.ReconnectNS = 4<<20, int64(limit)
+	done := make(chan error, 1)
+	go func() {
+		_, err := c.Migrate(context.Background(), q, nil)
+		done <- err
+	}()
+	select {
+	case <-away:
+	case err := <-done:
+		t.Fatalf("it ended too early: %v", err)
+	}
+	p.setDark(true)
+	for _, name := range []string{"here", "there"} {
+		require.Regexp(t, "connection|EOF|closed", w.recovering(name), "%s says why", name)
+	}
+	var b strings.Builder
+	moves := w.home.Moves()
+	moves.Show(&b)
+	require.Regexp(t, `(?m)^here +.* running +recovery: .`, b.String())
+	require.Regexp(t, `(?m)^there +.* running +recovery: .`, b.String())
+	dst := w.home.Client("there")
+	before := w.state("there", control.StateRunning).Count
+	p.setDark(false)
+	require.NoError(t, <-done)
+	w.state("here", control.StateGone)
+	w.rounds(dst)
+	require.Greater(t, w.home.Look("there").Count, before)
+	w.finishes(dst)
+	w.owns("")
+	w.tool("e2fsck", "-fn", w.disks[0])
 }

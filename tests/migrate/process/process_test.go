@@ -8,9 +8,7 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"os/exec"
 	"path/filepath"
-	"runtime"
 	"strings"
 	"testing"
 	"time"
@@ -21,32 +19,13 @@ import (
 	"godwit/control"
 	"godwit/machine"
 	"godwit/migrate"
+	"godwit/tests/testkit"
 )
 
 // godwit is the program under test, built once.
 var godwit string
 
-func TestMain(m *testing.M) {
-	os.Exit(func() int {
-		dir, err := os.MkdirTemp("", "godwit-move")
-		if err != nil {
-			fmt.Fprintln(os.Stderr, err)
-			return 1
-		}
-		defer os.RemoveAll(dir)
-		godwit = filepath.Join(dir, "godwit")
-		if runtime.GOOS == "windows" {
-			godwit += ".exe"
-		}
-		c := exec.Command("go", "build", "-o", godwit, "godwit/cmd/godwit")
-		c.Stdout, c.Stderr = os.Stderr, os.Stderr
-		if err := c.Run(); err != nil {
-			fmt.Fprintln(os.Stderr, err)
-			return 1
-		}
-		return m.Run()
-	}())
-}
+func TestMain(m *testing.M) { os.Exit(testkit.WithProgram(m, &godwit)) }
 
 // limit bounds every wait: it is for hangs, not a measure.
 const limit = time.Minute
