@@ -150,6 +150,9 @@ func (l *layers) do(ctx context.Context, m merge) error {
 			return err
 		}
 	}
+	o.Mine = func(path string) bool { // frozen by a drive that is over other files now
+		return slices.ContainsFunc(l.drives, func(d *disk.Drive) bool { return d.Holds(path) })
+	}
 	return disk.Rebase(ctx, m.file, o, nil)
 }
 

@@ -17,8 +17,9 @@ type RebaseOptions struct {
 	// Owner is who has the image, in whose name it is locked: its epoch stays, as its
 	// content does. Empty: nobody.
 	Owner string
-	// Held says that the caller holds the image's lock.
-	Held bool
+	// Mine tells which images' locks the caller holds, and that it writes to none but the
+	// image itself; nil: to none.
+	Mine func(path string) bool
 	FS   FS
 }
 
@@ -30,7 +31,10 @@ func Rebase(ctx context.Context, path string, o RebaseOptions, p Progress) error
 		return fmt.Errorf("backing file name of %d bytes, at most %d", len(o.Backing), maxBacking)
 	}
 	fs := Options{FS: o.FS}.fs()
-	if !o.Held {
+	if o.Mine == nil {
+		o.Mine = func(string) bool { return false }
+	}
+	if !o.Mine(path) {
 		l, err := fs.Lock(path, Claim{Name: o.Owner})
 		if err != nil {
 			return err
@@ -45,7 +49,7 @@ func Rebase(ctx context.Context, path string, o RebaseOptions, p Progress) error
 	if !ok {
 		return errors.Join(fmt.Errorf("image %s: raw images cannot have a backing file: %w", path, ErrUnsupported), img.Close())
 	}
-	if !o.Held && !o.Unsafe {
+	if !o.Unsafe {
 		err = unused(path, o)
 	}
 	if err == nil {
@@ -73,8 +77,8 @@ func unused(path string, o RebaseOptions) error {
 		all = append(all, more...)
 	}
 	for _, f := range all {
-		if samePath(f, path) {
-			continue // that is refused for what it is
+		if o.Mine(f) || samePath(f, path) { // the latter is refused for what it is
+			continue
 		}
 		locked, err := Locked(f)
 		if err != nil {

@@ -6,6 +6,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -94,7 +95,15 @@ func (w *world) takeBy(tag, how string) error {
 }
 
 func (w *world) remove(tag string) error {
-	_, err := w.home.ChangeSnaps(ctx, w.c.Name(), control.SnapChange{Remove: tag})
+	return w.change(control.SnapChange{Remove: tag})
+}
+
+// change changes the snapshots, and fails too where layers of disks are left unmerged.
+func (w *world) change(c control.SnapChange) error {
+	res, err := w.home.ChangeSnaps(ctx, vm, c)
+	if err == nil && res.Left != "" {
+		err = errors.New(res.Left)
+	}
 	return err
 }
 
@@ -220,8 +229,7 @@ func (w *world) present() (all []string) {
 
 // clean demands that gc leaves only files of snapshots.
 func (w *world) clean() {
-	_, err := w.home.ChangeSnaps(ctx, vm, control.SnapChange{GC: true})
-	require.NoError(w.t, err)
+	require.NoError(w.t, w.change(control.SnapChange{GC: true}))
 	t, err := w.home.Snaps(vm)
 	require.NoError(w.t, err)
 	names, err := tree.Host{}.List(filepath.Join(w.home.Dir(vm), "snap"))
