@@ -51,6 +51,7 @@ type Result struct {
 	Passes     int     `json:"passes"`
 	Slowdown   float64 `json:"slowdown,omitempty"`
 	Chosen     string  `json:"chosen,omitempty"`
+	Error      string  `json:"error,omitempty"` // QEMU failed
 }
 
 // Table is all of them.
@@ -91,7 +92,7 @@ func (o *Options) loads(dir string) ([]*load, error) {
 	}
 	var out []*load
 	for _, mib := range o.Writers {
-		w := &load{writer: mib, memory: o.Memory, kernel: kernel, initrd: initrd, cmdline: "console=ttyS0 godwit.then=shell", ready: "# "}
+		w := &load{name: fmt.Sprintf("writer %d MiB", mib), writer: mib, memory: o.Memory, kernel: kernel, initrd: initrd, cmdline: "console=ttyS0 godwit.then=shell", ready: "# "}
 		if mib > 0 {
 			w.cmdline, w.ready = fmt.Sprintf(`console=ttyS0 "godwit.run=writer %d"`, mib), "writer: pass "
 		}
@@ -163,26 +164,27 @@ const bootTime = 10 * time.Minute
 
 // theirs measures QEMU. A guest that has moved is the next one's source.
 func (o *Options) theirs(ctx context.Context, dir string, w *load, t *Table) error {
-	o.say("qemu: booting the guest, writer %d MiB", w.writer)
-	v, err := startQEMU(ctx, dir, w, fmt.Sprintf("qemu-%d", w.writer), "")
+	v, err := o.bootQEMU(ctx, dir, w, fmt.Sprintf("qemu-%d", w.writer))
 	if err != nil {
 		return err
 	}
 	defer func() { v.stop() }()
-	boot, cancel := context.WithTimeout(ctx, bootTime)
-	defer cancel()
-	if err := v.prints(boot, w.ready); err != nil {
-		return err
-	}
 	n := 0
 	for _, bw := range o.Bandwidths {
 		for _, m := range qemuModes {
 			n++
 			next, r, err := v.move(ctx, dir, w, m, bw, o.Limit, w.writer*100+n)
-			if err != nil && !errors.Is(err, errNever) {
-				return err
-			}
-			if next != nil {
+			switch {
+			case ctx.Err() != nil:
+				return ctx.Err()
+			case err != nil && !errors.Is(err, errNever):
+				r = &Result{Error: err.Error()}
+				v.stop()
+				if next, err = o.bootQEMU(ctx, dir, w, fmt.Sprintf("qemu-%d-%d", w.writer, n)); err != nil {
+					return err
+				}
+				v = next
+			case next != nil:
 				v = next
 			}
 			r.VMM, r.Mode, r.Writer, r.Bandwidth = "qemu", m.name, w.writer, bw
@@ -194,6 +196,9 @@ func (o *Options) theirs(ctx context.Context, dir string, w *load, t *Table) err
 }
 
 func (r *Result) line() string {
+	if r.Error != "" {
+		return fmt.Sprintf("%-14s writer %3d MiB, %-11s  failed: %s", r.Mode, r.Writer, rate(r.Bandwidth), r.Error)
+	}
 	if !r.Done {
 		return fmt.Sprintf("%-14s writer %3d MiB, %-11s  never ended: %.1f s, %d passes, %s sent", r.Mode, r.Writer, rate(r.Bandwidth), float64(r.TotalNS)/1e9, r.Passes, size(r.Bytes))
 	}
@@ -215,7 +220,10 @@ func (t *Table) Show(w io.Writer) {
 	for i := range t.Results {
 		r := &t.Results[i]
 		total, down := fmt.Sprintf("%.1f", float64(r.TotalNS)/1e6), fmt.Sprintf("%.1f", float64(r.DowntimeNS)/1e6)
-		if !r.Done {
+		switch {
+		case r.Error != "":
+			total, down = "failed", "-"
+		case !r.Done:
 			total, down = "never", "-"
 		}
 		fmt.Fprintf(w, "%-8s %-14s %-10s %-10s %12s %12s %12.1f\n", r.VMM, r.Mode, fmt.Sprintf("%d MiB", r.Writer), rate(r.Bandwidth), total, down, float64(r.Bytes)/1e6)

@@ -114,6 +114,9 @@ func (v *qemu) move(ctx context.Context, dir string, w *load, m qemuMode, bandwi
 		return nil, nil, err
 	}
 	r, err := v.moveTo(ctx, to, "tcp:"+addr, m, bandwidth, limit)
+	if err == nil {
+		err = to.runs(ctx)
+	}
 	if err != nil {
 		to.stop()
 		return nil, r, err
@@ -145,6 +148,29 @@ func (v *qemu) moveTo(ctx context.Context, to *qemu, addr string, m qemuMode, ba
 		return nil, err
 	}
 	return v.watch(ctx, m, limit)
+}
+
+// runs waits until a destination runs its guest: the source may be done while what it
+// sent is still to be read.
+func (v *qemu) runs(ctx context.Context) error {
+	late, cancel := context.WithTimeout(ctx, 20*time.Second)
+	defer cancel()
+	for {
+		var is struct {
+			Running bool `json:"running"`
+		}
+		if err := v.q.do("query-status", nil, &is); err != nil {
+			return fmt.Errorf("the guest did not arrive: %w", err)
+		}
+		if is.Running {
+			return nil
+		}
+		select {
+		case <-late.Done():
+			return fmt.Errorf("the guest arrived and does not run: %w", late.Err())
+		case <-time.After(2 * time.Millisecond): // QEMU has no way to wait
+		}
+	}
 }
 
 // freePort is an address that nobody listens at.

@@ -141,6 +141,7 @@ func (d *Device) reportq() int {
 // Serve works on a queue.
 func (d *Device) Serve(q int) {
 	work := func(*virtio.Chain) bool { return true } // deflating: the pages are there
+	next := d.Next
 	switch q {
 	case inflateq:
 		work = d.inflate
@@ -149,11 +150,13 @@ func (d *Device) Serve(q int) {
 		d.readStats()
 		return
 	case d.reportq():
-		work = d.report
+		// Next would write to all of them: what is free came to be memory that the
+		// guest had used, to be kept, saved and moved.
+		work, next = d.report, d.Look
 	}
 	old := d.Used(q)
 	for range d.Available(q) {
-		c := d.Next(q)
+		c := next(q)
 		if c == nil || !work(c) {
 			break
 		}
@@ -188,15 +191,24 @@ func (d *Device) eachPage(c *virtio.Chain, n uint64, f func(pa uint64) bool) boo
 	return true
 }
 
-// report discards the pages that buffers consist of [VIRTIO 1.3 5.5.6.6].
+// report discards the pages that buffers consist of [VIRTIO 1.3 5.5.6.6]. False: not
+// now.
 func (d *Device) report(c *virtio.Chain) bool {
 	if d.host == nil {
 		return true
 	}
+	return eachWhole(c, func(pa uint64) bool { return d.Touch(d.reportq(), pa, pageSize) }) &&
+		eachWhole(c, func(pa uint64) bool { d.host.Discard(pa); return true })
+}
+
+// eachWhole calls f for the whole pages of a chain's buffers to be written.
+func eachWhole(c *virtio.Chain, f func(pa uint64) bool) bool {
 	for _, s := range c.In {
 		first := (s.Addr + pageSize - 1) &^ (pageSize - 1)
 		for pa := first; pa >= s.Addr && pa-s.Addr+pageSize <= uint64(s.Len); pa += pageSize {
-			d.host.Discard(pa)
+			if !f(pa) {
+				return false
+			}
 		}
 	}
 	return true

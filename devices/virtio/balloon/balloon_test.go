@@ -24,14 +24,18 @@ func (r *rig) Discard(pa uint64) { r.w.Logf("discard %x", pa) }
 
 func newRig(t *testing.T, features uint64) *rig {
 	r := &rig{w: &testkit.World{}}
+	r.begin(t, features, r)
+	return r
+}
+
+func (r *rig) begin(t *testing.T, features uint64, host balloon.Discarder) {
 	ram := virtiotest.NewRAM(1 << 20)
 	r.Device = balloon.New(virtio.Wiring{
 		Bus: virtiotest.NewBus().Bus, Slot: 6, Line: r.w.Line("inta"), Mem: ram,
 		Stall: func() { r.w.Logf("stall") },
-	}, r)
+	}, host)
 	r.Driver = virtiotest.NewDriver(r.Device, ram)
 	require.EqualValues(t, 0xf, r.Init(virtio.FeatureVersion1|features, false))
-	return r
 }
 
 func (r *rig) numbers(pfns ...uint32) virtio.Segment {
@@ -92,6 +96,30 @@ func TestReporting(t *testing.T) {
 		r.Kick(q)
 		assert.Equal(t, []string{"discard 80000", "discard 81000", "discard 91000", "inta=true"}, r.w.Take(), "whole pages only")
 	}
+}
+
+// TestReportingLeavesPages: pages that are reported free and stay as they are are not
+// written to, which would make them memory that the guest has used; they may be absent.
+// Pages to be discarded are all had at hand first.
+func TestReportingLeavesPages(t *testing.T) {
+	const reporting, q = 1 << 5, 2
+	free := []virtio.Segment{{Addr: 0x80000, Len: 0x2000}}
+	r := &rig{w: &testkit.World{}}
+	r.begin(t, reporting, nil)
+	r.Add(q, nil, free)
+	r.RAM.Full, r.RAM.Room, r.RAM.Away = true, 1, 0x81 // the ring's page
+	r.Kick(q)
+	assert.Equal(t, []string{"inta=true"}, r.w.Take())
+	assert.Len(t, r.Driver.Take(q), 1)
+
+	r = newRig(t, reporting)
+	r.Add(q, nil, free)
+	r.RAM.Full, r.RAM.Room = true, 2
+	r.Kick(q)
+	assert.Equal(t, []string{"stall"}, r.w.Take(), "nothing was discarded")
+	r.RAM.Room = 1
+	r.Retry()
+	assert.Equal(t, []string{"discard 80000", "discard 81000", "inta=true"}, r.w.Take())
 }
 
 func stats(vs ...uint64) []byte {
