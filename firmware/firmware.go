@@ -5,7 +5,8 @@
 // Specifications: [LINUX x86/boot] 2.12 and later by its 64-bit entry, or its
 // 32-bit one where it has no other, [PVH] with start info version 1,
 // [MULTIBOOT] 1, [ACPI 6.5] (package acpi), [SMBIOS 3.6]. There are no BIOS
-// services: real mode code that calls INT 10h finds an empty vector table.
+// services: real mode code that calls INT 10h finds an empty vector table, or
+// under MULTIBOOT vectors that return.
 //
 // Images and initrds come from users and are hostile: every length is checked
 // against the image and the guest's memory before anything is written.
@@ -59,6 +60,8 @@ type Entry struct {
 	CR0, CR3, CR4, EFER                    uint64
 	GDT, IDT                               Table
 	CS, DS, ES, FS, GS, SS, TR, LDT        Segment
+
+	Vectors bool // PICs and timer are to be as VectorWrites sets them
 }
 
 // Guest-physical addresses of what the loaders put into low memory. A kernel

@@ -77,6 +77,9 @@ func LoadMultiboot(m Memory, c Config) (Entry, error) {
 	if len(c.Initrd) > 0 && top > LowRAM(c.RAM) {
 		return Entry{}, memoryError(c.RAM, top, "it ends at "+mib(end)+" and has an initrd of "+mib(uint64(len(c.Initrd))))
 	}
+	if err := writeVectors(m); err != nil { // before the kernel, which may lie there
+		return Entry{}, err
+	}
 	if err := f.load(m, c.Kernel); err != nil {
 		return Entry{}, err
 	}
@@ -97,7 +100,7 @@ func LoadMultiboot(m Memory, c Config) (Entry, error) {
 	if err != nil {
 		return Entry{}, err
 	}
-	e.Mode, e.RIP, e.RAX, e.RBX = Protected32, f.entry, mbBootMagic, at+mbGDTRoom
+	e.Mode, e.RIP, e.RAX, e.RBX, e.Vectors = Protected32, f.entry, mbBootMagic, at+mbGDTRoom, true
 	return e, put(m, e.RBX, info)
 }
 

@@ -44,7 +44,7 @@ func (m *Machine) Boot() error {
 		}
 		return nil
 	}
-	if err := m.asAfterFirmware(); err != nil {
+	if err := m.asAfterFirmware(e); err != nil {
 		return err
 	}
 	return m.enter(m.cpus[0], e)
@@ -84,8 +84,9 @@ func (m *Machine) loadBios(to firmware.Memory) error {
 	return nil
 }
 
-// asAfterFirmware makes the register settings that kernels take for granted.
-func (m *Machine) asAfterFirmware() error {
+// asAfterFirmware makes the register settings that kernels entered by e take for
+// granted.
+func (m *Machine) asAfterFirmware(e firmware.Entry) error {
 	for _, c := range m.cpus {
 		m.placeAPIC(c)
 		for _, r := range firmware.MSRs(cpu.PhysBits) {
@@ -96,7 +97,11 @@ func (m *Machine) asAfterFirmware() error {
 	}
 	m.cur = m.cpus[0] // its local APIC is the one that is seen
 	m.cur.Count = m.st.Count
-	for _, w := range firmware.DeviceWrites() {
+	writes := firmware.DeviceWrites()
+	if e.Vectors {
+		writes = append(writes, firmware.VectorWrites()...)
+	}
+	for _, w := range writes {
 		if w.Port {
 			m.ports.Write(w.Addr, w.Size, uint64(w.Value))
 		} else {

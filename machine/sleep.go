@@ -95,7 +95,7 @@ func (m *Machine) wake() bool {
 		m.st.Reset = true
 		return true
 	}
-	err := m.asAfterFirmware()
+	err := m.asAfterFirmware(e)
 	if err == nil {
 		err = m.enter(m.cpus[0], e)
 	}

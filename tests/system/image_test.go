@@ -129,6 +129,7 @@ func start(ap int) []byte {
 	p.x("89c8 c1e010 05").u32(logs).x("4989c6")
 	p.x("c1e104 83c1").b8(tss0).x("80a1").u32(gdt + 5).x("fd 0f00d9 4531ed") // no longer busy; ltr; r13 = 0
 	if ap == 0 {
+		p.x("b0ff e621 e6a1 b030 e643") // mask the PICs and stop the timer, which would wake HLT
 		// The trampoline to its place.
 		p.x("be").u32(trampoline).x("bf").u32(startup).x("b900010000 f3a4")
 		p.x("b8").u32(program).x("ffe0")
