@@ -170,8 +170,11 @@ func TestToolsStopAnywhere(t *testing.T) {
 		{"rebase to nothing", func(p *pile, fs FS) error {
 			return Rebase(ctx, p.at("top"), RebaseOptions{FS: fs}, nil)
 		}, []string{"top"}, func(t *testing.T, p *pile) { require.Empty(t, p.backing(t, "top")) }},
-		{"commit", func(p *pile, fs FS) error { return Commit(ctx, p.at("top"), Options{FS: fs}, nil) },
-			[]string{"top"}, func(t *testing.T, p *pile) { p.holds(t, "mid") }},
+		{
+			"commit", func(p *pile, fs FS) error { return Commit(ctx, p.at("top"), Options{FS: fs}, nil) },
+			[]string{"top"},
+			func(t *testing.T, p *pile) { p.holds(t, "mid") },
+		},
 		{"convert", func(p *pile, fs FS) error {
 			src, err := Open(p.at("top"), Options{ReadOnly: true, FS: fs})
 			if err != nil {

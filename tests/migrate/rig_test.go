@@ -184,3 +184,19 @@ func (j *journey) travel() (sent, got migrate.Report, err error) {
 	l.Close()
 	return sent, got, errors.Join(err, <-received)
 }
+
+// send makes a pass and has all of it sent.
+func send(t testing.TB, d *machine.Departing) {
+	p, err := d.Pass()
+	require.NoError(t, err)
+	var b [4096]byte
+	for i, w := range p.Dirty() {
+		for n := range uint32(64) {
+			if w>>n&1 != 0 {
+				page := uint32(i)*64 + n
+				p.Read(page, &b)
+				p.Sent(page, [16]byte{1})
+			}
+		}
+	}
+}

@@ -28,7 +28,8 @@ func TestAround(t *testing.T) {
 	hash := func(c *control.Client) (h struct {
 		Count uint64
 		Hash  string
-	}) {
+	},
+	) {
 		require.NoError(t, c.Get(bg, "/v1/hash", &h))
 		return h
 	}
