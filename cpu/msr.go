@@ -29,7 +29,8 @@ type MSRs struct {
 	SystemTime uint64 `cbor:"22,keyasint"`
 	// Key 20 was a vector whose delivery waited.
 
-	PKRS uint64 `cbor:"23,keyasint,omitempty"`
+	PKRS    uint64 `cbor:"23,keyasint,omitempty"`
+	AsyncPF uint64 `cbor:"24,keyasint,omitempty"`
 }
 
 // MSR numbers that other code names [SDM 4 2.1].
@@ -89,6 +90,7 @@ var msrTable = []msr{
 	{n: 0xda0, name: "XSS", need: "xsaves", at: func(c *CPU) *uint64 { return &c.MSRs.XSS }, mask: 0},
 	{n: msrWallClock, name: "KVM_WALL_CLOCK_NEW", at: func(c *CPU) *uint64 { return &c.MSRs.WallClock }, write: (*CPU).writeWallClock},
 	{n: msrSystemTime, name: "KVM_SYSTEM_TIME_NEW", at: func(c *CPU) *uint64 { return &c.MSRs.SystemTime }, write: (*CPU).writeSystemTime},
+	{n: msrAsyncPF, name: "KVM_ASYNC_PF_EN", at: func(c *CPU) *uint64 { return &c.MSRs.AsyncPF }, mask: asyncPFMask},
 	{n: 0xc0000080, name: "EFER", at: func(c *CPU) *uint64 { return &c.EFER }, write: (*CPU).setEFER},
 	{n: 0xc0000081, name: "STAR", at: func(c *CPU) *uint64 { return &c.STAR }, mask: all64},
 	{n: 0xc0000082, name: "LSTAR", at: func(c *CPU) *uint64 { return &c.LSTAR }, write: canonicalTo(func(c *CPU) *uint64 { return &c.LSTAR })},

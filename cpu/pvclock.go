@@ -19,6 +19,12 @@ const (
 
 	msrWallClock  = 0x4b564d00
 	msrSystemTime = 0x4b564d01
+
+	// Asynchronous page faults: memory that is not there is awaited before the
+	// access, so none ever comes. No feature bit tells of the register, but test
+	// kernels enable them unasked, as they make hypercalls.
+	msrAsyncPF  = 0x4b564d02
+	asyncPFMask = ^uint64(0x30)
 )
 
 // cpuidHypervisor answers the leaves by which guests know a hypervisor.
