@@ -149,7 +149,11 @@ func (r *Runner) renoteTops(m *machine.Machine) error {
 // settleTops notes where the disks are once that is decided. What was noted before says
 // more, and does if this fails.
 func (r *Runner) settleTops() {
-	_ = r.onMachine(func() error { return r.noteTops(r.m) })
+	var files []DiskFile
+	err := r.onMachine(func() error { files = tops(r.m.Config().Disks); return nil })
+	if err == nil && len(files) > 0 {
+		_ = writeTops(r.home(), files) // not on the machine's goroutine: it waits for the host's disk
+	}
 }
 
 // deep tells whether a disk is spread over more files than it should be.
