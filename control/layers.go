@@ -22,8 +22,8 @@ import (
 // over be taken over by that. Contents never change: a crash leaves layers that are
 // needed still, or that the next attempt finds.
 
-// maxLayers bounds how many files a disk is spread over: with more, the one that is
-// written takes over all that lie in the VM's directory.
+// maxLayers bounds how many files a disk is spread over, the user's included: with more,
+// the one that is written takes over all that lie in the VM's directory.
 const maxLayers = 16
 
 // fileDisks says which files disks of a VM are in: those that were written last. Where
