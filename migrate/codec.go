@@ -12,7 +12,7 @@ import (
 const (
 	tryLeast = 4  // batches between two tries
 	tryMost  = 32 //
-	tryShare = 20 // times the time of a try goes by before the next one
+	tryShare = 20 // times what a try costs is spent on sending before the next one
 )
 
 // bytePrice is what a byte on the wire costs while nobody waits for it, in seconds:
@@ -109,7 +109,7 @@ func (c *chooser) learn(k snapshot.Codec, in, out int, took time.Duration) {
 	}
 	m.cost = (m.cost + min(cost, 2*m.cost)) / 2
 	m.ratio = (m.ratio + ratio) / 2
-	m.due = c.n + int(min(max(tryShare*cost*c.speed, tryLeast), tryMost))
+	m.due = c.n + int(min(max(tryShare*cost/(1/c.speed+c.price), tryLeast), tryMost))
 	c.choose()
 }
 
