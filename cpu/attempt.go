@@ -16,7 +16,7 @@ type undo struct {
 // try begins an attempt: what is stored from now on can be taken back.
 func (c *CPU) try() {
 	c.trying, c.undoTables = true, false
-	c.undos = c.undos[:0]
+	c.undos, c.undoBreaks = c.undos[:0], c.DBPending
 }
 
 // takeBack ends an attempt that failed. Pages it touched stay dirty, which the
@@ -31,7 +31,7 @@ func (c *CPU) takeBack() {
 	if c.undoTables {
 		c.shared.tableChanged()
 	}
-	c.undos = c.undos[:0]
+	c.undos, c.DBPending = c.undos[:0], c.undoBreaks
 }
 
 // note remembers what is about to be overwritten.

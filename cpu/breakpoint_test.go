@@ -4,6 +4,9 @@ import (
 	"testing"
 
 	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"godwit/mem"
 )
 
 func TestBreakpointMatching(t *testing.T) {
@@ -69,6 +72,38 @@ func TestDataBreakIsATrap(t *testing.T) {
 	assert.Equal(t, isr(vecDB), r.RIP)
 	assert.Equal(t, uint64(dr6One|8), r.DR[6])
 	assert.Equal(t, uint64(rigCode+1), r.get64(r.R[RSP]))
+}
+
+// TestDataBreakIsTakenBack: an instruction that meets a breakpoint and then faults,
+// or is refused, has not happened, and leaves no trap behind.
+func TestDataBreakIsTakenBack(t *testing.T) {
+	for _, refused := range []bool{false, true} {
+		r := newRig(t)
+		r.smallPages()
+		r.put(rigCode, "a4")
+		r.R[RSI], r.R[RDI] = 0x20000, 0x21000
+		r.Step() // the TLB knows the source
+		require.Equal(t, uint64(rigCode+1), r.RIP)
+		r.RIP, r.R[RSI], r.R[RDI] = rigCode, 0x20000, 0x22000 // absent
+		r.DR[0], r.DR[7] = 0x20000, 1|breakAccess<<16
+		var e *mem.Epoch
+		if refused {
+			r.R[RDI] = 0x21000
+			require.True(t, r.m.Touch(0xff))
+			e = r.m.Epoch(1)
+			require.True(t, r.m.Touch(0xff))
+			r.begin(^uint64(0))
+		}
+		r.Step()
+		require.Equal(t, refused, r.stalled)
+		assert.Zero(t, r.DBPending, "refused %v", refused)
+		if e != nil {
+			e.Close()
+			r.begin(^uint64(0))
+			r.Step()
+			assert.Equal(t, isr(vecDB), r.RIP)
+		}
+	}
 }
 
 func TestPortBreak(t *testing.T) {

@@ -64,6 +64,7 @@ type CPU struct {
 	trying     bool // stores are noted in undos, see attempt.go
 	undoTables bool // one of them was to page tables
 	undos      []undo
+	undoBreaks uint64 // DBPending before
 
 	event bool // the instruction reached a device or changed what may be delivered
 	yield bool // PAUSE, HLT: the slice ends

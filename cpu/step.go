@@ -51,6 +51,7 @@ func (c *CPU) Step() {
 func (c *CPU) finish(ok bool) {
 	if !ok {
 		if !c.stalled {
+			c.DBPending = c.undoBreaks
 			c.exception()
 		}
 		if c.stalled {

@@ -82,8 +82,9 @@ const lineBits = 6
 func (c *CPU) line(step handler, in *isa.Inst, n uint64) (left uint64, ok bool) {
 	mask := addrMask(in.AddrSize)
 	for left = n; ; {
-		di := c.R[RDI] & mask
+		di, breaks := c.R[RDI]&mask, c.DBPending
 		if !step(c, in) {
+			c.DBPending = breaks
 			return left, left < n && !c.stalled
 		}
 		left--
