@@ -71,9 +71,10 @@ func TestTrapWaitsForPreImages(t *testing.T) {
 	r := newRig(t)
 	release := r.full()
 	r.put(rigCode, "90 90")
-	r.RFLAGS |= flagTF
+	r.RFLAGS |= flagTF | flagRF
 	r.Step()
 	require.True(t, r.stalled)
+	assert.Zero(t, r.RFLAGS&flagRF, "it had its effect")
 	assert.Equal(t, uint64(rigCode+1), r.RIP, "the instruction is done")
 	assert.Equal(t, uint64(101), r.Count)
 	assert.Equal(t, uint64(dr6One), r.DR[6])

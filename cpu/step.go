@@ -35,14 +35,14 @@ func byVendor(amd, intel handler) handler {
 // engine.
 func (c *CPU) Step() {
 	c.stats.Steps++
-	rf := c.RFLAGS & flagRF
+	rf, count := c.RFLAGS&flagRF, c.Count
 	c.materialize()
 	c.stepReq, c.quick = false, false
 	c.try()
 	c.finish(c.fetch() && c.execute())
 	c.trying = false
-	if c.stalled {
-		c.RFLAGS |= rf // the instruction is executed again
+	if c.stalled && c.Count == count {
+		c.RFLAGS |= rf // the instruction is executed again; else its trap waits
 	}
 }
 
