@@ -10,8 +10,8 @@ import (
 // Bounds of trying out a codec that is not in use: often enough to notice that
 // memory has become compressible, and by far less work than sending is.
 const (
-	tryLeast = 4  // batches between two tries
-	tryMost  = 32 //
+	tryLeast = 4  // batches from one try to the next, at least
+	tryMost  = 32 // and at most
 	tryShare = 20 // times what a try costs is spent on sending before the next one
 )
 
