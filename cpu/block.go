@@ -97,8 +97,8 @@ func (c *CPU) lookup(rip uint64) *block {
 // follow finds the successor at rip of a block that was entered at address at,
 // through exit x, and links it, where segments play no part. Without counts left
 // nothing is looked at: the instruction there is not next.
-func (c *CPU) follow(b *block, x int, at, rip uint64, budget int64) *block {
-	if budget <= 0 {
+func (c *CPU) follow(b *block, x int, at, rip uint64) *block {
+	if c.left <= 0 {
 		return nil
 	}
 	to := c.lookup(rip)
@@ -121,17 +121,18 @@ func (c *CPU) follow(b *block, x int, at, rip uint64, budget int64) *block {
 }
 
 // leave ends interp before the instruction at rip.
-func (c *CPU) leave(rip uint64, budget int64) bool {
+func (c *CPU) leave(rip uint64) bool {
 	c.RIP = rip
-	c.Count = c.limit - uint64(budget)
+	c.Count = c.limit - uint64(c.left)
 	return false
 }
 
 // leaveAt ends interp before the instruction of op i, of a block whose
-// instructions were taken from the budget.
-func (c *CPU) leaveAt(b *block, i int, budget int64) {
+// instructions were taken from what is left.
+func (c *CPU) leaveAt(b *block, i int) {
 	m := c.shared.code.meta[int(b.first)+i]
-	c.leave((c.R[isa.RegRIP]+uint64(m.off))&c.ripMask(), budget+int64(b.n)-int64(m.idx))
+	c.left += int64(b.n) - int64(m.idx)
+	c.leave((c.R[isa.RegRIP] + uint64(m.off)) & c.ripMask())
 }
 
 // translateBlock decodes and lowers the instructions from an arena offset to
@@ -191,13 +192,13 @@ func (c *CPU) ready(la uint64, size int) bool {
 }
 
 // slow executes op i of a block through its reference handler.
-func (c *CPU) slow(b *block, i int, budget int64) bool {
+func (c *CPU) slow(b *block, i int) bool {
 	cc := &c.shared.code
 	m, in := cc.meta[int(b.first)+i], &cc.insts[b.code[i].imm]
 	c.materialize()
 	rip := c.R[isa.RegRIP]
 	c.RIP = (rip + uint64(m.off)) & c.ripMask()
-	c.Count = c.limit - uint64(budget) - uint64(b.n) + uint64(m.idx)
+	c.Count = c.limit - uint64(c.left) - uint64(b.n) + uint64(m.idx)
 	c.nextRIP = c.RIP + uint64(in.Len)
 	c.R[isa.RegRIP] = c.nextRIP
 	c.try()
@@ -213,9 +214,9 @@ func (c *CPU) slow(b *block, i int, budget int64) bool {
 // end executes the instruction of op i, which ends its block, as the reference
 // would. A REP instruction runs until its iterations, the counts or the quiet are
 // over.
-func (c *CPU) end(b *block, i int, budget int64) {
+func (c *CPU) end(b *block, i int) {
 	cc := &c.shared.code
-	c.leave((c.R[isa.RegRIP]+uint64(cc.meta[int(b.first)+i].off))&c.ripMask(), budget)
+	c.leave((c.R[isa.RegRIP] + uint64(cc.meta[int(b.first)+i].off)) & c.ripMask())
 	c.in = cc.insts[b.code[i].imm]
 	c.inBlock = false
 	c.materialize()

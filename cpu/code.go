@@ -34,7 +34,7 @@ type opMeta struct {
 // Positions are relative to its first byte, so that it serves every address at
 // which its page is mapped. What interp reads comes first and is one cache line.
 type block struct {
-	n     int32  // instructions, taken from the budget on entry; deadBlock when dropped
+	n     int32  // instructions, taken from what is left on entry; deadBlock when dropped
 	first uint32 // place of the first op's meta
 	code  []op
 	exit  [2]int32 // fall-through and branch target, relative
@@ -192,7 +192,7 @@ func (cc *codeCache) drop(off uint64, n int, m *mem.Memory) {
 	}
 }
 
-// kill makes a block unreachable: links to it find n beyond any budget.
+// kill makes a block unreachable: links to it find n beyond any number of counts.
 func (cc *codeCache) kill(b *block) {
 	at := &cc.hash[hashKey(b.key)]
 	for *at != b.self {

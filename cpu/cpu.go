@@ -72,6 +72,7 @@ type CPU struct {
 	stepTF bool // TF was set when the instruction began
 
 	limit  uint64    // Count at which Run ends
+	left   int64     // counts until then, but for those of the block that runs
 	memGen uint64    // mem.Gen seen
 	gens   [8]uint32 // generations by mode and rights, 0 is none yet; see gen
 	curGen uint32    // the one in force since the last call of gen

@@ -68,7 +68,8 @@ func (c *CPU) runBlocks() bool {
 	c.stats.Blocks++
 	c.sse = c.CR0&(cr0EM|cr0TS) == 0 && c.CR4&cr4OSFXSR != 0
 	c.R[16] = c.RIP
-	step := c.interp(b, int64(c.limit-c.Count))
+	c.left = int64(c.limit - c.Count)
+	step := c.interp(b)
 	c.inBlock = false
 	return !step
 }

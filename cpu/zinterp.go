@@ -1544,12 +1544,12 @@ var opProps = [numOps]uint8{
 }
 
 // interp runs block bk, whose first instruction is at R[RegRIP], and the blocks
-// that follow it, while they fit into the budget of counts. It leaves RIP at the
+// that follow it, while they fit into the counts that are left. It leaves RIP at the
 // next instruction and Count exact; step tells that the reference must execute
 // that instruction.
 //
 // Few locals live across ops: more would not stay in registers.
-func (c *CPU) interp(bk *block, budget int64) (step bool) {
+func (c *CPU) interp(bk *block) (step bool) {
 	var (
 		t   = &c.tlb[c.mmu]
 		ops []op
@@ -1559,12 +1559,13 @@ func (c *CPU) interp(bk *block, budget int64) (step bool) {
 		ok                   bool
 	)
 	for {
-		budget -= int64(bk.n)
-		if budget < 0 {
-			return c.leave(c.R[isa.RegRIP], budget+int64(bk.n))
+		if c.left -= int64(bk.n); c.left < 0 {
+			c.left += int64(bk.n)
+			return c.leave(c.R[isa.RegRIP])
 		}
 		if c.mode != isa.Mode64 && !c.holds(bk) {
-			c.leave(c.R[isa.RegRIP], budget+int64(bk.n))
+			c.left += int64(bk.n)
+			c.leave(c.R[isa.RegRIP])
 			return true
 		}
 		ops = bk.code
@@ -10230,14 +10231,14 @@ func (c *CPU) interp(bk *block, budget int64) (step bool) {
 				c.R[RSP] = uint64(uint32(ea + 4 + uint64(uint32(op.imm))))
 				goto indirect
 			case opSlow:
-				if !c.slow(bk, i, budget) {
+				if !c.slow(bk, i) {
 					goto leave
 				}
 			case opEnd:
-				c.end(bk, i, budget)
+				c.end(bk, i)
 				return false
 			default:
-				if !c.vector(op) && !c.slow(bk, i, budget) {
+				if !c.vector(op) && !c.slow(bk, i) {
 					goto leave
 				}
 			}
@@ -10253,10 +10254,10 @@ func (c *CPU) interp(bk *block, budget int64) (step bool) {
 				continue
 			}
 		}
-		if bk = c.follow(bk, 0, ea, rip, budget); bk != nil {
+		if bk = c.follow(bk, 0, ea, rip); bk != nil {
 			continue
 		}
-		return c.leave(rip, budget)
+		return c.leave(rip)
 
 	taken: // only in 64-bit and flat 32-bit mode
 		ea, rip = c.R[isa.RegRIP], c.R[isa.RegRIP]+uint64(int64(bk.exit[1]))
@@ -10266,8 +10267,8 @@ func (c *CPU) interp(bk *block, budget int64) (step bool) {
 		c.R[isa.RegRIP] = rip
 		if g := bk.gen[1]; g == genAny || g == c.curGen && bk.at == ea {
 			to := bk.next[1]
-			if n := int64(to.n); to == bk && n != deadBlock && budget >= n { // a loop of one block
-				budget -= n
+			if n := int64(to.n); to == bk && n != deadBlock && c.left >= n { // a loop of one block
+				c.left -= n
 				goto again
 			}
 			if to.n != deadBlock {
@@ -10275,10 +10276,10 @@ func (c *CPU) interp(bk *block, budget int64) (step bool) {
 				continue
 			}
 		}
-		if bk = c.follow(bk, 1, ea, rip, budget); bk != nil {
+		if bk = c.follow(bk, 1, ea, rip); bk != nil {
 			continue
 		}
-		return c.leave(rip, budget)
+		return c.leave(rip)
 
 	indirect:
 		c.R[isa.RegRIP] = rip
@@ -10288,15 +10289,15 @@ func (c *CPU) interp(bk *block, budget int64) (step bool) {
 				continue
 			}
 		}
-		if budget > 0 {
+		if c.left > 0 {
 			if bk = c.lookup(rip); bk != nil {
 				continue
 			}
 		}
-		return c.leave(rip, budget)
+		return c.leave(rip)
 
 	leave:
-		c.leaveAt(bk, i, budget)
+		c.leaveAt(bk, i)
 		return true
 	}
 }

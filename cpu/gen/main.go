@@ -445,8 +445,8 @@ func control() {
 	emit("opJmpm", ea+load(64, "rip")+"if !c.canonical(rip) {\ngoto leave\n}\ngoto indirect\n", barrier)
 	emit("opRet", "ea = c.R[RSP]\n"+load(64, "rip")+"if !c.canonical(rip) {\ngoto leave\n}\nc.R[RSP] += 8 + uint64(uint32(op.imm))\ngoto indirect\n", barrier)
 	flat32()
-	emit("opSlow", "if !c.slow(bk, i, budget) {\ngoto leave\n}\n", reads, barrier)
-	emit("opEnd", "c.end(bk, i, budget)\nreturn false\n", reads, barrier)
+	emit("opSlow", "if !c.slow(bk, i) {\ngoto leave\n}\n", reads, barrier)
+	emit("opEnd", "c.end(bk, i)\nreturn false\n", reads, barrier)
 }
 
 // maxFlat is the last offset of which no access of a handful of bytes meets the
