@@ -37,11 +37,15 @@ func TestRandom(t *testing.T) {
 }
 
 // newer tells of instructions that processors have and our models do not: SSE4a,
-// GFNI, what suspends the tracking of transactions; and hypercalls with prefixes,
-// which reach the hypervisor.
+// GFNI, ENQCMD, what suspends the tracking of transactions, trust domains' calls; and
+// hypercalls with prefixes, which reach the hypervisor.
+// EVEX behind as many prefixes as bytes has may be longer than 15 bytes, and then #GP.
 func newer(b []byte) bool {
+	if b[maxPrefixes] == 0x62 {
+		return true
+	}
 	i := bytes.IndexByte(b, 0x0f)
-	for _, op := range [...]string{"\x78", "\x79", "\x2b", "\x38\xcf", "\x3a\xce", "\x3a\xcf", "\x01\xe8", "\x01\xe9", "\x01\xc1", "\x01\xd9"} {
+	for _, op := range [...]string{"\x78", "\x79", "\x2b", "\x38\xcf", "\x38\xf8", "\x3a\xce", "\x3a\xcf", "\x01\xe8", "\x01\xe9", "\x01\xc1", "\x01\xd9", "\x01\xcc", "\x01\xcd", "\x01\xce", "\x01\xcf"} {
 		if i >= 0 && bytes.HasPrefix(b[i+1:], []byte(op)) {
 			return true
 		}
@@ -49,11 +53,13 @@ func newer(b []byte) bool {
 	return false
 }
 
+const maxPrefixes = 5
+
 // bytes are prefixes, an opcode of some map, and more.
 func (g *Gen) bytes() []byte {
 	b := make([]byte, 0, 24)
 	prefixes := []byte{0x66, 0x67, 0xf2, 0xf3, 0xf0, 0x26, 0x2e, 0x36, 0x3e, 0x64, 0x65, 0x40, 0x48, 0x41, 0x44, 0x4f}
-	for len(b) < 5 && g.one(2) { // too long and undefined is either #GP or #UD
+	for len(b) < maxPrefixes && g.one(2) { // too long and undefined is either #GP or #UD
 		b = append(b, prefixes[g.n(len(prefixes))])
 	}
 	switch g.n(6) {
