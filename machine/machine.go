@@ -112,7 +112,6 @@ type Machine struct {
 	halted  bool          // see Halt
 	lag     devices.Nanos // see Lag
 	stall   stall
-	silence silence
 	horizon devices.Nanos                  // see RunTime
 	point   uint64                         // count at which onPoint is called
 	onPoint func(count uint64) uint64      // returns the next point

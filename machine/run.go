@@ -257,42 +257,12 @@ func (m *Machine) next() devices.Nanos {
 	return next
 }
 
-// deafFor is how long in guest time a machine counts as waiting for something of which
-// no vCPU takes an ordinary interrupt: a non-maskable one that somebody relies on comes
-// more often. Else a guest that halts for good would do so for ever, its timer ticking.
-const deafFor = devices.Nanos(3600e9)
-
-// deaf tells whether nothing will wake the machine, as far as one can tell.
-func (m *Machine) deaf() bool {
-	for _, c := range m.cpus {
-		if !c.Deaf() {
-			return false
-		}
-	}
-	if len(m.replay) > 0 || m.st.Sleep != awake {
-		return false
-	}
-	if d := &m.silence; d.count != m.st.Count || d.since > m.Now() {
-		d.count, d.since = m.st.Count, m.Now()
-	}
-	return m.Now()-m.silence.since >= deafFor
-}
-
-// silence is since when nothing was executed, by the count then.
-type silence struct {
-	count uint64
-	since devices.Nanos
-}
-
 // replaying tells that the next input of a log belongs to the present count.
 func (m *Machine) replaying() bool { return len(m.replay) > 0 && m.replay[0].Count == m.st.Count }
 
 // idle passes the time until the next deadline: at once in virtual time, as long
 // as the host says otherwise.
 func (m *Machine) idle(next devices.Nanos) Stop {
-	if m.cfg.Clock != ClockWall && m.deaf() {
-		next = Forever
-	}
 	if !m.replaying() && m.host != nil && (next == Forever || m.cfg.Clock == ClockWall) {
 		before := len(m.st.Console)
 		if m.host.Idle(next) {
