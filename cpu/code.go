@@ -32,7 +32,8 @@ type opMeta struct {
 
 // block is translated code: instructions of one page, entered at its start.
 // Positions are relative to its first byte, so that it serves every address at
-// which its page is mapped. What interp reads comes first and is one cache line.
+// which its page is mapped. What interp reads comes first: one cache line, and of
+// links between pages the address behind it.
 type block struct {
 	n     int32  // instructions, taken from what is left on entry; deadBlock when dropped
 	first uint32 // place of the first op's meta
