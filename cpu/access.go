@@ -260,6 +260,37 @@ func (c *CPU) probePage(la uint64, acc, mmu int) bool {
 	return true
 }
 
+// plain is the arena offset of la, where that is memory that may be accessed
+// without anybody taking note; it takes none itself. One of two pages that share a
+// slot of the TLB is found as well as any.
+func (c *CPU) plain(la uint64, acc int) (off uint64, ok bool) {
+	e := c.tlb[c.mmu].slot(la)
+	tag := e.r
+	if acc == accWrite {
+		tag = e.w
+	}
+	if la-tag <= 4095 {
+		return e.add + (la - tag), true
+	}
+	if c.mem.Missing() != 0 {
+		return 0, false
+	}
+	fault, inBlock, stepReq := c.fault, c.inBlock, c.stepReq
+	c.inBlock = true // what has an effect is refused
+	p, ok := c.translate(la, acc, c.mmu)
+	c.fault, c.inBlock, c.stepReq = fault, inBlock, stepReq
+	if !ok || !p.ram {
+		return 0, false
+	}
+	if acc == accWrite {
+		if p.rom || c.mem.Flags(uint32(p.off>>mem.PageShift)) != 0 {
+			return 0, false
+		}
+		c.tagWrite(la, p.off, c.mmu)
+	}
+	return p.off, true
+}
+
 func sizeMask(size int) uint64 { return ^uint64(0) >> (64 - 8*uint(size)) }
 
 // linear turns a segmented address into a linear one for an access of size

@@ -114,15 +114,6 @@ func BenchmarkCopyLoop(b *testing.B) {
 	run(b, c)
 }
 
-// BenchmarkRepMovs: REP MOVSB of 1 MiB, over and over; counts are lines.
-func BenchmarkRepMovs(b *testing.B) {
-	c := bench64(b, []byte{
-		0xbe, 0, 0, 0, 1, 0xbf, 0, 0, 0, 2, 0xb9, 0, 0, 0x10, 0, 0xf3, 0xa4, 0xeb, 0xed,
-	})
-	run(b, c)
-	b.SetBytes(1 << lineBits)
-}
-
 // BenchmarkChase: dependent loads through 32 MiB of 4 KiB pages, one a page.
 func BenchmarkChase(b *testing.B) {
 	c := bench64(b, []byte{0x48, 0x8b, 0x00, 0xeb, 0xfb})

@@ -12,7 +12,7 @@ func (c *CPU) bulkable(in *isa.Inst) bool {
 }
 
 // bulk executes as many iterations of a REP MOVS or REP STOS as it can in whole
-// stretches of memory that the TLB knows, within the counts that are left. The
+// stretches of memory, within the counts that are left. The
 // effect is that of executing it count by count, see repLine. It reports whether
 // it did any.
 //
@@ -55,55 +55,68 @@ func pageRoom(la, size uint64) uint64 { return (4096 - la&0xfff) / size }
 
 // stretch executes iterations, of those that are left, within the destination's
 // page and limit counts, and returns how many and their counts. None: they begin
-// with a count of which the TLB does not know a page, or that one element crosses.
+// with a count whose pages are not plain memory, or that one element crosses.
+//
+// The destination is looked up last: what it takes to find the source's pages may
+// end that the destination may be written, if it holds entries of page tables.
 func (c *CPU) stretch(in *isa.Inst, left, limit uint64) (k, counts uint64) {
 	size, mask := uint64(in.ArgSize(0)), addrMask(in.AddrSize)
-	di := c.R[RDI] & mask
-	e := c.tlb[c.mmu].slot(di)
-	if di-e.w > 4095 {
+	di, si := c.R[RDI]&mask, c.R[RSI]&mask
+	k, counts = wholeCounts(di, size, left, pageRoom(di, size), limit)
+	var src source
+	if k != 0 && in.Op == isa.MOVS {
+		if n := c.sourceAt(&src, si, k*size); n < k*size {
+			k, counts = wholeCounts(di, size, left, n/size, limit)
+		}
+	}
+	if k == 0 {
 		return 0, 0
 	}
-	dst := e.add + (di - e.w)
-	k, counts = wholeCounts(di, size, left, pageRoom(di, size), limit)
-	switch {
-	case in.Op == isa.MOVS:
-		si := c.R[RSI] & mask
-		room := c.move(dst, si, k*size, size)
-		if room < k*size {
-			k, counts = wholeCounts(di, size, left, room/size, limit)
-			c.move(dst, si, k*size, size)
-		}
-		c.R[RSI] = (si + k*size) & mask
-	case k != 0:
+	dst, ok := c.plain(di, accWrite)
+	if !ok {
+		return 0, 0
+	}
+	if n := k * size; n > src.first && src.first%size != 0 && !(apart(dst, src.at, n) && apart(dst, src.then, n)) {
+		k, counts = wholeCounts(di, size, left, src.first/size, limit) // an element that crosses may read what was written
+	}
+	if in.Op == isa.STOS {
 		c.repeat(dst, k*size, int(size))
+	} else {
+		c.copyFrom(&src, dst, k*size, size)
+		c.R[RSI] = (si + k*size) & mask
 	}
-	if k != 0 {
-		c.R[RCX] = left - k
-		c.R[RDI] = (di + k*size) & mask
-	}
+	c.R[RCX] = left - k
+	c.R[RDI] = (di + k*size) & mask
 	return k, counts
 }
 
-// move copies n bytes, at most a page, from linear address si to an arena offset,
-// and returns n; or, having done nothing, how many can be copied so.
-func (c *CPU) move(dst, si, n, size uint64) (room uint64) {
-	t := &c.tlb[c.mmu]
-	e := t.slot(si)
-	if si-e.r > 4095 {
+// source is where bytes of one or two pages are: the first of them at an arena
+// offset, the others at another.
+type source struct{ at, first, then uint64 }
+
+// sourceAt finds n bytes, at most a page, at linear address si, and returns how many
+// of them it found.
+func (c *CPU) sourceAt(s *source, si, n uint64) (found uint64) {
+	var ok bool
+	if s.at, ok = c.plain(si, accRead); !ok {
 		return 0
 	}
-	src, first := e.add+(si-e.r), 4096-si&0xfff
-	if n <= first {
-		copyUp(c.ram, dst, src, n, size)
+	if s.first = 4096 - si&0xfff; n <= s.first {
 		return n
 	}
-	e = t.slot(c.secondPage(si))
-	if c.secondPage(si) != e.r || first%size != 0 && !(apart(dst, src, n) && apart(dst, e.add, n)) {
-		return first
+	if s.then, ok = c.plain(c.secondPage(si), accRead); !ok {
+		return s.first
 	}
-	copyUp(c.ram, dst, src, first, size)
-	copyUp(c.ram, dst+first, e.add, n-first, size)
 	return n
+}
+
+// copyFrom copies n bytes in elements of size bytes.
+func (c *CPU) copyFrom(s *source, dst, n, size uint64) {
+	first := min(n, s.first)
+	copyUp(c.ram, dst, s.at, first, size)
+	if n > first {
+		copyUp(c.ram, dst+first, s.then, n-first, size)
+	}
 }
 
 // wholeCounts is how many elements from di on, at most room, can be executed

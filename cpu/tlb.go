@@ -25,8 +25,10 @@ type tlb struct {
 }
 
 // hashLA spreads pages over slots. Why the second term: buffers a multiple of
-// 4 MiB apart would share their slots.
-func hashLA(la uint64) uint64 { return la>>12 ^ la>>22 }
+// 16 MiB apart would share their slots, and copying from one to the other would
+// walk for every line. Its distance decides from which size on they meet: with 17,
+// that is 512 KiB at a distance of 16 MiB, and 1 MiB and more from 32 MiB on.
+func hashLA(la uint64) uint64 { return la>>12 ^ la>>17 }
 
 // noTag is a tag that no address of the slot matches: that of a page of another
 // slot.

@@ -1594,7 +1594,7 @@ func (c *CPU) interp(bk *block) (step bool) {
 				c.R[op.dst&31] = c.R[op.dst&31]&^0xff | (a+b)&0xff
 			case opAdd8rm:
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-1 {
 					d += e.add
 					b = uint64(c.ram[d])
@@ -1606,7 +1606,7 @@ func (c *CPU) interp(bk *block) (step bool) {
 				c.lzOp, c.lzA, c.lzB = lzAdd, a, b
 			case opAdd8rmN:
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-1 {
 					d += e.add
 					b = uint64(c.ram[d])
@@ -1617,7 +1617,7 @@ func (c *CPU) interp(bk *block) (step bool) {
 				c.R[op.dst&31] = c.R[op.dst&31]&^0xff | (a+b)&0xff
 			case opAdd8mr:
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
 				at := ea - e.w
 				if at > 4096-1 {
 					if !c.ready(ea, 1) {
@@ -1632,7 +1632,7 @@ func (c *CPU) interp(bk *block) (step bool) {
 				c.lzOp, c.lzA, c.lzB = lzAdd, a, b
 			case opAdd8mrN:
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
 				at := ea - e.w
 				if at > 4096-1 {
 					if !c.ready(ea, 1) {
@@ -1646,7 +1646,7 @@ func (c *CPU) interp(bk *block) (step bool) {
 				c.ram[at] = byte(a + b)
 			case opAdd8mi:
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
 				at := ea - e.w
 				if at > 4096-1 {
 					if !c.ready(ea, 1) {
@@ -1661,7 +1661,7 @@ func (c *CPU) interp(bk *block) (step bool) {
 				c.lzOp, c.lzA, c.lzB = lzAdd, a, b
 			case opAdd8miN:
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
 				at := ea - e.w
 				if at > 4096-1 {
 					if !c.ready(ea, 1) {
@@ -1693,7 +1693,7 @@ func (c *CPU) interp(bk *block) (step bool) {
 				c.R[op.dst&31] = uint64(uint32(a + b))
 			case opAdd32rm:
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-4 {
 					d += e.add
 					{
@@ -1708,7 +1708,7 @@ func (c *CPU) interp(bk *block) (step bool) {
 				c.lzOp, c.lzA, c.lzB = lzAdd|2, a, b
 			case opAdd32rmN:
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-4 {
 					d += e.add
 					{
@@ -1722,7 +1722,7 @@ func (c *CPU) interp(bk *block) (step bool) {
 				c.R[op.dst&31] = uint64(uint32(a + b))
 			case opAdd32mr:
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
 				at := ea - e.w
 				if at > 4096-4 {
 					if !c.ready(ea, 4) {
@@ -1746,7 +1746,7 @@ func (c *CPU) interp(bk *block) (step bool) {
 				c.lzOp, c.lzA, c.lzB = lzAdd|2, a, b
 			case opAdd32mrN:
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
 				at := ea - e.w
 				if at > 4096-4 {
 					if !c.ready(ea, 4) {
@@ -1769,7 +1769,7 @@ func (c *CPU) interp(bk *block) (step bool) {
 				}
 			case opAdd32mi:
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
 				at := ea - e.w
 				if at > 4096-4 {
 					if !c.ready(ea, 4) {
@@ -1793,7 +1793,7 @@ func (c *CPU) interp(bk *block) (step bool) {
 				c.lzOp, c.lzA, c.lzB = lzAdd|2, a, b
 			case opAdd32miN:
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
 				at := ea - e.w
 				if at > 4096-4 {
 					if !c.ready(ea, 4) {
@@ -1834,7 +1834,7 @@ func (c *CPU) interp(bk *block) (step bool) {
 				c.R[op.dst&31] = a + b
 			case opAdd64rm:
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-8 {
 					d += e.add
 					{
@@ -1849,7 +1849,7 @@ func (c *CPU) interp(bk *block) (step bool) {
 				c.lzOp, c.lzA, c.lzB = lzAdd|3, a, b
 			case opAdd64rmN:
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-8 {
 					d += e.add
 					{
@@ -1863,7 +1863,7 @@ func (c *CPU) interp(bk *block) (step bool) {
 				c.R[op.dst&31] = a + b
 			case opAdd64mr:
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
 				at := ea - e.w
 				if at > 4096-8 {
 					if !c.ready(ea, 8) {
@@ -1891,7 +1891,7 @@ func (c *CPU) interp(bk *block) (step bool) {
 				c.lzOp, c.lzA, c.lzB = lzAdd|3, a, b
 			case opAdd64mrN:
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
 				at := ea - e.w
 				if at > 4096-8 {
 					if !c.ready(ea, 8) {
@@ -1918,7 +1918,7 @@ func (c *CPU) interp(bk *block) (step bool) {
 				}
 			case opAdd64mi:
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
 				at := ea - e.w
 				if at > 4096-8 {
 					if !c.ready(ea, 8) {
@@ -1946,7 +1946,7 @@ func (c *CPU) interp(bk *block) (step bool) {
 				c.lzOp, c.lzA, c.lzB = lzAdd|3, a, b
 			case opAdd64miN:
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
 				at := ea - e.w
 				if at > 4096-8 {
 					if !c.ready(ea, 8) {
@@ -1993,7 +1993,7 @@ func (c *CPU) interp(bk *block) (step bool) {
 				c.R[op.dst&31] = c.R[op.dst&31]&^0xff | (a|b)&0xff
 			case opOr8rm:
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-1 {
 					d += e.add
 					b = uint64(c.ram[d])
@@ -2006,7 +2006,7 @@ func (c *CPU) interp(bk *block) (step bool) {
 				c.lzOp, c.lzA, c.lzB = lzLogic, v, 0
 			case opOr8rmN:
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-1 {
 					d += e.add
 					b = uint64(c.ram[d])
@@ -2017,7 +2017,7 @@ func (c *CPU) interp(bk *block) (step bool) {
 				c.R[op.dst&31] = c.R[op.dst&31]&^0xff | (a|b)&0xff
 			case opOr8mr:
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
 				at := ea - e.w
 				if at > 4096-1 {
 					if !c.ready(ea, 1) {
@@ -2033,7 +2033,7 @@ func (c *CPU) interp(bk *block) (step bool) {
 				c.lzOp, c.lzA, c.lzB = lzLogic, v, 0
 			case opOr8mrN:
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
 				at := ea - e.w
 				if at > 4096-1 {
 					if !c.ready(ea, 1) {
@@ -2047,7 +2047,7 @@ func (c *CPU) interp(bk *block) (step bool) {
 				c.ram[at] = byte(a | b)
 			case opOr8mi:
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
 				at := ea - e.w
 				if at > 4096-1 {
 					if !c.ready(ea, 1) {
@@ -2063,7 +2063,7 @@ func (c *CPU) interp(bk *block) (step bool) {
 				c.lzOp, c.lzA, c.lzB = lzLogic, v, 0
 			case opOr8miN:
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
 				at := ea - e.w
 				if at > 4096-1 {
 					if !c.ready(ea, 1) {
@@ -2097,7 +2097,7 @@ func (c *CPU) interp(bk *block) (step bool) {
 				c.R[op.dst&31] = uint64(uint32(a | b))
 			case opOr32rm:
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-4 {
 					d += e.add
 					{
@@ -2113,7 +2113,7 @@ func (c *CPU) interp(bk *block) (step bool) {
 				c.lzOp, c.lzA, c.lzB = lzLogic|2, v, 0
 			case opOr32rmN:
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-4 {
 					d += e.add
 					{
@@ -2127,7 +2127,7 @@ func (c *CPU) interp(bk *block) (step bool) {
 				c.R[op.dst&31] = uint64(uint32(a | b))
 			case opOr32mr:
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
 				at := ea - e.w
 				if at > 4096-4 {
 					if !c.ready(ea, 4) {
@@ -2152,7 +2152,7 @@ func (c *CPU) interp(bk *block) (step bool) {
 				c.lzOp, c.lzA, c.lzB = lzLogic|2, v, 0
 			case opOr32mrN:
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
 				at := ea - e.w
 				if at > 4096-4 {
 					if !c.ready(ea, 4) {
@@ -2175,7 +2175,7 @@ func (c *CPU) interp(bk *block) (step bool) {
 				}
 			case opOr32mi:
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
 				at := ea - e.w
 				if at > 4096-4 {
 					if !c.ready(ea, 4) {
@@ -2200,7 +2200,7 @@ func (c *CPU) interp(bk *block) (step bool) {
 				c.lzOp, c.lzA, c.lzB = lzLogic|2, v, 0
 			case opOr32miN:
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
 				at := ea - e.w
 				if at > 4096-4 {
 					if !c.ready(ea, 4) {
@@ -2243,7 +2243,7 @@ func (c *CPU) interp(bk *block) (step bool) {
 				c.R[op.dst&31] = a | b
 			case opOr64rm:
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-8 {
 					d += e.add
 					{
@@ -2259,7 +2259,7 @@ func (c *CPU) interp(bk *block) (step bool) {
 				c.lzOp, c.lzA, c.lzB = lzLogic|3, v, 0
 			case opOr64rmN:
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-8 {
 					d += e.add
 					{
@@ -2273,7 +2273,7 @@ func (c *CPU) interp(bk *block) (step bool) {
 				c.R[op.dst&31] = a | b
 			case opOr64mr:
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
 				at := ea - e.w
 				if at > 4096-8 {
 					if !c.ready(ea, 8) {
@@ -2302,7 +2302,7 @@ func (c *CPU) interp(bk *block) (step bool) {
 				c.lzOp, c.lzA, c.lzB = lzLogic|3, v, 0
 			case opOr64mrN:
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
 				at := ea - e.w
 				if at > 4096-8 {
 					if !c.ready(ea, 8) {
@@ -2329,7 +2329,7 @@ func (c *CPU) interp(bk *block) (step bool) {
 				}
 			case opOr64mi:
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
 				at := ea - e.w
 				if at > 4096-8 {
 					if !c.ready(ea, 8) {
@@ -2358,7 +2358,7 @@ func (c *CPU) interp(bk *block) (step bool) {
 				c.lzOp, c.lzA, c.lzB = lzLogic|3, v, 0
 			case opOr64miN:
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
 				at := ea - e.w
 				if at > 4096-8 {
 					if !c.ready(ea, 8) {
@@ -2413,7 +2413,7 @@ func (c *CPU) interp(bk *block) (step bool) {
 				c.R[op.dst&31] = c.R[op.dst&31]&^0xff | (a+b+v)&0xff
 			case opAdc8rm:
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-1 {
 					d += e.add
 					b = uint64(c.ram[d])
@@ -2429,7 +2429,7 @@ func (c *CPU) interp(bk *block) (step bool) {
 				}
 			case opAdc8rmN:
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-1 {
 					d += e.add
 					b = uint64(c.ram[d])
@@ -2441,7 +2441,7 @@ func (c *CPU) interp(bk *block) (step bool) {
 				c.R[op.dst&31] = c.R[op.dst&31]&^0xff | (a+b+v)&0xff
 			case opAdc8mr:
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
 				at := ea - e.w
 				if at > 4096-1 {
 					if !c.ready(ea, 1) {
@@ -2460,7 +2460,7 @@ func (c *CPU) interp(bk *block) (step bool) {
 				}
 			case opAdc8mrN:
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
 				at := ea - e.w
 				if at > 4096-1 {
 					if !c.ready(ea, 1) {
@@ -2475,7 +2475,7 @@ func (c *CPU) interp(bk *block) (step bool) {
 				c.ram[at] = byte(a + b + v)
 			case opAdc8mi:
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
 				at := ea - e.w
 				if at > 4096-1 {
 					if !c.ready(ea, 1) {
@@ -2494,7 +2494,7 @@ func (c *CPU) interp(bk *block) (step bool) {
 				}
 			case opAdc8miN:
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
 				at := ea - e.w
 				if at > 4096-1 {
 					if !c.ready(ea, 1) {
@@ -2537,7 +2537,7 @@ func (c *CPU) interp(bk *block) (step bool) {
 				c.R[op.dst&31] = uint64(uint32(a + b + v))
 			case opAdc32rm:
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-4 {
 					d += e.add
 					{
@@ -2556,7 +2556,7 @@ func (c *CPU) interp(bk *block) (step bool) {
 				}
 			case opAdc32rmN:
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-4 {
 					d += e.add
 					{
@@ -2571,7 +2571,7 @@ func (c *CPU) interp(bk *block) (step bool) {
 				c.R[op.dst&31] = uint64(uint32(a + b + v))
 			case opAdc32mr:
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
 				at := ea - e.w
 				if at > 4096-4 {
 					if !c.ready(ea, 4) {
@@ -2599,7 +2599,7 @@ func (c *CPU) interp(bk *block) (step bool) {
 				}
 			case opAdc32mrN:
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
 				at := ea - e.w
 				if at > 4096-4 {
 					if !c.ready(ea, 4) {
@@ -2623,7 +2623,7 @@ func (c *CPU) interp(bk *block) (step bool) {
 				}
 			case opAdc32mi:
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
 				at := ea - e.w
 				if at > 4096-4 {
 					if !c.ready(ea, 4) {
@@ -2651,7 +2651,7 @@ func (c *CPU) interp(bk *block) (step bool) {
 				}
 			case opAdc32miN:
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
 				at := ea - e.w
 				if at > 4096-4 {
 					if !c.ready(ea, 4) {
@@ -2703,7 +2703,7 @@ func (c *CPU) interp(bk *block) (step bool) {
 				c.R[op.dst&31] = a + b + v
 			case opAdc64rm:
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-8 {
 					d += e.add
 					{
@@ -2722,7 +2722,7 @@ func (c *CPU) interp(bk *block) (step bool) {
 				}
 			case opAdc64rmN:
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-8 {
 					d += e.add
 					{
@@ -2737,7 +2737,7 @@ func (c *CPU) interp(bk *block) (step bool) {
 				c.R[op.dst&31] = a + b + v
 			case opAdc64mr:
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
 				at := ea - e.w
 				if at > 4096-8 {
 					if !c.ready(ea, 8) {
@@ -2769,7 +2769,7 @@ func (c *CPU) interp(bk *block) (step bool) {
 				}
 			case opAdc64mrN:
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
 				at := ea - e.w
 				if at > 4096-8 {
 					if !c.ready(ea, 8) {
@@ -2797,7 +2797,7 @@ func (c *CPU) interp(bk *block) (step bool) {
 				}
 			case opAdc64mi:
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
 				at := ea - e.w
 				if at > 4096-8 {
 					if !c.ready(ea, 8) {
@@ -2829,7 +2829,7 @@ func (c *CPU) interp(bk *block) (step bool) {
 				}
 			case opAdc64miN:
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
 				at := ea - e.w
 				if at > 4096-8 {
 					if !c.ready(ea, 8) {
@@ -2885,7 +2885,7 @@ func (c *CPU) interp(bk *block) (step bool) {
 				c.R[op.dst&31] = c.R[op.dst&31]&^0xff | (a-b-v)&0xff
 			case opSbb8rm:
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-1 {
 					d += e.add
 					b = uint64(c.ram[d])
@@ -2901,7 +2901,7 @@ func (c *CPU) interp(bk *block) (step bool) {
 				}
 			case opSbb8rmN:
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-1 {
 					d += e.add
 					b = uint64(c.ram[d])
@@ -2913,7 +2913,7 @@ func (c *CPU) interp(bk *block) (step bool) {
 				c.R[op.dst&31] = c.R[op.dst&31]&^0xff | (a-b-v)&0xff
 			case opSbb8mr:
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
 				at := ea - e.w
 				if at > 4096-1 {
 					if !c.ready(ea, 1) {
@@ -2932,7 +2932,7 @@ func (c *CPU) interp(bk *block) (step bool) {
 				}
 			case opSbb8mrN:
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
 				at := ea - e.w
 				if at > 4096-1 {
 					if !c.ready(ea, 1) {
@@ -2947,7 +2947,7 @@ func (c *CPU) interp(bk *block) (step bool) {
 				c.ram[at] = byte(a - b - v)
 			case opSbb8mi:
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
 				at := ea - e.w
 				if at > 4096-1 {
 					if !c.ready(ea, 1) {
@@ -2966,7 +2966,7 @@ func (c *CPU) interp(bk *block) (step bool) {
 				}
 			case opSbb8miN:
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
 				at := ea - e.w
 				if at > 4096-1 {
 					if !c.ready(ea, 1) {
@@ -3009,7 +3009,7 @@ func (c *CPU) interp(bk *block) (step bool) {
 				c.R[op.dst&31] = uint64(uint32(a - b - v))
 			case opSbb32rm:
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-4 {
 					d += e.add
 					{
@@ -3028,7 +3028,7 @@ func (c *CPU) interp(bk *block) (step bool) {
 				}
 			case opSbb32rmN:
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-4 {
 					d += e.add
 					{
@@ -3043,7 +3043,7 @@ func (c *CPU) interp(bk *block) (step bool) {
 				c.R[op.dst&31] = uint64(uint32(a - b - v))
 			case opSbb32mr:
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
 				at := ea - e.w
 				if at > 4096-4 {
 					if !c.ready(ea, 4) {
@@ -3071,7 +3071,7 @@ func (c *CPU) interp(bk *block) (step bool) {
 				}
 			case opSbb32mrN:
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
 				at := ea - e.w
 				if at > 4096-4 {
 					if !c.ready(ea, 4) {
@@ -3095,7 +3095,7 @@ func (c *CPU) interp(bk *block) (step bool) {
 				}
 			case opSbb32mi:
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
 				at := ea - e.w
 				if at > 4096-4 {
 					if !c.ready(ea, 4) {
@@ -3123,7 +3123,7 @@ func (c *CPU) interp(bk *block) (step bool) {
 				}
 			case opSbb32miN:
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
 				at := ea - e.w
 				if at > 4096-4 {
 					if !c.ready(ea, 4) {
@@ -3175,7 +3175,7 @@ func (c *CPU) interp(bk *block) (step bool) {
 				c.R[op.dst&31] = a - b - v
 			case opSbb64rm:
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-8 {
 					d += e.add
 					{
@@ -3194,7 +3194,7 @@ func (c *CPU) interp(bk *block) (step bool) {
 				}
 			case opSbb64rmN:
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-8 {
 					d += e.add
 					{
@@ -3209,7 +3209,7 @@ func (c *CPU) interp(bk *block) (step bool) {
 				c.R[op.dst&31] = a - b - v
 			case opSbb64mr:
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
 				at := ea - e.w
 				if at > 4096-8 {
 					if !c.ready(ea, 8) {
@@ -3241,7 +3241,7 @@ func (c *CPU) interp(bk *block) (step bool) {
 				}
 			case opSbb64mrN:
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
 				at := ea - e.w
 				if at > 4096-8 {
 					if !c.ready(ea, 8) {
@@ -3269,7 +3269,7 @@ func (c *CPU) interp(bk *block) (step bool) {
 				}
 			case opSbb64mi:
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
 				at := ea - e.w
 				if at > 4096-8 {
 					if !c.ready(ea, 8) {
@@ -3301,7 +3301,7 @@ func (c *CPU) interp(bk *block) (step bool) {
 				}
 			case opSbb64miN:
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
 				at := ea - e.w
 				if at > 4096-8 {
 					if !c.ready(ea, 8) {
@@ -3349,7 +3349,7 @@ func (c *CPU) interp(bk *block) (step bool) {
 				c.R[op.dst&31] = c.R[op.dst&31]&^0xff | (a&b)&0xff
 			case opAnd8rm:
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-1 {
 					d += e.add
 					b = uint64(c.ram[d])
@@ -3362,7 +3362,7 @@ func (c *CPU) interp(bk *block) (step bool) {
 				c.lzOp, c.lzA, c.lzB = lzLogic, v, 0
 			case opAnd8rmN:
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-1 {
 					d += e.add
 					b = uint64(c.ram[d])
@@ -3373,7 +3373,7 @@ func (c *CPU) interp(bk *block) (step bool) {
 				c.R[op.dst&31] = c.R[op.dst&31]&^0xff | (a&b)&0xff
 			case opAnd8mr:
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
 				at := ea - e.w
 				if at > 4096-1 {
 					if !c.ready(ea, 1) {
@@ -3389,7 +3389,7 @@ func (c *CPU) interp(bk *block) (step bool) {
 				c.lzOp, c.lzA, c.lzB = lzLogic, v, 0
 			case opAnd8mrN:
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
 				at := ea - e.w
 				if at > 4096-1 {
 					if !c.ready(ea, 1) {
@@ -3403,7 +3403,7 @@ func (c *CPU) interp(bk *block) (step bool) {
 				c.ram[at] = byte(a & b)
 			case opAnd8mi:
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
 				at := ea - e.w
 				if at > 4096-1 {
 					if !c.ready(ea, 1) {
@@ -3419,7 +3419,7 @@ func (c *CPU) interp(bk *block) (step bool) {
 				c.lzOp, c.lzA, c.lzB = lzLogic, v, 0
 			case opAnd8miN:
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
 				at := ea - e.w
 				if at > 4096-1 {
 					if !c.ready(ea, 1) {
@@ -3453,7 +3453,7 @@ func (c *CPU) interp(bk *block) (step bool) {
 				c.R[op.dst&31] = uint64(uint32(a & b))
 			case opAnd32rm:
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-4 {
 					d += e.add
 					{
@@ -3469,7 +3469,7 @@ func (c *CPU) interp(bk *block) (step bool) {
 				c.lzOp, c.lzA, c.lzB = lzLogic|2, v, 0
 			case opAnd32rmN:
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-4 {
 					d += e.add
 					{
@@ -3483,7 +3483,7 @@ func (c *CPU) interp(bk *block) (step bool) {
 				c.R[op.dst&31] = uint64(uint32(a & b))
 			case opAnd32mr:
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
 				at := ea - e.w
 				if at > 4096-4 {
 					if !c.ready(ea, 4) {
@@ -3508,7 +3508,7 @@ func (c *CPU) interp(bk *block) (step bool) {
 				c.lzOp, c.lzA, c.lzB = lzLogic|2, v, 0
 			case opAnd32mrN:
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
 				at := ea - e.w
 				if at > 4096-4 {
 					if !c.ready(ea, 4) {
@@ -3531,7 +3531,7 @@ func (c *CPU) interp(bk *block) (step bool) {
 				}
 			case opAnd32mi:
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
 				at := ea - e.w
 				if at > 4096-4 {
 					if !c.ready(ea, 4) {
@@ -3556,7 +3556,7 @@ func (c *CPU) interp(bk *block) (step bool) {
 				c.lzOp, c.lzA, c.lzB = lzLogic|2, v, 0
 			case opAnd32miN:
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
 				at := ea - e.w
 				if at > 4096-4 {
 					if !c.ready(ea, 4) {
@@ -3599,7 +3599,7 @@ func (c *CPU) interp(bk *block) (step bool) {
 				c.R[op.dst&31] = a & b
 			case opAnd64rm:
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-8 {
 					d += e.add
 					{
@@ -3615,7 +3615,7 @@ func (c *CPU) interp(bk *block) (step bool) {
 				c.lzOp, c.lzA, c.lzB = lzLogic|3, v, 0
 			case opAnd64rmN:
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-8 {
 					d += e.add
 					{
@@ -3629,7 +3629,7 @@ func (c *CPU) interp(bk *block) (step bool) {
 				c.R[op.dst&31] = a & b
 			case opAnd64mr:
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
 				at := ea - e.w
 				if at > 4096-8 {
 					if !c.ready(ea, 8) {
@@ -3658,7 +3658,7 @@ func (c *CPU) interp(bk *block) (step bool) {
 				c.lzOp, c.lzA, c.lzB = lzLogic|3, v, 0
 			case opAnd64mrN:
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
 				at := ea - e.w
 				if at > 4096-8 {
 					if !c.ready(ea, 8) {
@@ -3685,7 +3685,7 @@ func (c *CPU) interp(bk *block) (step bool) {
 				}
 			case opAnd64mi:
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
 				at := ea - e.w
 				if at > 4096-8 {
 					if !c.ready(ea, 8) {
@@ -3714,7 +3714,7 @@ func (c *CPU) interp(bk *block) (step bool) {
 				c.lzOp, c.lzA, c.lzB = lzLogic|3, v, 0
 			case opAnd64miN:
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
 				at := ea - e.w
 				if at > 4096-8 {
 					if !c.ready(ea, 8) {
@@ -3759,7 +3759,7 @@ func (c *CPU) interp(bk *block) (step bool) {
 				c.R[op.dst&31] = c.R[op.dst&31]&^0xff | (a-b)&0xff
 			case opSub8rm:
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-1 {
 					d += e.add
 					b = uint64(c.ram[d])
@@ -3771,7 +3771,7 @@ func (c *CPU) interp(bk *block) (step bool) {
 				c.lzOp, c.lzA, c.lzB = lzSub, a, b
 			case opSub8rmN:
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-1 {
 					d += e.add
 					b = uint64(c.ram[d])
@@ -3782,7 +3782,7 @@ func (c *CPU) interp(bk *block) (step bool) {
 				c.R[op.dst&31] = c.R[op.dst&31]&^0xff | (a-b)&0xff
 			case opSub8mr:
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
 				at := ea - e.w
 				if at > 4096-1 {
 					if !c.ready(ea, 1) {
@@ -3797,7 +3797,7 @@ func (c *CPU) interp(bk *block) (step bool) {
 				c.lzOp, c.lzA, c.lzB = lzSub, a, b
 			case opSub8mrN:
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
 				at := ea - e.w
 				if at > 4096-1 {
 					if !c.ready(ea, 1) {
@@ -3811,7 +3811,7 @@ func (c *CPU) interp(bk *block) (step bool) {
 				c.ram[at] = byte(a - b)
 			case opSub8mi:
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
 				at := ea - e.w
 				if at > 4096-1 {
 					if !c.ready(ea, 1) {
@@ -3826,7 +3826,7 @@ func (c *CPU) interp(bk *block) (step bool) {
 				c.lzOp, c.lzA, c.lzB = lzSub, a, b
 			case opSub8miN:
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
 				at := ea - e.w
 				if at > 4096-1 {
 					if !c.ready(ea, 1) {
@@ -3858,7 +3858,7 @@ func (c *CPU) interp(bk *block) (step bool) {
 				c.R[op.dst&31] = uint64(uint32(a - b))
 			case opSub32rm:
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-4 {
 					d += e.add
 					{
@@ -3873,7 +3873,7 @@ func (c *CPU) interp(bk *block) (step bool) {
 				c.lzOp, c.lzA, c.lzB = lzSub|2, a, b
 			case opSub32rmN:
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-4 {
 					d += e.add
 					{
@@ -3887,7 +3887,7 @@ func (c *CPU) interp(bk *block) (step bool) {
 				c.R[op.dst&31] = uint64(uint32(a - b))
 			case opSub32mr:
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
 				at := ea - e.w
 				if at > 4096-4 {
 					if !c.ready(ea, 4) {
@@ -3911,7 +3911,7 @@ func (c *CPU) interp(bk *block) (step bool) {
 				c.lzOp, c.lzA, c.lzB = lzSub|2, a, b
 			case opSub32mrN:
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
 				at := ea - e.w
 				if at > 4096-4 {
 					if !c.ready(ea, 4) {
@@ -3934,7 +3934,7 @@ func (c *CPU) interp(bk *block) (step bool) {
 				}
 			case opSub32mi:
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
 				at := ea - e.w
 				if at > 4096-4 {
 					if !c.ready(ea, 4) {
@@ -3958,7 +3958,7 @@ func (c *CPU) interp(bk *block) (step bool) {
 				c.lzOp, c.lzA, c.lzB = lzSub|2, a, b
 			case opSub32miN:
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
 				at := ea - e.w
 				if at > 4096-4 {
 					if !c.ready(ea, 4) {
@@ -3999,7 +3999,7 @@ func (c *CPU) interp(bk *block) (step bool) {
 				c.R[op.dst&31] = a - b
 			case opSub64rm:
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-8 {
 					d += e.add
 					{
@@ -4014,7 +4014,7 @@ func (c *CPU) interp(bk *block) (step bool) {
 				c.lzOp, c.lzA, c.lzB = lzSub|3, a, b
 			case opSub64rmN:
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-8 {
 					d += e.add
 					{
@@ -4028,7 +4028,7 @@ func (c *CPU) interp(bk *block) (step bool) {
 				c.R[op.dst&31] = a - b
 			case opSub64mr:
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
 				at := ea - e.w
 				if at > 4096-8 {
 					if !c.ready(ea, 8) {
@@ -4056,7 +4056,7 @@ func (c *CPU) interp(bk *block) (step bool) {
 				c.lzOp, c.lzA, c.lzB = lzSub|3, a, b
 			case opSub64mrN:
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
 				at := ea - e.w
 				if at > 4096-8 {
 					if !c.ready(ea, 8) {
@@ -4083,7 +4083,7 @@ func (c *CPU) interp(bk *block) (step bool) {
 				}
 			case opSub64mi:
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
 				at := ea - e.w
 				if at > 4096-8 {
 					if !c.ready(ea, 8) {
@@ -4111,7 +4111,7 @@ func (c *CPU) interp(bk *block) (step bool) {
 				c.lzOp, c.lzA, c.lzB = lzSub|3, a, b
 			case opSub64miN:
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
 				at := ea - e.w
 				if at > 4096-8 {
 					if !c.ready(ea, 8) {
@@ -4158,7 +4158,7 @@ func (c *CPU) interp(bk *block) (step bool) {
 				c.R[op.dst&31] = c.R[op.dst&31]&^0xff | (a^b)&0xff
 			case opXor8rm:
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-1 {
 					d += e.add
 					b = uint64(c.ram[d])
@@ -4171,7 +4171,7 @@ func (c *CPU) interp(bk *block) (step bool) {
 				c.lzOp, c.lzA, c.lzB = lzLogic, v, 0
 			case opXor8rmN:
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-1 {
 					d += e.add
 					b = uint64(c.ram[d])
@@ -4182,7 +4182,7 @@ func (c *CPU) interp(bk *block) (step bool) {
 				c.R[op.dst&31] = c.R[op.dst&31]&^0xff | (a^b)&0xff
 			case opXor8mr:
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
 				at := ea - e.w
 				if at > 4096-1 {
 					if !c.ready(ea, 1) {
@@ -4198,7 +4198,7 @@ func (c *CPU) interp(bk *block) (step bool) {
 				c.lzOp, c.lzA, c.lzB = lzLogic, v, 0
 			case opXor8mrN:
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
 				at := ea - e.w
 				if at > 4096-1 {
 					if !c.ready(ea, 1) {
@@ -4212,7 +4212,7 @@ func (c *CPU) interp(bk *block) (step bool) {
 				c.ram[at] = byte(a ^ b)
 			case opXor8mi:
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
 				at := ea - e.w
 				if at > 4096-1 {
 					if !c.ready(ea, 1) {
@@ -4228,7 +4228,7 @@ func (c *CPU) interp(bk *block) (step bool) {
 				c.lzOp, c.lzA, c.lzB = lzLogic, v, 0
 			case opXor8miN:
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
 				at := ea - e.w
 				if at > 4096-1 {
 					if !c.ready(ea, 1) {
@@ -4262,7 +4262,7 @@ func (c *CPU) interp(bk *block) (step bool) {
 				c.R[op.dst&31] = uint64(uint32(a ^ b))
 			case opXor32rm:
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-4 {
 					d += e.add
 					{
@@ -4278,7 +4278,7 @@ func (c *CPU) interp(bk *block) (step bool) {
 				c.lzOp, c.lzA, c.lzB = lzLogic|2, v, 0
 			case opXor32rmN:
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-4 {
 					d += e.add
 					{
@@ -4292,7 +4292,7 @@ func (c *CPU) interp(bk *block) (step bool) {
 				c.R[op.dst&31] = uint64(uint32(a ^ b))
 			case opXor32mr:
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
 				at := ea - e.w
 				if at > 4096-4 {
 					if !c.ready(ea, 4) {
@@ -4317,7 +4317,7 @@ func (c *CPU) interp(bk *block) (step bool) {
 				c.lzOp, c.lzA, c.lzB = lzLogic|2, v, 0
 			case opXor32mrN:
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
 				at := ea - e.w
 				if at > 4096-4 {
 					if !c.ready(ea, 4) {
@@ -4340,7 +4340,7 @@ func (c *CPU) interp(bk *block) (step bool) {
 				}
 			case opXor32mi:
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
 				at := ea - e.w
 				if at > 4096-4 {
 					if !c.ready(ea, 4) {
@@ -4365,7 +4365,7 @@ func (c *CPU) interp(bk *block) (step bool) {
 				c.lzOp, c.lzA, c.lzB = lzLogic|2, v, 0
 			case opXor32miN:
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
 				at := ea - e.w
 				if at > 4096-4 {
 					if !c.ready(ea, 4) {
@@ -4408,7 +4408,7 @@ func (c *CPU) interp(bk *block) (step bool) {
 				c.R[op.dst&31] = a ^ b
 			case opXor64rm:
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-8 {
 					d += e.add
 					{
@@ -4424,7 +4424,7 @@ func (c *CPU) interp(bk *block) (step bool) {
 				c.lzOp, c.lzA, c.lzB = lzLogic|3, v, 0
 			case opXor64rmN:
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-8 {
 					d += e.add
 					{
@@ -4438,7 +4438,7 @@ func (c *CPU) interp(bk *block) (step bool) {
 				c.R[op.dst&31] = a ^ b
 			case opXor64mr:
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
 				at := ea - e.w
 				if at > 4096-8 {
 					if !c.ready(ea, 8) {
@@ -4467,7 +4467,7 @@ func (c *CPU) interp(bk *block) (step bool) {
 				c.lzOp, c.lzA, c.lzB = lzLogic|3, v, 0
 			case opXor64mrN:
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
 				at := ea - e.w
 				if at > 4096-8 {
 					if !c.ready(ea, 8) {
@@ -4494,7 +4494,7 @@ func (c *CPU) interp(bk *block) (step bool) {
 				}
 			case opXor64mi:
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
 				at := ea - e.w
 				if at > 4096-8 {
 					if !c.ready(ea, 8) {
@@ -4523,7 +4523,7 @@ func (c *CPU) interp(bk *block) (step bool) {
 				c.lzOp, c.lzA, c.lzB = lzLogic|3, v, 0
 			case opXor64miN:
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
 				at := ea - e.w
 				if at > 4096-8 {
 					if !c.ready(ea, 8) {
@@ -4558,7 +4558,7 @@ func (c *CPU) interp(bk *block) (step bool) {
 				c.lzOp, c.lzA, c.lzB = lzSub, a, b
 			case opCmp8rm:
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-1 {
 					d += e.add
 					b = uint64(c.ram[d])
@@ -4569,7 +4569,7 @@ func (c *CPU) interp(bk *block) (step bool) {
 				c.lzOp, c.lzA, c.lzB = lzSub, a, b
 			case opCmp8mr:
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-1 {
 					d += e.add
 					a = uint64(c.ram[d])
@@ -4580,7 +4580,7 @@ func (c *CPU) interp(bk *block) (step bool) {
 				c.lzOp, c.lzA, c.lzB = lzSub, a, b
 			case opCmp8mi:
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-1 {
 					d += e.add
 					a = uint64(c.ram[d])
@@ -4599,7 +4599,7 @@ func (c *CPU) interp(bk *block) (step bool) {
 				c.lzOp, c.lzA, c.lzB = lzSub|2, a, b
 			case opCmp32rm:
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-4 {
 					d += e.add
 					{
@@ -4613,7 +4613,7 @@ func (c *CPU) interp(bk *block) (step bool) {
 				c.lzOp, c.lzA, c.lzB = lzSub|2, a, b
 			case opCmp32mr:
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-4 {
 					d += e.add
 					{
@@ -4627,7 +4627,7 @@ func (c *CPU) interp(bk *block) (step bool) {
 				c.lzOp, c.lzA, c.lzB = lzSub|2, a, b
 			case opCmp32mi:
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-4 {
 					d += e.add
 					{
@@ -4649,7 +4649,7 @@ func (c *CPU) interp(bk *block) (step bool) {
 				c.lzOp, c.lzA, c.lzB = lzSub|3, a, b
 			case opCmp64rm:
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-8 {
 					d += e.add
 					{
@@ -4663,7 +4663,7 @@ func (c *CPU) interp(bk *block) (step bool) {
 				c.lzOp, c.lzA, c.lzB = lzSub|3, a, b
 			case opCmp64mr:
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-8 {
 					d += e.add
 					{
@@ -4677,7 +4677,7 @@ func (c *CPU) interp(bk *block) (step bool) {
 				c.lzOp, c.lzA, c.lzB = lzSub|3, a, b
 			case opCmp64mi:
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-8 {
 					d += e.add
 					{
@@ -4699,7 +4699,7 @@ func (c *CPU) interp(bk *block) (step bool) {
 				c.lzOp, c.lzA, c.lzB = lzLogic, a&b, 0
 			case opTest8mr:
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-1 {
 					d += e.add
 					a = uint64(c.ram[d])
@@ -4710,7 +4710,7 @@ func (c *CPU) interp(bk *block) (step bool) {
 				c.lzOp, c.lzA, c.lzB = lzLogic, a&b, 0
 			case opTest8mi:
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-1 {
 					d += e.add
 					a = uint64(c.ram[d])
@@ -4729,7 +4729,7 @@ func (c *CPU) interp(bk *block) (step bool) {
 				c.lzOp, c.lzA, c.lzB = lzLogic|2, a&b, 0
 			case opTest32mr:
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-4 {
 					d += e.add
 					{
@@ -4743,7 +4743,7 @@ func (c *CPU) interp(bk *block) (step bool) {
 				c.lzOp, c.lzA, c.lzB = lzLogic|2, a&b, 0
 			case opTest32mi:
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-4 {
 					d += e.add
 					{
@@ -4765,7 +4765,7 @@ func (c *CPU) interp(bk *block) (step bool) {
 				c.lzOp, c.lzA, c.lzB = lzLogic|3, a&b, 0
 			case opTest64mr:
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-8 {
 					d += e.add
 					{
@@ -4779,7 +4779,7 @@ func (c *CPU) interp(bk *block) (step bool) {
 				c.lzOp, c.lzA, c.lzB = lzLogic|3, a&b, 0
 			case opTest64mi:
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-8 {
 					d += e.add
 					{
@@ -4985,7 +4985,7 @@ func (c *CPU) interp(bk *block) (step bool) {
 				break body
 			case opCmp8rmJ2:
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-1 {
 					d += e.add
 					b = uint64(c.ram[d])
@@ -5000,7 +5000,7 @@ func (c *CPU) interp(bk *block) (step bool) {
 				break body
 			case opCmp8rmJ3:
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-1 {
 					d += e.add
 					b = uint64(c.ram[d])
@@ -5015,7 +5015,7 @@ func (c *CPU) interp(bk *block) (step bool) {
 				break body
 			case opCmp8rmJ4:
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-1 {
 					d += e.add
 					b = uint64(c.ram[d])
@@ -5030,7 +5030,7 @@ func (c *CPU) interp(bk *block) (step bool) {
 				break body
 			case opCmp8rmJ5:
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-1 {
 					d += e.add
 					b = uint64(c.ram[d])
@@ -5045,7 +5045,7 @@ func (c *CPU) interp(bk *block) (step bool) {
 				break body
 			case opCmp8rmJ6:
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-1 {
 					d += e.add
 					b = uint64(c.ram[d])
@@ -5060,7 +5060,7 @@ func (c *CPU) interp(bk *block) (step bool) {
 				break body
 			case opCmp8rmJ7:
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-1 {
 					d += e.add
 					b = uint64(c.ram[d])
@@ -5075,7 +5075,7 @@ func (c *CPU) interp(bk *block) (step bool) {
 				break body
 			case opCmp8rmJ8:
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-1 {
 					d += e.add
 					b = uint64(c.ram[d])
@@ -5090,7 +5090,7 @@ func (c *CPU) interp(bk *block) (step bool) {
 				break body
 			case opCmp8rmJ9:
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-1 {
 					d += e.add
 					b = uint64(c.ram[d])
@@ -5105,7 +5105,7 @@ func (c *CPU) interp(bk *block) (step bool) {
 				break body
 			case opCmp8rmJ12:
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-1 {
 					d += e.add
 					b = uint64(c.ram[d])
@@ -5120,7 +5120,7 @@ func (c *CPU) interp(bk *block) (step bool) {
 				break body
 			case opCmp8rmJ13:
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-1 {
 					d += e.add
 					b = uint64(c.ram[d])
@@ -5135,7 +5135,7 @@ func (c *CPU) interp(bk *block) (step bool) {
 				break body
 			case opCmp8rmJ14:
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-1 {
 					d += e.add
 					b = uint64(c.ram[d])
@@ -5150,7 +5150,7 @@ func (c *CPU) interp(bk *block) (step bool) {
 				break body
 			case opCmp8rmJ15:
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-1 {
 					d += e.add
 					b = uint64(c.ram[d])
@@ -5165,7 +5165,7 @@ func (c *CPU) interp(bk *block) (step bool) {
 				break body
 			case opCmp8mrJ2:
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-1 {
 					d += e.add
 					a = uint64(c.ram[d])
@@ -5180,7 +5180,7 @@ func (c *CPU) interp(bk *block) (step bool) {
 				break body
 			case opCmp8mrJ3:
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-1 {
 					d += e.add
 					a = uint64(c.ram[d])
@@ -5195,7 +5195,7 @@ func (c *CPU) interp(bk *block) (step bool) {
 				break body
 			case opCmp8mrJ4:
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-1 {
 					d += e.add
 					a = uint64(c.ram[d])
@@ -5210,7 +5210,7 @@ func (c *CPU) interp(bk *block) (step bool) {
 				break body
 			case opCmp8mrJ5:
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-1 {
 					d += e.add
 					a = uint64(c.ram[d])
@@ -5225,7 +5225,7 @@ func (c *CPU) interp(bk *block) (step bool) {
 				break body
 			case opCmp8mrJ6:
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-1 {
 					d += e.add
 					a = uint64(c.ram[d])
@@ -5240,7 +5240,7 @@ func (c *CPU) interp(bk *block) (step bool) {
 				break body
 			case opCmp8mrJ7:
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-1 {
 					d += e.add
 					a = uint64(c.ram[d])
@@ -5255,7 +5255,7 @@ func (c *CPU) interp(bk *block) (step bool) {
 				break body
 			case opCmp8mrJ8:
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-1 {
 					d += e.add
 					a = uint64(c.ram[d])
@@ -5270,7 +5270,7 @@ func (c *CPU) interp(bk *block) (step bool) {
 				break body
 			case opCmp8mrJ9:
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-1 {
 					d += e.add
 					a = uint64(c.ram[d])
@@ -5285,7 +5285,7 @@ func (c *CPU) interp(bk *block) (step bool) {
 				break body
 			case opCmp8mrJ12:
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-1 {
 					d += e.add
 					a = uint64(c.ram[d])
@@ -5300,7 +5300,7 @@ func (c *CPU) interp(bk *block) (step bool) {
 				break body
 			case opCmp8mrJ13:
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-1 {
 					d += e.add
 					a = uint64(c.ram[d])
@@ -5315,7 +5315,7 @@ func (c *CPU) interp(bk *block) (step bool) {
 				break body
 			case opCmp8mrJ14:
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-1 {
 					d += e.add
 					a = uint64(c.ram[d])
@@ -5330,7 +5330,7 @@ func (c *CPU) interp(bk *block) (step bool) {
 				break body
 			case opCmp8mrJ15:
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-1 {
 					d += e.add
 					a = uint64(c.ram[d])
@@ -5345,7 +5345,7 @@ func (c *CPU) interp(bk *block) (step bool) {
 				break body
 			case opCmp8miJ2:
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-1 {
 					d += e.add
 					a = uint64(c.ram[d])
@@ -5360,7 +5360,7 @@ func (c *CPU) interp(bk *block) (step bool) {
 				break body
 			case opCmp8miJ3:
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-1 {
 					d += e.add
 					a = uint64(c.ram[d])
@@ -5375,7 +5375,7 @@ func (c *CPU) interp(bk *block) (step bool) {
 				break body
 			case opCmp8miJ4:
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-1 {
 					d += e.add
 					a = uint64(c.ram[d])
@@ -5390,7 +5390,7 @@ func (c *CPU) interp(bk *block) (step bool) {
 				break body
 			case opCmp8miJ5:
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-1 {
 					d += e.add
 					a = uint64(c.ram[d])
@@ -5405,7 +5405,7 @@ func (c *CPU) interp(bk *block) (step bool) {
 				break body
 			case opCmp8miJ6:
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-1 {
 					d += e.add
 					a = uint64(c.ram[d])
@@ -5420,7 +5420,7 @@ func (c *CPU) interp(bk *block) (step bool) {
 				break body
 			case opCmp8miJ7:
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-1 {
 					d += e.add
 					a = uint64(c.ram[d])
@@ -5435,7 +5435,7 @@ func (c *CPU) interp(bk *block) (step bool) {
 				break body
 			case opCmp8miJ8:
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-1 {
 					d += e.add
 					a = uint64(c.ram[d])
@@ -5450,7 +5450,7 @@ func (c *CPU) interp(bk *block) (step bool) {
 				break body
 			case opCmp8miJ9:
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-1 {
 					d += e.add
 					a = uint64(c.ram[d])
@@ -5465,7 +5465,7 @@ func (c *CPU) interp(bk *block) (step bool) {
 				break body
 			case opCmp8miJ12:
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-1 {
 					d += e.add
 					a = uint64(c.ram[d])
@@ -5480,7 +5480,7 @@ func (c *CPU) interp(bk *block) (step bool) {
 				break body
 			case opCmp8miJ13:
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-1 {
 					d += e.add
 					a = uint64(c.ram[d])
@@ -5495,7 +5495,7 @@ func (c *CPU) interp(bk *block) (step bool) {
 				break body
 			case opCmp8miJ14:
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-1 {
 					d += e.add
 					a = uint64(c.ram[d])
@@ -5510,7 +5510,7 @@ func (c *CPU) interp(bk *block) (step bool) {
 				break body
 			case opCmp8miJ15:
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-1 {
 					d += e.add
 					a = uint64(c.ram[d])
@@ -5717,7 +5717,7 @@ func (c *CPU) interp(bk *block) (step bool) {
 				break body
 			case opCmp32rmJ2:
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-4 {
 					d += e.add
 					{
@@ -5735,7 +5735,7 @@ func (c *CPU) interp(bk *block) (step bool) {
 				break body
 			case opCmp32rmJ3:
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-4 {
 					d += e.add
 					{
@@ -5753,7 +5753,7 @@ func (c *CPU) interp(bk *block) (step bool) {
 				break body
 			case opCmp32rmJ4:
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-4 {
 					d += e.add
 					{
@@ -5771,7 +5771,7 @@ func (c *CPU) interp(bk *block) (step bool) {
 				break body
 			case opCmp32rmJ5:
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-4 {
 					d += e.add
 					{
@@ -5789,7 +5789,7 @@ func (c *CPU) interp(bk *block) (step bool) {
 				break body
 			case opCmp32rmJ6:
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-4 {
 					d += e.add
 					{
@@ -5807,7 +5807,7 @@ func (c *CPU) interp(bk *block) (step bool) {
 				break body
 			case opCmp32rmJ7:
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-4 {
 					d += e.add
 					{
@@ -5825,7 +5825,7 @@ func (c *CPU) interp(bk *block) (step bool) {
 				break body
 			case opCmp32rmJ8:
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-4 {
 					d += e.add
 					{
@@ -5843,7 +5843,7 @@ func (c *CPU) interp(bk *block) (step bool) {
 				break body
 			case opCmp32rmJ9:
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-4 {
 					d += e.add
 					{
@@ -5861,7 +5861,7 @@ func (c *CPU) interp(bk *block) (step bool) {
 				break body
 			case opCmp32rmJ12:
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-4 {
 					d += e.add
 					{
@@ -5879,7 +5879,7 @@ func (c *CPU) interp(bk *block) (step bool) {
 				break body
 			case opCmp32rmJ13:
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-4 {
 					d += e.add
 					{
@@ -5897,7 +5897,7 @@ func (c *CPU) interp(bk *block) (step bool) {
 				break body
 			case opCmp32rmJ14:
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-4 {
 					d += e.add
 					{
@@ -5915,7 +5915,7 @@ func (c *CPU) interp(bk *block) (step bool) {
 				break body
 			case opCmp32rmJ15:
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-4 {
 					d += e.add
 					{
@@ -5933,7 +5933,7 @@ func (c *CPU) interp(bk *block) (step bool) {
 				break body
 			case opCmp32mrJ2:
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-4 {
 					d += e.add
 					{
@@ -5951,7 +5951,7 @@ func (c *CPU) interp(bk *block) (step bool) {
 				break body
 			case opCmp32mrJ3:
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-4 {
 					d += e.add
 					{
@@ -5969,7 +5969,7 @@ func (c *CPU) interp(bk *block) (step bool) {
 				break body
 			case opCmp32mrJ4:
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-4 {
 					d += e.add
 					{
@@ -5987,7 +5987,7 @@ func (c *CPU) interp(bk *block) (step bool) {
 				break body
 			case opCmp32mrJ5:
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-4 {
 					d += e.add
 					{
@@ -6005,7 +6005,7 @@ func (c *CPU) interp(bk *block) (step bool) {
 				break body
 			case opCmp32mrJ6:
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-4 {
 					d += e.add
 					{
@@ -6023,7 +6023,7 @@ func (c *CPU) interp(bk *block) (step bool) {
 				break body
 			case opCmp32mrJ7:
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-4 {
 					d += e.add
 					{
@@ -6041,7 +6041,7 @@ func (c *CPU) interp(bk *block) (step bool) {
 				break body
 			case opCmp32mrJ8:
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-4 {
 					d += e.add
 					{
@@ -6059,7 +6059,7 @@ func (c *CPU) interp(bk *block) (step bool) {
 				break body
 			case opCmp32mrJ9:
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-4 {
 					d += e.add
 					{
@@ -6077,7 +6077,7 @@ func (c *CPU) interp(bk *block) (step bool) {
 				break body
 			case opCmp32mrJ12:
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-4 {
 					d += e.add
 					{
@@ -6095,7 +6095,7 @@ func (c *CPU) interp(bk *block) (step bool) {
 				break body
 			case opCmp32mrJ13:
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-4 {
 					d += e.add
 					{
@@ -6113,7 +6113,7 @@ func (c *CPU) interp(bk *block) (step bool) {
 				break body
 			case opCmp32mrJ14:
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-4 {
 					d += e.add
 					{
@@ -6131,7 +6131,7 @@ func (c *CPU) interp(bk *block) (step bool) {
 				break body
 			case opCmp32mrJ15:
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-4 {
 					d += e.add
 					{
@@ -6149,7 +6149,7 @@ func (c *CPU) interp(bk *block) (step bool) {
 				break body
 			case opCmp32miJ2:
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-4 {
 					d += e.add
 					{
@@ -6167,7 +6167,7 @@ func (c *CPU) interp(bk *block) (step bool) {
 				break body
 			case opCmp32miJ3:
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-4 {
 					d += e.add
 					{
@@ -6185,7 +6185,7 @@ func (c *CPU) interp(bk *block) (step bool) {
 				break body
 			case opCmp32miJ4:
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-4 {
 					d += e.add
 					{
@@ -6203,7 +6203,7 @@ func (c *CPU) interp(bk *block) (step bool) {
 				break body
 			case opCmp32miJ5:
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-4 {
 					d += e.add
 					{
@@ -6221,7 +6221,7 @@ func (c *CPU) interp(bk *block) (step bool) {
 				break body
 			case opCmp32miJ6:
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-4 {
 					d += e.add
 					{
@@ -6239,7 +6239,7 @@ func (c *CPU) interp(bk *block) (step bool) {
 				break body
 			case opCmp32miJ7:
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-4 {
 					d += e.add
 					{
@@ -6257,7 +6257,7 @@ func (c *CPU) interp(bk *block) (step bool) {
 				break body
 			case opCmp32miJ8:
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-4 {
 					d += e.add
 					{
@@ -6275,7 +6275,7 @@ func (c *CPU) interp(bk *block) (step bool) {
 				break body
 			case opCmp32miJ9:
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-4 {
 					d += e.add
 					{
@@ -6293,7 +6293,7 @@ func (c *CPU) interp(bk *block) (step bool) {
 				break body
 			case opCmp32miJ12:
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-4 {
 					d += e.add
 					{
@@ -6311,7 +6311,7 @@ func (c *CPU) interp(bk *block) (step bool) {
 				break body
 			case opCmp32miJ13:
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-4 {
 					d += e.add
 					{
@@ -6329,7 +6329,7 @@ func (c *CPU) interp(bk *block) (step bool) {
 				break body
 			case opCmp32miJ14:
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-4 {
 					d += e.add
 					{
@@ -6347,7 +6347,7 @@ func (c *CPU) interp(bk *block) (step bool) {
 				break body
 			case opCmp32miJ15:
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-4 {
 					d += e.add
 					{
@@ -6557,7 +6557,7 @@ func (c *CPU) interp(bk *block) (step bool) {
 				break body
 			case opCmp64rmJ2:
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-8 {
 					d += e.add
 					{
@@ -6575,7 +6575,7 @@ func (c *CPU) interp(bk *block) (step bool) {
 				break body
 			case opCmp64rmJ3:
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-8 {
 					d += e.add
 					{
@@ -6593,7 +6593,7 @@ func (c *CPU) interp(bk *block) (step bool) {
 				break body
 			case opCmp64rmJ4:
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-8 {
 					d += e.add
 					{
@@ -6611,7 +6611,7 @@ func (c *CPU) interp(bk *block) (step bool) {
 				break body
 			case opCmp64rmJ5:
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-8 {
 					d += e.add
 					{
@@ -6629,7 +6629,7 @@ func (c *CPU) interp(bk *block) (step bool) {
 				break body
 			case opCmp64rmJ6:
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-8 {
 					d += e.add
 					{
@@ -6647,7 +6647,7 @@ func (c *CPU) interp(bk *block) (step bool) {
 				break body
 			case opCmp64rmJ7:
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-8 {
 					d += e.add
 					{
@@ -6665,7 +6665,7 @@ func (c *CPU) interp(bk *block) (step bool) {
 				break body
 			case opCmp64rmJ8:
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-8 {
 					d += e.add
 					{
@@ -6683,7 +6683,7 @@ func (c *CPU) interp(bk *block) (step bool) {
 				break body
 			case opCmp64rmJ9:
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-8 {
 					d += e.add
 					{
@@ -6701,7 +6701,7 @@ func (c *CPU) interp(bk *block) (step bool) {
 				break body
 			case opCmp64rmJ12:
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-8 {
 					d += e.add
 					{
@@ -6719,7 +6719,7 @@ func (c *CPU) interp(bk *block) (step bool) {
 				break body
 			case opCmp64rmJ13:
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-8 {
 					d += e.add
 					{
@@ -6737,7 +6737,7 @@ func (c *CPU) interp(bk *block) (step bool) {
 				break body
 			case opCmp64rmJ14:
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-8 {
 					d += e.add
 					{
@@ -6755,7 +6755,7 @@ func (c *CPU) interp(bk *block) (step bool) {
 				break body
 			case opCmp64rmJ15:
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-8 {
 					d += e.add
 					{
@@ -6773,7 +6773,7 @@ func (c *CPU) interp(bk *block) (step bool) {
 				break body
 			case opCmp64mrJ2:
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-8 {
 					d += e.add
 					{
@@ -6791,7 +6791,7 @@ func (c *CPU) interp(bk *block) (step bool) {
 				break body
 			case opCmp64mrJ3:
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-8 {
 					d += e.add
 					{
@@ -6809,7 +6809,7 @@ func (c *CPU) interp(bk *block) (step bool) {
 				break body
 			case opCmp64mrJ4:
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-8 {
 					d += e.add
 					{
@@ -6827,7 +6827,7 @@ func (c *CPU) interp(bk *block) (step bool) {
 				break body
 			case opCmp64mrJ5:
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-8 {
 					d += e.add
 					{
@@ -6845,7 +6845,7 @@ func (c *CPU) interp(bk *block) (step bool) {
 				break body
 			case opCmp64mrJ6:
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-8 {
 					d += e.add
 					{
@@ -6863,7 +6863,7 @@ func (c *CPU) interp(bk *block) (step bool) {
 				break body
 			case opCmp64mrJ7:
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-8 {
 					d += e.add
 					{
@@ -6881,7 +6881,7 @@ func (c *CPU) interp(bk *block) (step bool) {
 				break body
 			case opCmp64mrJ8:
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-8 {
 					d += e.add
 					{
@@ -6899,7 +6899,7 @@ func (c *CPU) interp(bk *block) (step bool) {
 				break body
 			case opCmp64mrJ9:
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-8 {
 					d += e.add
 					{
@@ -6917,7 +6917,7 @@ func (c *CPU) interp(bk *block) (step bool) {
 				break body
 			case opCmp64mrJ12:
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-8 {
 					d += e.add
 					{
@@ -6935,7 +6935,7 @@ func (c *CPU) interp(bk *block) (step bool) {
 				break body
 			case opCmp64mrJ13:
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-8 {
 					d += e.add
 					{
@@ -6953,7 +6953,7 @@ func (c *CPU) interp(bk *block) (step bool) {
 				break body
 			case opCmp64mrJ14:
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-8 {
 					d += e.add
 					{
@@ -6971,7 +6971,7 @@ func (c *CPU) interp(bk *block) (step bool) {
 				break body
 			case opCmp64mrJ15:
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-8 {
 					d += e.add
 					{
@@ -6989,7 +6989,7 @@ func (c *CPU) interp(bk *block) (step bool) {
 				break body
 			case opCmp64miJ2:
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-8 {
 					d += e.add
 					{
@@ -7007,7 +7007,7 @@ func (c *CPU) interp(bk *block) (step bool) {
 				break body
 			case opCmp64miJ3:
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-8 {
 					d += e.add
 					{
@@ -7025,7 +7025,7 @@ func (c *CPU) interp(bk *block) (step bool) {
 				break body
 			case opCmp64miJ4:
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-8 {
 					d += e.add
 					{
@@ -7043,7 +7043,7 @@ func (c *CPU) interp(bk *block) (step bool) {
 				break body
 			case opCmp64miJ5:
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-8 {
 					d += e.add
 					{
@@ -7061,7 +7061,7 @@ func (c *CPU) interp(bk *block) (step bool) {
 				break body
 			case opCmp64miJ6:
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-8 {
 					d += e.add
 					{
@@ -7079,7 +7079,7 @@ func (c *CPU) interp(bk *block) (step bool) {
 				break body
 			case opCmp64miJ7:
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-8 {
 					d += e.add
 					{
@@ -7097,7 +7097,7 @@ func (c *CPU) interp(bk *block) (step bool) {
 				break body
 			case opCmp64miJ8:
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-8 {
 					d += e.add
 					{
@@ -7115,7 +7115,7 @@ func (c *CPU) interp(bk *block) (step bool) {
 				break body
 			case opCmp64miJ9:
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-8 {
 					d += e.add
 					{
@@ -7133,7 +7133,7 @@ func (c *CPU) interp(bk *block) (step bool) {
 				break body
 			case opCmp64miJ12:
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-8 {
 					d += e.add
 					{
@@ -7151,7 +7151,7 @@ func (c *CPU) interp(bk *block) (step bool) {
 				break body
 			case opCmp64miJ13:
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-8 {
 					d += e.add
 					{
@@ -7169,7 +7169,7 @@ func (c *CPU) interp(bk *block) (step bool) {
 				break body
 			case opCmp64miJ14:
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-8 {
 					d += e.add
 					{
@@ -7187,7 +7187,7 @@ func (c *CPU) interp(bk *block) (step bool) {
 				break body
 			case opCmp64miJ15:
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-8 {
 					d += e.add
 					{
@@ -7421,7 +7421,7 @@ func (c *CPU) interp(bk *block) (step bool) {
 				break body
 			case opTest8miJ2:
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-1 {
 					d += e.add
 					a = uint64(c.ram[d])
@@ -7437,7 +7437,7 @@ func (c *CPU) interp(bk *block) (step bool) {
 				break body
 			case opTest8miJ3:
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-1 {
 					d += e.add
 					a = uint64(c.ram[d])
@@ -7453,7 +7453,7 @@ func (c *CPU) interp(bk *block) (step bool) {
 				break body
 			case opTest8miJ4:
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-1 {
 					d += e.add
 					a = uint64(c.ram[d])
@@ -7469,7 +7469,7 @@ func (c *CPU) interp(bk *block) (step bool) {
 				break body
 			case opTest8miJ5:
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-1 {
 					d += e.add
 					a = uint64(c.ram[d])
@@ -7485,7 +7485,7 @@ func (c *CPU) interp(bk *block) (step bool) {
 				break body
 			case opTest8miJ6:
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-1 {
 					d += e.add
 					a = uint64(c.ram[d])
@@ -7501,7 +7501,7 @@ func (c *CPU) interp(bk *block) (step bool) {
 				break body
 			case opTest8miJ7:
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-1 {
 					d += e.add
 					a = uint64(c.ram[d])
@@ -7517,7 +7517,7 @@ func (c *CPU) interp(bk *block) (step bool) {
 				break body
 			case opTest8miJ8:
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-1 {
 					d += e.add
 					a = uint64(c.ram[d])
@@ -7533,7 +7533,7 @@ func (c *CPU) interp(bk *block) (step bool) {
 				break body
 			case opTest8miJ9:
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-1 {
 					d += e.add
 					a = uint64(c.ram[d])
@@ -7549,7 +7549,7 @@ func (c *CPU) interp(bk *block) (step bool) {
 				break body
 			case opTest8miJ12:
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-1 {
 					d += e.add
 					a = uint64(c.ram[d])
@@ -7565,7 +7565,7 @@ func (c *CPU) interp(bk *block) (step bool) {
 				break body
 			case opTest8miJ13:
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-1 {
 					d += e.add
 					a = uint64(c.ram[d])
@@ -7581,7 +7581,7 @@ func (c *CPU) interp(bk *block) (step bool) {
 				break body
 			case opTest8miJ14:
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-1 {
 					d += e.add
 					a = uint64(c.ram[d])
@@ -7597,7 +7597,7 @@ func (c *CPU) interp(bk *block) (step bool) {
 				break body
 			case opTest8miJ15:
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-1 {
 					d += e.add
 					a = uint64(c.ram[d])
@@ -7829,7 +7829,7 @@ func (c *CPU) interp(bk *block) (step bool) {
 				break body
 			case opTest32miJ2:
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-4 {
 					d += e.add
 					{
@@ -7848,7 +7848,7 @@ func (c *CPU) interp(bk *block) (step bool) {
 				break body
 			case opTest32miJ3:
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-4 {
 					d += e.add
 					{
@@ -7867,7 +7867,7 @@ func (c *CPU) interp(bk *block) (step bool) {
 				break body
 			case opTest32miJ4:
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-4 {
 					d += e.add
 					{
@@ -7886,7 +7886,7 @@ func (c *CPU) interp(bk *block) (step bool) {
 				break body
 			case opTest32miJ5:
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-4 {
 					d += e.add
 					{
@@ -7905,7 +7905,7 @@ func (c *CPU) interp(bk *block) (step bool) {
 				break body
 			case opTest32miJ6:
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-4 {
 					d += e.add
 					{
@@ -7924,7 +7924,7 @@ func (c *CPU) interp(bk *block) (step bool) {
 				break body
 			case opTest32miJ7:
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-4 {
 					d += e.add
 					{
@@ -7943,7 +7943,7 @@ func (c *CPU) interp(bk *block) (step bool) {
 				break body
 			case opTest32miJ8:
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-4 {
 					d += e.add
 					{
@@ -7962,7 +7962,7 @@ func (c *CPU) interp(bk *block) (step bool) {
 				break body
 			case opTest32miJ9:
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-4 {
 					d += e.add
 					{
@@ -7981,7 +7981,7 @@ func (c *CPU) interp(bk *block) (step bool) {
 				break body
 			case opTest32miJ12:
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-4 {
 					d += e.add
 					{
@@ -8000,7 +8000,7 @@ func (c *CPU) interp(bk *block) (step bool) {
 				break body
 			case opTest32miJ13:
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-4 {
 					d += e.add
 					{
@@ -8019,7 +8019,7 @@ func (c *CPU) interp(bk *block) (step bool) {
 				break body
 			case opTest32miJ14:
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-4 {
 					d += e.add
 					{
@@ -8038,7 +8038,7 @@ func (c *CPU) interp(bk *block) (step bool) {
 				break body
 			case opTest32miJ15:
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-4 {
 					d += e.add
 					{
@@ -8273,7 +8273,7 @@ func (c *CPU) interp(bk *block) (step bool) {
 				break body
 			case opTest64miJ2:
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-8 {
 					d += e.add
 					{
@@ -8292,7 +8292,7 @@ func (c *CPU) interp(bk *block) (step bool) {
 				break body
 			case opTest64miJ3:
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-8 {
 					d += e.add
 					{
@@ -8311,7 +8311,7 @@ func (c *CPU) interp(bk *block) (step bool) {
 				break body
 			case opTest64miJ4:
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-8 {
 					d += e.add
 					{
@@ -8330,7 +8330,7 @@ func (c *CPU) interp(bk *block) (step bool) {
 				break body
 			case opTest64miJ5:
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-8 {
 					d += e.add
 					{
@@ -8349,7 +8349,7 @@ func (c *CPU) interp(bk *block) (step bool) {
 				break body
 			case opTest64miJ6:
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-8 {
 					d += e.add
 					{
@@ -8368,7 +8368,7 @@ func (c *CPU) interp(bk *block) (step bool) {
 				break body
 			case opTest64miJ7:
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-8 {
 					d += e.add
 					{
@@ -8387,7 +8387,7 @@ func (c *CPU) interp(bk *block) (step bool) {
 				break body
 			case opTest64miJ8:
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-8 {
 					d += e.add
 					{
@@ -8406,7 +8406,7 @@ func (c *CPU) interp(bk *block) (step bool) {
 				break body
 			case opTest64miJ9:
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-8 {
 					d += e.add
 					{
@@ -8425,7 +8425,7 @@ func (c *CPU) interp(bk *block) (step bool) {
 				break body
 			case opTest64miJ12:
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-8 {
 					d += e.add
 					{
@@ -8444,7 +8444,7 @@ func (c *CPU) interp(bk *block) (step bool) {
 				break body
 			case opTest64miJ13:
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-8 {
 					d += e.add
 					{
@@ -8463,7 +8463,7 @@ func (c *CPU) interp(bk *block) (step bool) {
 				break body
 			case opTest64miJ14:
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-8 {
 					d += e.add
 					{
@@ -8482,7 +8482,7 @@ func (c *CPU) interp(bk *block) (step bool) {
 				break body
 			case opTest64miJ15:
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-8 {
 					d += e.add
 					{
@@ -8527,7 +8527,7 @@ func (c *CPU) interp(bk *block) (step bool) {
 				c.R[op.dst&31] = c.R[op.dst&31]&^0xff | (^a)&0xff
 			case opInc8m:
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
 				at := ea - e.w
 				if at > 4096-1 {
 					if !c.ready(ea, 1) {
@@ -8542,7 +8542,7 @@ func (c *CPU) interp(bk *block) (step bool) {
 				c.lzOp, c.lzA, c.lzB = lzInc, a, v
 			case opInc8mN:
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
 				at := ea - e.w
 				if at > 4096-1 {
 					if !c.ready(ea, 1) {
@@ -8555,7 +8555,7 @@ func (c *CPU) interp(bk *block) (step bool) {
 				c.ram[at] = byte(a + 1)
 			case opDec8m:
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
 				at := ea - e.w
 				if at > 4096-1 {
 					if !c.ready(ea, 1) {
@@ -8570,7 +8570,7 @@ func (c *CPU) interp(bk *block) (step bool) {
 				c.lzOp, c.lzA, c.lzB = lzDec, a, v
 			case opDec8mN:
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
 				at := ea - e.w
 				if at > 4096-1 {
 					if !c.ready(ea, 1) {
@@ -8583,7 +8583,7 @@ func (c *CPU) interp(bk *block) (step bool) {
 				c.ram[at] = byte(a - 1)
 			case opNeg8m:
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
 				at := ea - e.w
 				if at > 4096-1 {
 					if !c.ready(ea, 1) {
@@ -8597,7 +8597,7 @@ func (c *CPU) interp(bk *block) (step bool) {
 				c.lzOp, c.lzA, c.lzB = lzSub, 0, a
 			case opNeg8mN:
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
 				at := ea - e.w
 				if at > 4096-1 {
 					if !c.ready(ea, 1) {
@@ -8610,7 +8610,7 @@ func (c *CPU) interp(bk *block) (step bool) {
 				c.ram[at] = byte(-a)
 			case opNot8m:
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
 				at := ea - e.w
 				if at > 4096-1 {
 					if !c.ready(ea, 1) {
@@ -8649,7 +8649,7 @@ func (c *CPU) interp(bk *block) (step bool) {
 				c.R[op.dst&31] = uint64(uint32(^a))
 			case opInc32m:
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
 				at := ea - e.w
 				if at > 4096-4 {
 					if !c.ready(ea, 4) {
@@ -8673,7 +8673,7 @@ func (c *CPU) interp(bk *block) (step bool) {
 				c.lzOp, c.lzA, c.lzB = lzInc|2, a, v
 			case opInc32mN:
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
 				at := ea - e.w
 				if at > 4096-4 {
 					if !c.ready(ea, 4) {
@@ -8695,7 +8695,7 @@ func (c *CPU) interp(bk *block) (step bool) {
 				}
 			case opDec32m:
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
 				at := ea - e.w
 				if at > 4096-4 {
 					if !c.ready(ea, 4) {
@@ -8719,7 +8719,7 @@ func (c *CPU) interp(bk *block) (step bool) {
 				c.lzOp, c.lzA, c.lzB = lzDec|2, a, v
 			case opDec32mN:
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
 				at := ea - e.w
 				if at > 4096-4 {
 					if !c.ready(ea, 4) {
@@ -8741,7 +8741,7 @@ func (c *CPU) interp(bk *block) (step bool) {
 				}
 			case opNeg32m:
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
 				at := ea - e.w
 				if at > 4096-4 {
 					if !c.ready(ea, 4) {
@@ -8764,7 +8764,7 @@ func (c *CPU) interp(bk *block) (step bool) {
 				c.lzOp, c.lzA, c.lzB = lzSub|2, 0, a
 			case opNeg32mN:
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
 				at := ea - e.w
 				if at > 4096-4 {
 					if !c.ready(ea, 4) {
@@ -8786,7 +8786,7 @@ func (c *CPU) interp(bk *block) (step bool) {
 				}
 			case opNot32m:
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
 				at := ea - e.w
 				if at > 4096-4 {
 					if !c.ready(ea, 4) {
@@ -8834,7 +8834,7 @@ func (c *CPU) interp(bk *block) (step bool) {
 				c.R[op.dst&31] = ^a
 			case opInc64m:
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
 				at := ea - e.w
 				if at > 4096-8 {
 					if !c.ready(ea, 8) {
@@ -8862,7 +8862,7 @@ func (c *CPU) interp(bk *block) (step bool) {
 				c.lzOp, c.lzA, c.lzB = lzInc|3, a, v
 			case opInc64mN:
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
 				at := ea - e.w
 				if at > 4096-8 {
 					if !c.ready(ea, 8) {
@@ -8888,7 +8888,7 @@ func (c *CPU) interp(bk *block) (step bool) {
 				}
 			case opDec64m:
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
 				at := ea - e.w
 				if at > 4096-8 {
 					if !c.ready(ea, 8) {
@@ -8916,7 +8916,7 @@ func (c *CPU) interp(bk *block) (step bool) {
 				c.lzOp, c.lzA, c.lzB = lzDec|3, a, v
 			case opDec64mN:
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
 				at := ea - e.w
 				if at > 4096-8 {
 					if !c.ready(ea, 8) {
@@ -8942,7 +8942,7 @@ func (c *CPU) interp(bk *block) (step bool) {
 				}
 			case opNeg64m:
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
 				at := ea - e.w
 				if at > 4096-8 {
 					if !c.ready(ea, 8) {
@@ -8969,7 +8969,7 @@ func (c *CPU) interp(bk *block) (step bool) {
 				c.lzOp, c.lzA, c.lzB = lzSub|3, 0, a
 			case opNeg64mN:
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
 				at := ea - e.w
 				if at > 4096-8 {
 					if !c.ready(ea, 8) {
@@ -8995,7 +8995,7 @@ func (c *CPU) interp(bk *block) (step bool) {
 				}
 			case opNot64m:
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
 				at := ea - e.w
 				if at > 4096-8 {
 					if !c.ready(ea, 8) {
@@ -9247,7 +9247,7 @@ func (c *CPU) interp(bk *block) (step bool) {
 				c.R[op.dst&31] = c.R[op.dst&31]&^0xff | (c.R[op.src&31]&0xff)&0xff
 			case opMov8rm:
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-1 {
 					d += e.add
 					v = uint64(c.ram[d])
@@ -9258,7 +9258,7 @@ func (c *CPU) interp(bk *block) (step bool) {
 			case opMov8mr:
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
 				v = c.R[op.src&31] & 0xff
-				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
 				if d := ea - e.w; d <= 4096-1 {
 					d += e.add
 					c.ram[d] = byte(v)
@@ -9268,7 +9268,7 @@ func (c *CPU) interp(bk *block) (step bool) {
 			case opMov8mi:
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
 				v = uint64(int64(op.imm))
-				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
 				if d := ea - e.w; d <= 4096-1 {
 					d += e.add
 					c.ram[d] = byte(v)
@@ -9279,7 +9279,7 @@ func (c *CPU) interp(bk *block) (step bool) {
 				c.R[op.dst&31] = c.R[op.dst&31]&^0xffff | (c.R[op.src&31]&0xffff)&0xffff
 			case opMov16rm:
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-2 {
 					d += e.add
 					{
@@ -9293,7 +9293,7 @@ func (c *CPU) interp(bk *block) (step bool) {
 			case opMov16mr:
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
 				v = c.R[op.src&31] & 0xffff
-				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
 				if d := ea - e.w; d <= 4096-2 {
 					d += e.add
 					{
@@ -9307,7 +9307,7 @@ func (c *CPU) interp(bk *block) (step bool) {
 			case opMov16mi:
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
 				v = uint64(int64(op.imm))
-				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
 				if d := ea - e.w; d <= 4096-2 {
 					d += e.add
 					{
@@ -9322,7 +9322,7 @@ func (c *CPU) interp(bk *block) (step bool) {
 				c.R[op.dst&31] = uint64(uint32(uint64(uint32(c.R[op.src&31]))))
 			case opMov32rm:
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-4 {
 					d += e.add
 					{
@@ -9336,7 +9336,7 @@ func (c *CPU) interp(bk *block) (step bool) {
 			case opMov32mr:
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
 				v = uint64(uint32(c.R[op.src&31]))
-				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
 				if d := ea - e.w; d <= 4096-4 {
 					d += e.add
 					{
@@ -9352,7 +9352,7 @@ func (c *CPU) interp(bk *block) (step bool) {
 			case opMov32mi:
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
 				v = uint64(int64(op.imm))
-				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
 				if d := ea - e.w; d <= 4096-4 {
 					d += e.add
 					{
@@ -9369,7 +9369,7 @@ func (c *CPU) interp(bk *block) (step bool) {
 				c.R[op.dst&31] = c.R[op.src&31]
 			case opMov64rm:
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-8 {
 					d += e.add
 					{
@@ -9383,7 +9383,7 @@ func (c *CPU) interp(bk *block) (step bool) {
 			case opMov64mr:
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
 				v = c.R[op.src&31]
-				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
 				if d := ea - e.w; d <= 4096-8 {
 					d += e.add
 					{
@@ -9403,7 +9403,7 @@ func (c *CPU) interp(bk *block) (step bool) {
 			case opMov64mi:
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
 				v = uint64(int64(op.imm))
-				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
 				if d := ea - e.w; d <= 4096-8 {
 					d += e.add
 					{
@@ -9430,7 +9430,7 @@ func (c *CPU) interp(bk *block) (step bool) {
 				c.R[op.dst&31] = c.R[op.src&31] & 0xff
 			case opMovzx8rm:
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-1 {
 					d += e.add
 					v = uint64(c.ram[d])
@@ -9442,7 +9442,7 @@ func (c *CPU) interp(bk *block) (step bool) {
 				c.R[op.dst&31] = uint64(uint32(uint64(int64(int8(c.R[op.src&31])))))
 			case opMovsx8to32rm:
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-1 {
 					d += e.add
 					v = uint64(c.ram[d])
@@ -9454,7 +9454,7 @@ func (c *CPU) interp(bk *block) (step bool) {
 				c.R[op.dst&31] = uint64(int64(int8(c.R[op.src&31])))
 			case opMovsx8to64rm:
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-1 {
 					d += e.add
 					v = uint64(c.ram[d])
@@ -9466,7 +9466,7 @@ func (c *CPU) interp(bk *block) (step bool) {
 				c.R[op.dst&31] = c.R[op.src&31] & 0xffff
 			case opMovzx16rm:
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-2 {
 					d += e.add
 					{
@@ -9481,7 +9481,7 @@ func (c *CPU) interp(bk *block) (step bool) {
 				c.R[op.dst&31] = uint64(uint32(uint64(int64(int16(c.R[op.src&31])))))
 			case opMovsx16to32rm:
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-2 {
 					d += e.add
 					{
@@ -9496,7 +9496,7 @@ func (c *CPU) interp(bk *block) (step bool) {
 				c.R[op.dst&31] = uint64(int64(int16(c.R[op.src&31])))
 			case opMovsx16to64rm:
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-2 {
 					d += e.add
 					{
@@ -9511,7 +9511,7 @@ func (c *CPU) interp(bk *block) (step bool) {
 				c.R[op.dst&31] = uint64(int64(int32(c.R[op.src&31])))
 			case opMovsx32to64rm:
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-4 {
 					d += e.add
 					{
@@ -9535,7 +9535,7 @@ func (c *CPU) interp(bk *block) (step bool) {
 				c.R[op.src&31] = uint64(uint32(a))
 			case opXchg32mr:
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
 				at := ea - e.w
 				if at > 4096-4 {
 					if !c.ready(ea, 4) {
@@ -9576,7 +9576,7 @@ func (c *CPU) interp(bk *block) (step bool) {
 				c.R[op.src&31] = a
 			case opXchg64mr:
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
 				at := ea - e.w
 				if at > 4096-8 {
 					if !c.ready(ea, 8) {
@@ -9632,7 +9632,7 @@ func (c *CPU) interp(bk *block) (step bool) {
 				c.R[op.dst&31] = uint64(uint32(a * b))
 			case opImul32rm:
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-4 {
 					d += e.add
 					{
@@ -9648,7 +9648,7 @@ func (c *CPU) interp(bk *block) (step bool) {
 				c.mulFlags(int64(v) != int64(int32(v)))
 			case opImul32rmN:
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-4 {
 					d += e.add
 					{
@@ -9690,7 +9690,7 @@ func (c *CPU) interp(bk *block) (step bool) {
 				c.R[op.dst&31] = a * b
 			case opImul64rm:
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-8 {
 					d += e.add
 					{
@@ -9706,7 +9706,7 @@ func (c *CPU) interp(bk *block) (step bool) {
 				c.mulFlags(hi != uint64(int64(v)>>63))
 			case opImul64rmN:
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-8 {
 					d += e.add
 					{
@@ -9746,7 +9746,7 @@ func (c *CPU) interp(bk *block) (step bool) {
 				c.setFlags(flagCF, a>>b&1)
 			case opBt32mi:
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-4 {
 					d += e.add
 					{
@@ -9768,7 +9768,7 @@ func (c *CPU) interp(bk *block) (step bool) {
 				c.setFlags(flagCF, a>>b&1)
 			case opBt64mi:
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-8 {
 					d += e.add
 					{
@@ -9801,7 +9801,7 @@ func (c *CPU) interp(bk *block) (step bool) {
 			case opPush:
 				ea = c.R[RSP] - 8
 				v = c.R[op.src&31]
-				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
 				if d := ea - e.w; d <= 4096-8 {
 					d += e.add
 					{
@@ -9822,7 +9822,7 @@ func (c *CPU) interp(bk *block) (step bool) {
 			case opPushi:
 				ea = c.R[RSP] - 8
 				v = uint64(int64(op.imm))
-				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
 				if d := ea - e.w; d <= 4096-8 {
 					d += e.add
 					{
@@ -9842,7 +9842,7 @@ func (c *CPU) interp(bk *block) (step bool) {
 				c.R[RSP] -= 8
 			case opPop:
 				ea = c.R[RSP]
-				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-8 {
 					d += e.add
 					{
@@ -9856,7 +9856,7 @@ func (c *CPU) interp(bk *block) (step bool) {
 				c.R[op.dst&31] = v
 			case opLeave:
 				ea = c.R[RBP]
-				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-8 {
 					d += e.add
 					{
@@ -9871,7 +9871,7 @@ func (c *CPU) interp(bk *block) (step bool) {
 			case opCall:
 				ea = c.R[RSP] - 8
 				v = c.R[isa.RegRIP] + uint64(int64(op.imm))
-				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
 				if d := ea - e.w; d <= 4096-8 {
 					d += e.add
 					{
@@ -9897,7 +9897,7 @@ func (c *CPU) interp(bk *block) (step bool) {
 				}
 				ea = c.R[RSP] - 8
 				v = c.R[isa.RegRIP] + uint64(int64(op.imm))
-				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
 				if d := ea - e.w; d <= 4096-8 {
 					d += e.add
 					{
@@ -9918,7 +9918,7 @@ func (c *CPU) interp(bk *block) (step bool) {
 				goto indirect
 			case opCallm:
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-8 {
 					d += e.add
 					{
@@ -9934,7 +9934,7 @@ func (c *CPU) interp(bk *block) (step bool) {
 				ea = c.R[RSP] - 8
 				v = c.R[isa.RegRIP] + uint64(int64(op.imm))
 				{
-					e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
+					e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
 					if d := ea - e.w; d <= 4096-8 {
 						d += e.add
 						{
@@ -9962,7 +9962,7 @@ func (c *CPU) interp(bk *block) (step bool) {
 				goto indirect
 			case opJmpm:
 				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-8 {
 					d += e.add
 					{
@@ -9978,7 +9978,7 @@ func (c *CPU) interp(bk *block) (step bool) {
 				goto indirect
 			case opRet:
 				ea = c.R[RSP]
-				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-8 {
 					d += e.add
 					{
@@ -10020,7 +10020,7 @@ func (c *CPU) interp(bk *block) (step bool) {
 					goto leave
 				}
 				v = c.R[op.src&31]
-				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
 				if d := ea - e.w; d <= 4096-4 {
 					d += e.add
 					{
@@ -10040,7 +10040,7 @@ func (c *CPU) interp(bk *block) (step bool) {
 					goto leave
 				}
 				v = uint64(int64(op.imm))
-				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
 				if d := ea - e.w; d <= 4096-4 {
 					d += e.add
 					{
@@ -10056,7 +10056,7 @@ func (c *CPU) interp(bk *block) (step bool) {
 				c.R[RSP] = ea
 			case opPushm32:
 				ea = c.R[regTmp]
-				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-4 {
 					d += e.add
 					{
@@ -10071,7 +10071,7 @@ func (c *CPU) interp(bk *block) (step bool) {
 					goto leave
 				}
 				{
-					e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
+					e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
 					if d := ea - e.w; d <= 4096-4 {
 						d += e.add
 						{
@@ -10091,7 +10091,7 @@ func (c *CPU) interp(bk *block) (step bool) {
 				if ea > 0xfffffff0 {
 					goto leave
 				}
-				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-4 {
 					d += e.add
 					{
@@ -10108,7 +10108,7 @@ func (c *CPU) interp(bk *block) (step bool) {
 				if ea > 0xfffffff0 {
 					goto leave
 				}
-				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-4 {
 					d += e.add
 					{
@@ -10126,7 +10126,7 @@ func (c *CPU) interp(bk *block) (step bool) {
 					goto leave
 				}
 				v = c.R[isa.RegRIP] + uint64(int64(op.imm))
-				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
 				if d := ea - e.w; d <= 4096-4 {
 					d += e.add
 					{
@@ -10148,7 +10148,7 @@ func (c *CPU) interp(bk *block) (step bool) {
 					goto leave
 				}
 				v = c.R[isa.RegRIP] + uint64(int64(op.imm))
-				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
 				if d := ea - e.w; d <= 4096-4 {
 					d += e.add
 					{
@@ -10165,7 +10165,7 @@ func (c *CPU) interp(bk *block) (step bool) {
 				goto indirect
 			case opCallm32:
 				ea = c.R[regTmp]
-				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-4 {
 					d += e.add
 					{
@@ -10181,7 +10181,7 @@ func (c *CPU) interp(bk *block) (step bool) {
 				}
 				v = c.R[isa.RegRIP] + uint64(int64(op.imm))
 				{
-					e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
+					e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
 					if d := ea - e.w; d <= 4096-4 {
 						d += e.add
 						{
@@ -10202,7 +10202,7 @@ func (c *CPU) interp(bk *block) (step bool) {
 				goto indirect
 			case opJmpm32:
 				ea = c.R[regTmp]
-				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-4 {
 					d += e.add
 					{
@@ -10218,7 +10218,7 @@ func (c *CPU) interp(bk *block) (step bool) {
 				if ea > 0xfffffff0 {
 					goto leave
 				}
-				e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-4 {
 					d += e.add
 					{
@@ -10319,7 +10319,7 @@ func (c *CPU) vector(op *op) bool {
 		x[0], x[1] = y[0], y[1]
 	case opVmovarm:
 		ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-		e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
+		e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
 		d := ea - e.r
 		if !(d <= 4096-16 && ea&15 == 0) {
 			return false
@@ -10337,7 +10337,7 @@ func (c *CPU) vector(op *op) bool {
 		x[0], x[1] = v, hi
 	case opVmovamr:
 		ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-		e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
+		e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
 		d := ea - e.w
 		if !(d <= 4096-16 && ea&15 == 0) {
 			return false
@@ -10368,7 +10368,7 @@ func (c *CPU) vector(op *op) bool {
 		}
 	case opVmovurm:
 		ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-		e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
+		e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
 		d := ea - e.r
 		if !(d <= 4096-16) {
 			return false
@@ -10386,7 +10386,7 @@ func (c *CPU) vector(op *op) bool {
 		x[0], x[1] = v, hi
 	case opVmovumr:
 		ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-		e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
+		e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
 		d := ea - e.w
 		if !(d <= 4096-16) {
 			return false
@@ -10421,7 +10421,7 @@ func (c *CPU) vector(op *op) bool {
 		x[0] = x[0]&^0xffffffff | y[0]&0xffffffff
 	case opVmov32rm:
 		ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-		e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
+		e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
 		d := ea - e.r
 		if !(d <= 4096-4) {
 			return false
@@ -10435,7 +10435,7 @@ func (c *CPU) vector(op *op) bool {
 		x[0], x[1] = v, 0
 	case opVmov32mr:
 		ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-		e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
+		e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
 		d := ea - e.w
 		if !(d <= 4096-4) {
 			return false
@@ -10461,7 +10461,7 @@ func (c *CPU) vector(op *op) bool {
 		x[0] = y[0]
 	case opVmov64rm:
 		ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-		e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
+		e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
 		d := ea - e.r
 		if !(d <= 4096-8) {
 			return false
@@ -10475,7 +10475,7 @@ func (c *CPU) vector(op *op) bool {
 		x[0], x[1] = v, 0
 	case opVmov64mr:
 		ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-		e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
+		e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
 		d := ea - e.w
 		if !(d <= 4096-8) {
 			return false
@@ -10505,7 +10505,7 @@ func (c *CPU) vector(op *op) bool {
 		x[0], x[1] = y[0], 0
 	case opVhalf0rm:
 		ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-		e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
+		e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
 		d := ea - e.r
 		if !(d <= 4096-8) {
 			return false
@@ -10519,7 +10519,7 @@ func (c *CPU) vector(op *op) bool {
 		x[0] = v
 	case opVhalf0mr:
 		ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-		e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
+		e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
 		d := ea - e.w
 		if !(d <= 4096-8) {
 			return false
@@ -10539,7 +10539,7 @@ func (c *CPU) vector(op *op) bool {
 		}
 	case opVhalf1rm:
 		ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-		e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
+		e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
 		d := ea - e.r
 		if !(d <= 4096-8) {
 			return false
@@ -10553,7 +10553,7 @@ func (c *CPU) vector(op *op) bool {
 		x[1] = v
 	case opVhalf1mr:
 		ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-		e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
+		e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
 		d := ea - e.w
 		if !(d <= 4096-8) {
 			return false
@@ -10578,7 +10578,7 @@ func (c *CPU) vector(op *op) bool {
 		x[0], x[1] = x[0]&v, x[1]&hi
 	case opVAndrm:
 		ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-		e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
+		e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
 		d := ea - e.r
 		if !(d <= 4096-16 && ea&15 == 0) {
 			return false
@@ -10601,7 +10601,7 @@ func (c *CPU) vector(op *op) bool {
 		x[0], x[1] = v&^x[0], hi&^x[1]
 	case opVAndnrm:
 		ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-		e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
+		e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
 		d := ea - e.r
 		if !(d <= 4096-16 && ea&15 == 0) {
 			return false
@@ -10624,7 +10624,7 @@ func (c *CPU) vector(op *op) bool {
 		x[0], x[1] = x[0]|v, x[1]|hi
 	case opVOrrm:
 		ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-		e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
+		e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
 		d := ea - e.r
 		if !(d <= 4096-16 && ea&15 == 0) {
 			return false
@@ -10647,7 +10647,7 @@ func (c *CPU) vector(op *op) bool {
 		x[0], x[1] = x[0]^v, x[1]^hi
 	case opVXorrm:
 		ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-		e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
+		e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
 		d := ea - e.r
 		if !(d <= 4096-16 && ea&15 == 0) {
 			return false
@@ -10670,7 +10670,7 @@ func (c *CPU) vector(op *op) bool {
 		x[0], x[1] = (x[0]&^top8+v&^top8)^(x[0]^v)&top8, (x[1]&^top8+hi&^top8)^(x[1]^hi)&top8
 	case opVAdd8rm:
 		ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-		e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
+		e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
 		d := ea - e.r
 		if !(d <= 4096-16 && ea&15 == 0) {
 			return false
@@ -10693,7 +10693,7 @@ func (c *CPU) vector(op *op) bool {
 		x[0], x[1] = (x[0]&^top16+v&^top16)^(x[0]^v)&top16, (x[1]&^top16+hi&^top16)^(x[1]^hi)&top16
 	case opVAdd16rm:
 		ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-		e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
+		e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
 		d := ea - e.r
 		if !(d <= 4096-16 && ea&15 == 0) {
 			return false
@@ -10716,7 +10716,7 @@ func (c *CPU) vector(op *op) bool {
 		x[0], x[1] = (x[0]&^top32+v&^top32)^(x[0]^v)&top32, (x[1]&^top32+hi&^top32)^(x[1]^hi)&top32
 	case opVAdd32rm:
 		ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-		e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
+		e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
 		d := ea - e.r
 		if !(d <= 4096-16 && ea&15 == 0) {
 			return false
@@ -10739,7 +10739,7 @@ func (c *CPU) vector(op *op) bool {
 		x[0], x[1] = x[0]+v, x[1]+hi
 	case opVAdd64rm:
 		ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-		e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
+		e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
 		d := ea - e.r
 		if !(d <= 4096-16 && ea&15 == 0) {
 			return false
@@ -10762,7 +10762,7 @@ func (c *CPU) vector(op *op) bool {
 		x[0], x[1] = ((x[0]|top8)-v&^top8)^^(x[0]^v)&top8, ((x[1]|top8)-hi&^top8)^^(x[1]^hi)&top8
 	case opVSub8rm:
 		ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-		e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
+		e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
 		d := ea - e.r
 		if !(d <= 4096-16 && ea&15 == 0) {
 			return false
@@ -10785,7 +10785,7 @@ func (c *CPU) vector(op *op) bool {
 		x[0], x[1] = ((x[0]|top16)-v&^top16)^^(x[0]^v)&top16, ((x[1]|top16)-hi&^top16)^^(x[1]^hi)&top16
 	case opVSub16rm:
 		ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-		e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
+		e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
 		d := ea - e.r
 		if !(d <= 4096-16 && ea&15 == 0) {
 			return false
@@ -10808,7 +10808,7 @@ func (c *CPU) vector(op *op) bool {
 		x[0], x[1] = ((x[0]|top32)-v&^top32)^^(x[0]^v)&top32, ((x[1]|top32)-hi&^top32)^^(x[1]^hi)&top32
 	case opVSub32rm:
 		ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-		e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
+		e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
 		d := ea - e.r
 		if !(d <= 4096-16 && ea&15 == 0) {
 			return false
@@ -10831,7 +10831,7 @@ func (c *CPU) vector(op *op) bool {
 		x[0], x[1] = x[0]-v, x[1]-hi
 	case opVSub64rm:
 		ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-		e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
+		e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
 		d := ea - e.r
 		if !(d <= 4096-16 && ea&15 == 0) {
 			return false
@@ -10855,7 +10855,7 @@ func (c *CPU) vector(op *op) bool {
 		x[0], x[1] = f(x[0], v), f(x[1], hi)
 	case opVqrm:
 		ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-		e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
+		e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
 		d := ea - e.r
 		if !(d <= 4096-16 && ea&15 == 0) {
 			return false
@@ -10880,7 +10880,7 @@ func (c *CPU) vector(op *op) bool {
 		x[0], x[1] = r.lo, r.hi
 	case opVxrm:
 		ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-		e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
+		e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
 		d := ea - e.r
 		if !(d <= 4096-16 && ea&15 == 0) {
 			return false
@@ -10916,7 +10916,7 @@ func (c *CPU) vector(op *op) bool {
 		x[0] = r
 	case opFAdd64rm:
 		ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-		e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
+		e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
 		d := ea - e.r
 		if !(d <= 4096-8) {
 			return false
@@ -10951,7 +10951,7 @@ func (c *CPU) vector(op *op) bool {
 		x[0] = r
 	case opFSub64rm:
 		ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-		e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
+		e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
 		d := ea - e.r
 		if !(d <= 4096-8) {
 			return false
@@ -10986,7 +10986,7 @@ func (c *CPU) vector(op *op) bool {
 		x[0] = r
 	case opFMul64rm:
 		ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-		e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
+		e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
 		d := ea - e.r
 		if !(d <= 4096-8) {
 			return false
@@ -11021,7 +11021,7 @@ func (c *CPU) vector(op *op) bool {
 		x[0] = r
 	case opFDiv64rm:
 		ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-		e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
+		e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
 		d := ea - e.r
 		if !(d <= 4096-8) {
 			return false
@@ -11052,7 +11052,7 @@ func (c *CPU) vector(op *op) bool {
 		x[0] = r
 	case opFSqrt64rm:
 		ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-		e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
+		e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
 		d := ea - e.r
 		if !(d <= 4096-8) {
 			return false
@@ -11083,7 +11083,7 @@ func (c *CPU) vector(op *op) bool {
 		x[0] = r
 	case opFMin64rm:
 		ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-		e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
+		e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
 		d := ea - e.r
 		if !(d <= 4096-8) {
 			return false
@@ -11118,7 +11118,7 @@ func (c *CPU) vector(op *op) bool {
 		x[0] = r
 	case opFMax64rm:
 		ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-		e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
+		e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
 		d := ea - e.r
 		if !(d <= 4096-8) {
 			return false
@@ -11149,7 +11149,7 @@ func (c *CPU) vector(op *op) bool {
 		c.setRelation(math.Float64frombits(a) < math.Float64frombits(v), math.Float64frombits(a) == math.Float64frombits(v))
 	case opFCom64rm:
 		ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-		e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
+		e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
 		d := ea - e.r
 		if !(d <= 4096-8) {
 			return false
@@ -11180,7 +11180,7 @@ func (c *CPU) vector(op *op) bool {
 		x[0] = x[0]&^0xffffffff | uint64(r)
 	case opFAdd32rm:
 		ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-		e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
+		e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
 		d := ea - e.r
 		if !(d <= 4096-4) {
 			return false
@@ -11215,7 +11215,7 @@ func (c *CPU) vector(op *op) bool {
 		x[0] = x[0]&^0xffffffff | uint64(r)
 	case opFSub32rm:
 		ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-		e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
+		e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
 		d := ea - e.r
 		if !(d <= 4096-4) {
 			return false
@@ -11250,7 +11250,7 @@ func (c *CPU) vector(op *op) bool {
 		x[0] = x[0]&^0xffffffff | uint64(r)
 	case opFMul32rm:
 		ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-		e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
+		e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
 		d := ea - e.r
 		if !(d <= 4096-4) {
 			return false
@@ -11285,7 +11285,7 @@ func (c *CPU) vector(op *op) bool {
 		x[0] = x[0]&^0xffffffff | uint64(r)
 	case opFDiv32rm:
 		ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-		e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
+		e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
 		d := ea - e.r
 		if !(d <= 4096-4) {
 			return false
@@ -11316,7 +11316,7 @@ func (c *CPU) vector(op *op) bool {
 		x[0] = x[0]&^0xffffffff | uint64(r)
 	case opFSqrt32rm:
 		ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-		e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
+		e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
 		d := ea - e.r
 		if !(d <= 4096-4) {
 			return false
@@ -11347,7 +11347,7 @@ func (c *CPU) vector(op *op) bool {
 		x[0] = x[0]&^0xffffffff | uint64(r)
 	case opFMin32rm:
 		ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-		e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
+		e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
 		d := ea - e.r
 		if !(d <= 4096-4) {
 			return false
@@ -11382,7 +11382,7 @@ func (c *CPU) vector(op *op) bool {
 		x[0] = x[0]&^0xffffffff | uint64(r)
 	case opFMax32rm:
 		ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-		e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
+		e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
 		d := ea - e.r
 		if !(d <= 4096-4) {
 			return false
@@ -11413,7 +11413,7 @@ func (c *CPU) vector(op *op) bool {
 		c.setRelation(math.Float32frombits(uint32(a)) < math.Float32frombits(uint32(v)), math.Float32frombits(uint32(a)) == math.Float32frombits(uint32(v)))
 	case opFCom32rm:
 		ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-		e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
+		e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
 		d := ea - e.r
 		if !(d <= 4096-4) {
 			return false
@@ -11444,7 +11444,7 @@ func (c *CPU) vector(op *op) bool {
 		x[0], x[1] = r, s
 	case opFAdd64x2rm:
 		ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-		e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
+		e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
 		d := ea - e.r
 		if !(d <= 4096-16 && ea&15 == 0) {
 			return false
@@ -11483,7 +11483,7 @@ func (c *CPU) vector(op *op) bool {
 		x[0], x[1] = r, s
 	case opFSub64x2rm:
 		ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-		e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
+		e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
 		d := ea - e.r
 		if !(d <= 4096-16 && ea&15 == 0) {
 			return false
@@ -11522,7 +11522,7 @@ func (c *CPU) vector(op *op) bool {
 		x[0], x[1] = r, s
 	case opFMul64x2rm:
 		ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-		e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
+		e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
 		d := ea - e.r
 		if !(d <= 4096-16 && ea&15 == 0) {
 			return false
@@ -11561,7 +11561,7 @@ func (c *CPU) vector(op *op) bool {
 		x[0], x[1] = r, s
 	case opFDiv64x2rm:
 		ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-		e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
+		e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
 		d := ea - e.r
 		if !(d <= 4096-16 && ea&15 == 0) {
 			return false
@@ -11595,7 +11595,7 @@ func (c *CPU) vector(op *op) bool {
 		x[0] = math.Float64bits(float64(int64(a)))
 	case opFInt32rm:
 		ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-		e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
+		e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
 		d := ea - e.r
 		if !(d <= 4096-4) {
 			return false
@@ -11620,7 +11620,7 @@ func (c *CPU) vector(op *op) bool {
 		c.R[op.dst&31] = uint64(uint32(uint64(int32(math.Float64frombits(v)))))
 	case opFTrunc32rm:
 		ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-		e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
+		e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
 		d := ea - e.r
 		if !(d <= 4096-8) {
 			return false
@@ -11644,7 +11644,7 @@ func (c *CPU) vector(op *op) bool {
 		x[0] = math.Float64bits(float64(int64(a)))
 	case opFInt64rm:
 		ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-		e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
+		e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
 		d := ea - e.r
 		if !(d <= 4096-8) {
 			return false
@@ -11669,7 +11669,7 @@ func (c *CPU) vector(op *op) bool {
 		c.R[op.dst&31] = uint64(int64(math.Float64frombits(v)))
 	case opFTrunc64rm:
 		ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-		e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
+		e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
 		d := ea - e.r
 		if !(d <= 4096-8) {
 			return false

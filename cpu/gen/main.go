@@ -103,8 +103,7 @@ func rawStore(w int, at, v string) string {
 
 // load reads w bits at ea into v.
 func load(w int, v string) string {
-	return fmt.Sprintf(`e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
-	if d := ea - e.r; d <= 4096-%d {
+	return fmt.Sprintf(entryAt+`if d := ea - e.r; d <= 4096-%d {
 		d += e.add
 		%s} else if %s, ok = c.readSlow(ea, %d, c.mmu); !ok {
 		goto leave
@@ -114,8 +113,7 @@ func load(w int, v string) string {
 
 // store writes w bits of v at ea.
 func store(w int, v string) string {
-	return fmt.Sprintf(`e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
-	if d := ea - e.w; d <= 4096-%d {
+	return fmt.Sprintf(entryAt+`if d := ea - e.w; d <= 4096-%d {
 		d += e.add
 		%s} else if !c.writeSlow(ea, %d, %s, c.mmu) {
 		goto leave
@@ -125,8 +123,7 @@ func store(w int, v string) string {
 
 // modify makes at the arena offset of w bits at ea that may be read and written.
 func modify(w int) string {
-	return fmt.Sprintf(`e := &t.e[(ea>>12^ea>>22)&t.mask&(tlbMax-1)]
-	at := ea - e.w
+	return fmt.Sprintf(entryAt+`at := ea - e.w
 	if at > 4096-%d {
 		if !c.ready(ea, %d) {
 			goto leave
