@@ -18,9 +18,9 @@ type Puller struct {
 	m  *Machine
 	do func(f func() error) error // nil: the machine does not run
 
-	left  []uint64 // promised pages that did not come
-	n     int      // how many
-	leaf  map[uint32][snapshot.LeafSize]byte
+	left  []uint64                  // promised pages that did not come
+	n     int                       // how many
+	leaf  [][snapshot.LeafSize]byte // by page, of those in left
 	wants chan struct{}
 	end   func()
 
@@ -29,17 +29,18 @@ type Puller struct {
 	wanted uint32     // guarded by mu; valid if want is set
 	want   bool       // guarded by mu
 	queue  []arrival  // guarded by mu; for the machine's goroutine
+	spare  []arrival  // guarded by mu; room for the queue that follows
 	err    error      // guarded by mu; the machine is gone
 }
 
 // arrival is a page on its way into memory.
 type arrival struct {
 	page    uint32
-	content *[mem.PageSize]byte
+	content [mem.PageSize]byte
 }
 
 // maxArrivals bounds the pages that wait for the machine's goroutine.
-const maxArrivals = 1024
+const maxArrivals = 256
 
 // NewPuller makes a Puller for a machine that does not run yet, or stands still.
 func NewPuller(m *Machine) *Puller {
@@ -54,7 +55,9 @@ func NewPuller(m *Machine) *Puller {
 func (p *Puller) Promise(pages []uint64, leaf func(page uint32) [snapshot.LeafSize]byte) error {
 	p.m.mem.Keep()
 	clear(p.left)
-	p.n, p.leaf = 0, map[uint32][snapshot.LeafSize]byte{}
+	if p.n = 0; p.leaf == nil {
+		p.leaf = make([][snapshot.LeafSize]byte, p.m.mem.Pages())
+	}
 	if err := p.m.mem.Absent(pages, leaf); err != nil {
 		return err
 	}
@@ -118,14 +121,12 @@ func (p *Puller) Fill(page uint32, b []byte) error {
 		return err
 	}
 	p.left[page>>6] &^= 1 << (page & 63)
-	delete(p.leaf, page)
 	p.n--
 	return nil
 }
 
 // send queues a page for the machine's goroutine.
 func (p *Puller) send(page uint32, content *[mem.PageSize]byte) error {
-	c := *content
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	for len(p.queue) >= maxArrivals && p.err == nil {
@@ -134,7 +135,15 @@ func (p *Puller) send(page uint32, content *[mem.PageSize]byte) error {
 	if p.err != nil {
 		return p.err
 	}
-	if p.queue = append(p.queue, arrival{page, &c}); len(p.queue) == 1 {
+	if p.queue == nil {
+		if p.queue, p.spare = p.spare, nil; p.queue == nil {
+			p.queue = make([]arrival, 0, maxArrivals)
+		}
+	}
+	n := len(p.queue)
+	p.queue = p.queue[:n+1]
+	p.queue[n].page, p.queue[n].content = page, *content
+	if n == 0 {
 		go p.deliver()
 	}
 	return nil
@@ -148,9 +157,12 @@ func (p *Puller) deliver() {
 		p.queue = nil
 		p.room.Broadcast()
 		p.mu.Unlock()
-		for _, a := range q {
-			p.m.mem.FillChecked(a.page, a.content)
+		for i := range q {
+			p.m.mem.FillChecked(q[i].page, &q[i].content)
 		}
+		p.mu.Lock()
+		p.spare = q[:0]
+		p.mu.Unlock()
 		return nil
 	})
 	if err != nil {

@@ -32,8 +32,9 @@ type Engine interface {
 	Received(c *Conn, m *Message)
 	// Lost says that a connection ended. Nothing more is heard of it.
 	Lost(c *Conn, err error)
-	// Pull returns the next bytes for a connection, nil for none now. They are
-	// valid until the third Pull after.
+	// Pull returns the next bytes for a connection, nil for none now. They stay as
+	// they are, whatever is received meanwhile, until the second Pull of that
+	// connection after that gives bytes.
 	Pull(c *Conn) []byte
 	// Wrote says that so many bytes were written, and how long that blocked.
 	Wrote(c *Conn, n int, took time.Duration)

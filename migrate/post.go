@@ -14,6 +14,7 @@ type post struct {
 	at      uint32 // the cursor
 	list    list
 	faultAt time.Duration // when the fault connection is tried again
+	urgent  pager         // of pages asked for: what was pulled may still be on its way out of the other's buffers
 }
 
 // toPost stops the guest with pages missing at the destination.
@@ -22,6 +23,7 @@ func (s *Source) toPost() error {
 	if s.mode == ModeHybrid || s.out.owed == nil {
 		s.out.owed = newBitmap(s.pages)
 	}
+	s.pager.codec.value(0) // from here on the guest waits for what is sent
 	s.dial(RoleFault)
 	return s.stop()
 }
@@ -116,17 +118,17 @@ func (s *Source) pullPost(c *Conn) []byte {
 		return nil
 	}
 	c.seq++
-	s.count(&before)
+	s.count(g, &before)
 	return b
 }
 
 // postChunk is small: what was written goes before what is asked for.
 const postChunk = 64 << 10
 
-// count adds what the pager's table grew by to the report.
-func (s *Source) count(before *KindTable) {
+// count adds what a pager's table grew by to the report.
+func (s *Source) count(g *pager, before *KindTable) {
 	for k := range before {
-		t, b, r := &s.pager.table[k], &before[k], &s.report.Kinds[k]
+		t, b, r := &g.table[k], &before[k], &s.report.Kinds[k]
 		r.Pages, r.Raw, r.Wire = r.Pages+t.Pages-b.Pages, r.Raw+t.Raw-b.Raw, r.Wire+t.Wire-b.Wire
 	}
 }
@@ -145,14 +147,14 @@ func (s *Source) asked(r *reqPage) error {
 	}
 	o.owed.clear(r.Page)
 	o.at = r.Page + 1
-	g := &s.pager
-	g.pass, g.number, g.have, g.plain = whole{s.fin.final}, s.number, nil, true
+	g := &o.urgent
+	g.pass, g.number, g.plain, g.codec = whole{s.fin.final}, s.number, true, s.pager.codec
 	g.b.reset(g.buffer(), s.number, 0)
 	before := g.table
 	g.page(r.Page)
 	c.queue = append(c.queue, g.flush(c.seq)...)
 	c.seq++
-	s.count(&before)
+	s.count(g, &before)
 	return nil
 }
 

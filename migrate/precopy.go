@@ -137,7 +137,7 @@ func (s *Source) passed(m *passMark) error {
 		st.Ratio = float64(g.pages) * PageSize / float64(g.sent)
 	}
 	s.in.stats = &st
-	s.count(&KindTable{})
+	s.count(&s.pager, &KindTable{})
 	if g.pages > 0 {
 		cost := float64(g.sent) / float64(g.pages)
 		if s.in.info.Number <= 1 {

@@ -56,7 +56,7 @@ func (s *Source) lastPage(c *Conn) {
 	f := &s.fin
 	f.sent = s.host.Now()
 	if !s.out.on {
-		s.count(&KindTable{})
+		s.count(&s.pager, &KindTable{})
 	}
 	var state []snapshot.Section
 	for _, sec := range f.final.Sections() {

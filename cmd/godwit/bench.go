@@ -116,6 +116,8 @@ same memory: once idle, and with the lecture's program, which writes an array of
 	f.StringVarP(&memory, "memory", "m", "512M", "memory of the guest")
 	f.IntSliceVar(&o.Writers, "writer", []int{0, 64, 128, 256}, "MiB that the guest writes again and again; 0: it is idle")
 	f.StringSliceVar(&links, "link", []string{"0", "128M"}, "bytes a second that the link carries; 0: as fast as it goes")
+	f.StringSliceVar(&o.Modes, "mode", bench.OurModes, "strategies, one after the other; again for another run")
+	f.BoolVar(&o.Alone, "alone", false, "without QEMU")
 	f.DurationVar(&o.Limit, "limit", 30*time.Second, "a migration that takes longer never ends")
 	return c
 }

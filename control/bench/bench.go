@@ -31,6 +31,8 @@ type Options struct {
 	Memory     uint64        // bytes
 	Writers    []int         // MiB, 0 is a guest that does nothing
 	Bandwidths []uint64      // of migrations
+	Modes      []string      // of godwit's, one after the other
+	Alone      bool          // without QEMU
 	Limit      time.Duration // of one migration: after that it never ends
 	Cached     int           // MiB of programs in the page cache of one more guest whose snapshots are measured; 0: there is none
 	Large      uint64        // bytes of the guest that is resumed without its memory
@@ -51,7 +53,9 @@ type Result struct {
 	Passes     int     `json:"passes"`
 	Slowdown   float64 `json:"slowdown,omitempty"`
 	Chosen     string  `json:"chosen,omitempty"`
-	Error      string  `json:"error,omitempty"` // QEMU failed
+	Faults     uint64  `json:"faults,omitempty"` // post-copy: pages that the guest waited for
+	Cuts       int     `json:"cuts,omitempty"`   // connections lost and made again: none should be
+	Error      string  `json:"error,omitempty"`  // QEMU failed
 }
 
 // Table is all of them.
@@ -139,7 +143,7 @@ func Migrate(ctx context.Context, o Options) (*Table, error) {
 		if err := o.ours(ctx, dir, w, t); err != nil {
 			return t, err
 		}
-		if t.QEMU != "" {
+		if t.QEMU != "" && !o.Alone {
 			if err := o.theirs(ctx, dir, w, t); err != nil {
 				return t, err
 			}

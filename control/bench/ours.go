@@ -13,8 +13,8 @@ import (
 	"godwit/migrate"
 )
 
-// ourModes are the strategies that are measured.
-var ourModes = []migrate.Mode{migrate.ModePre, migrate.ModeAuto, migrate.ModePost}
+// OurModes are the strategies that are measured where none is asked for.
+var OurModes = []string{string(migrate.ModePre), string(migrate.ModeAuto), string(migrate.ModePost)}
 
 // ours measures godwit, in processes as users have them. A guest that has moved is
 // the next one's source.
@@ -33,16 +33,16 @@ func (o *Options) ours(ctx context.Context, dir string, w *load, t *Table) error
 	}
 	n := 0
 	for _, bw := range o.Bandwidths {
-		for _, m := range ourModes {
+		for _, m := range o.Modes {
 			n++
-			next, r, err := o.move(ctx, home, c, fmt.Sprintf("bench-%d-%d", w.writer, n), m, bw)
+			next, r, err := o.move(ctx, home, c, fmt.Sprintf("bench-%d-%d", w.writer, n), migrate.Mode(m), bw)
 			if err != nil {
 				return err
 			}
 			if next != nil {
 				c = next
 			}
-			r.VMM, r.Mode, r.Writer, r.Bandwidth = "godwit", string(m), w.writer, bw
+			r.VMM, r.Mode, r.Writer, r.Bandwidth = "godwit", m, w.writer, bw
 			t.Results = append(t.Results, *r)
 			o.say("godwit: %s", r.line())
 		}
@@ -115,6 +115,6 @@ func (o *Options) move(ctx context.Context, home control.Home, c *control.Client
 	p := op.Report
 	return home.Client(name), &Result{
 		Done: true, TotalNS: int64(p.Total), DowntimeNS: int64(p.Downtime.Total), FenceNS: int64(p.Downtime.Fence),
-		Bytes: p.Sent + p.Received, Passes: len(p.Passes), Slowdown: p.Slowdown, Chosen: string(p.Chosen),
+		Bytes: p.Sent + p.Received, Passes: len(p.Passes), Slowdown: p.Slowdown, Chosen: string(p.Chosen), Faults: p.Faults, Cuts: p.Cuts,
 	}, nil
 }

@@ -30,17 +30,18 @@ const (
 
 // world is virtual time and what is due in it.
 type world struct {
-	now     time.Duration
-	due     dueHeap
-	seq     uint64
-	link    Link
-	rng     uint64
-	lanes   [2]time.Duration // by direction, when the link is free
-	nodes   [2]*node
-	steps   int // messages delivered
-	damaged int // times that bytes were not what a Reader accepts
-	onMsg   func()
-	corrupt func(fromSource bool, b []byte) []byte
+	now       time.Duration
+	due       dueHeap
+	seq       uint64
+	link      Link
+	rng       uint64
+	lanes     [2]time.Duration // by direction, when the link is free
+	nodes     [2]*node
+	steps     int  // messages delivered
+	scribbled bool // an engine wrote over bytes on their way out
+	damaged   int  // times that bytes were not what a Reader accepts
+	onMsg     func()
+	corrupt   func(fromSource bool, b []byte) []byte
 }
 
 type due struct {
@@ -134,7 +135,12 @@ type pipe struct {
 	held int           // bytes in the send buffer
 	lost bool
 	shut bool // closed by this side
+	out  [2]pulled
 }
+
+// pulled is what an engine gave to be sent, and must leave alone while it may be
+// on its way out.
+type pulled struct{ b, was []byte }
 
 var errCut = errors.New("connection reset")
 
@@ -184,6 +190,7 @@ func (n *node) settle() {
 // pump fills the send buffer.
 func (n *node) pump(p *pipe) {
 	for !p.lost && p.held < sendBuffer {
+		p.intact()
 		b := n.e.Pull(p.c)
 		if b == nil {
 			return
@@ -192,10 +199,21 @@ func (n *node) pump(p *pipe) {
 	}
 }
 
+// intact makes sure that the last two pieces are as they were pulled.
+func (p *pipe) intact() {
+	for _, o := range p.out {
+		if !bytes.Equal(o.b, o.was) {
+			p.n.w.scribbled = true
+		}
+	}
+}
+
 func (n *node) send(p *pipe, b []byte) {
-	b = bytes.Clone(b)
+	was := bytes.Clone(b)
+	p.out[0], p.out[1] = p.out[1], pulled{b, was}
+	b = was
 	if n.w.corrupt != nil {
-		b = n.w.corrupt(n.side == 0, b)
+		b = n.w.corrupt(n.side == 0, bytes.Clone(b))
 	}
 	began := n.Now()
 	sent, arrives := n.w.transit(n.side, began, len(b))

@@ -320,6 +320,8 @@ func (r *run) check() error {
 	switch {
 	case r.g.Running() && r.b.Running():
 		return errors.New("both sides run the guest")
+	case r.w.scribbled:
+		return errors.New("bytes changed while they were on their way out")
 	case !src.dead && !res.SourceOver:
 		return errors.New("the source has not ended")
 	case !dst.dead && !res.DestOver:
