@@ -190,12 +190,18 @@ func (r *Runner) vetCopies(cfg *machine.Config, copies []diskCopy) (bad []migrat
 	return bad
 }
 
+// baseOptions say how an image is to be read that is like the one that a disk is over: it
+// may be the same in another format.
+func (p *diskCopy) baseOptions(path string) disk.Options {
+	if i, err := disk.Inspect(path, disk.Options{}); err == nil && i.Format == disk.Qcow2 {
+		return disk.Options{Format: disk.Qcow2}
+	}
+	return disk.Options{Format: p.BaseFormat}
+}
+
 // vetBase compares an image with the one that a disk is over.
 func (p *diskCopy) vetBase(path string) (have, want string) {
-	o := disk.Options{Format: p.BaseFormat}
-	if i, err := disk.Inspect(path, disk.Options{}); err == nil && i.Format == disk.Qcow2 {
-		o.Format = disk.Qcow2 // it may be the same in another format
-	}
+	o := p.baseOptions(path)
 	i, err := disk.Inspect(path, o)
 	if err != nil {
 		return err.Error(), "a copy of " + p.Base
@@ -259,13 +265,7 @@ func (in *incoming) place(copies []diskCopy) error {
 			if o.Backing, err = filepath.Abs(r.base(p)); err != nil {
 				return err
 			}
-			i, err := disk.Inspect(o.Backing, disk.Options{})
-			if err != nil {
-				return err
-			}
-			if o.BackingFormat = p.BaseFormat; i.Format == disk.Qcow2 {
-				o.BackingFormat = disk.Qcow2
-			}
+			o.BackingFormat = p.baseOptions(o.Backing).Format
 		}
 		if err := disk.Create(path, o); err != nil {
 			return err

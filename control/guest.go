@@ -101,6 +101,11 @@ func (d *departing) Pass() (migrate.Pass, error) {
 	return d.Departing.Pass()
 }
 
+// Where finds a page of the guest on the image of a disk.
+func (d *departing) Where(disk uint8, page *[migrate.PageSize]byte) (int64, bool) {
+	return d.r.drives[disk].Where(page[:])
+}
+
 // Resume takes the disks back, if they were let go of, before the guest goes on.
 func (d *departing) Resume() {
 	_ = d.r.onMachine(d.r.regain) // fails where the machine is gone
@@ -143,8 +148,13 @@ func (in *incoming) builder() *builder {
 	b.Arriving = &machine.Arriving{
 		Host: r, Do: r.onMachine, AtHand: in.p.home.atHand,
 		Knows: func(name string) bool { return name == secCopies },
-		Vet:   func(cfg machine.Config, secs []snapshot.Section) []migrate.Mismatch { return r.vetDisks(&cfg, secs) },
+		Vet: func(cfg machine.Config, secs []snapshot.Section) []migrate.Mismatch {
+			bad := r.vetDisks(&cfg, secs)
+			b.images.find(r, &cfg, secs)
+			return bad
+		},
 		Owned: func(epoch uint64, session snapshot.UUID) error {
+			b.images.close() // before the disks are opened: so that hosts which share files look again
 			if err := in.claimDisks(b.Machine(), session); err != nil {
 				return err
 			}
@@ -158,7 +168,8 @@ func (in *incoming) builder() *builder {
 
 type builder struct {
 	*machine.Arriving
-	in *incoming
+	in     *incoming
+	images images
 }
 
 // Check also learns what the machine is called.
@@ -190,6 +201,7 @@ func (b *builder) Reserve(config []snapshot.Section) (migrate.Memory, error) {
 // Abandon throws the machine away, and what has come of its disks.
 func (b *builder) Abandon() {
 	b.Arriving.Abandon()
+	b.images.close()
 	b.in.discard()
 }
 

@@ -26,6 +26,7 @@ func (d *Dest) passEnd(m *passMark) error {
 	if err := d.disks.flush(); err != nil {
 		return err
 	}
+	d.sayRefused()
 	if !d.final { // READY says it for the last
 		d.ctl.say(frPassed, &passMark{Pass: m.Pass})
 	}
@@ -92,6 +93,12 @@ func (d *Dest) apply(p uint32, k Kind, content []byte) error {
 		if content, err = d.referred(content); err != nil {
 			return err
 		}
+	case ImageRef:
+		if !d.images.piece(content, &d.page) {
+			d.images.refused.set(p)
+			return nil
+		}
+		content = d.page[:]
 	case Dup:
 		q := le.Uint32(content)
 		if q >= d.pages || d.gen[q] != d.pass {

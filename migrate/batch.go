@@ -267,6 +267,8 @@ func (b *pagesIn) each(do func(p uint32, k Kind, content []byte) error) error {
 				n = dupSize
 			case DiskRef:
 				n = refSize
+			case ImageRef:
+				n = imageRefSize
 			case Lines:
 				n = linesHead
 				if len(data) >= linesHead {

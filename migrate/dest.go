@@ -31,6 +31,7 @@ type Dest struct {
 	in      pagesIn
 	page    [PageSize]byte
 	disks   disksIn
+	images  imagesIn
 
 	promised  [][LeafSize]byte
 	absent    bitmap // announced, not yet told to memory
@@ -481,7 +482,7 @@ func (d *Dest) gather(err error) error {
 		if !equalSections(config, d.config) {
 			return errorf(Protocol, "the machine's configuration is not what it was before the connection was lost")
 		}
-		d.ctl.say(frVerdict, &verdict{Copies: d.copies(config)})
+		d.ctl.say(frVerdict, &verdict{Copies: d.copies(config), Images: d.images.mask})
 		return nil
 	}
 	for i := range config {
@@ -490,7 +491,8 @@ func (d *Dest) gather(err error) error {
 		}
 	}
 	ms := d.b.Check(config)
-	d.ctl.say(frVerdict, &verdict{cleaned(ms), d.copies(config)})
+	d.images.begin(d.b)
+	d.ctl.say(frVerdict, &verdict{cleaned(ms), d.copies(config), d.images.mask})
 	if len(ms) != 0 {
 		return d.refuse(ms)
 	}
@@ -551,6 +553,7 @@ func (d *Dest) reserve() error {
 		d.mem, d.gen = m, make([]uint32, d.pages)
 		d.report.Pages = d.pages
 		d.disks.begin(d.b)
+		d.images.refused = newBitmap(d.pages)
 	}
 	held := uint32(0)
 	for _, g := range d.gen {

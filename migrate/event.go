@@ -159,7 +159,8 @@ type Report struct {
 	Faults    uint64        `json:"faults,omitempty"`   // post-copy: pages asked for
 	FaultWait time.Duration `json:"fault_ns,omitempty"` // post-copy: time from request to arrival, together
 	FaultMax  time.Duration `json:"fault_max_ns,omitempty"`
-	Cuts      int           `json:"cuts,omitempty"` // connections lost and made again
-	Unfenced  bool          `json:"unfenced"`       // nothing durable records the new owner
+	Cuts      int           `json:"cuts,omitempty"`    // connections lost and made again
+	Refused   uint64        `json:"refused,omitempty"` // pages that referred to a disk's image and had to be sent after all
+	Unfenced  bool          `json:"unfenced"`          // nothing durable records the new owner
 	Epoch     uint64        `json:"epoch"`
 }

@@ -62,11 +62,12 @@ const (
 	frAbort      frameType = 30 // either: over, and I do not run it
 	frPing       frameType = 31 // either: still here
 	frBlocks     frameType = 32 // source: blocks of a disk
+	frRefused    frameType = 33 // dest: pages that refer to what is not there
 	frFetch      frameType = 48 // dest: send the data of these sections
 )
 
 var frameNames = [...]string{
-	frHello: "HELLO", frWelcome: "WELCOME", frConfig: "CONFIG", frSection: "SECTION", frData: "DATA", frVerdict: "VERDICT", frProbe: "PROBE", frProbed: "PROBED", frReserve: "RESERVE", frStart: "START", frHave: "HAVE", frPassBegin: "PASS_BEGIN", frPages: "PAGES", frPassEnd: "PASS_END", frPassed: "PASSED", frPromise: "PROMISE", frDevState: "DEVSTATE", frAbsent: "ABSENT", frRoot: "ROOT", frReady: "READY", frWantLeaves: "WANT_LEAVES", frLeaves: "LEAVES", frCommit: "COMMIT", frAck: "ACK", frReqPage: "REQ_PAGE", frMissing: "MISSING", frEnd: "END", frDone: "DONE", frAnswer: "ANSWER", frAbort: "ABORT", frPing: "PING", frBlocks: "BLOCKS", frFetch: "FETCH",
+	frHello: "HELLO", frWelcome: "WELCOME", frConfig: "CONFIG", frSection: "SECTION", frData: "DATA", frVerdict: "VERDICT", frProbe: "PROBE", frProbed: "PROBED", frReserve: "RESERVE", frStart: "START", frHave: "HAVE", frPassBegin: "PASS_BEGIN", frPages: "PAGES", frPassEnd: "PASS_END", frPassed: "PASSED", frPromise: "PROMISE", frDevState: "DEVSTATE", frAbsent: "ABSENT", frRoot: "ROOT", frReady: "READY", frWantLeaves: "WANT_LEAVES", frLeaves: "LEAVES", frCommit: "COMMIT", frAck: "ACK", frReqPage: "REQ_PAGE", frMissing: "MISSING", frEnd: "END", frDone: "DONE", frAnswer: "ANSWER", frAbort: "ABORT", frPing: "PING", frBlocks: "BLOCKS", frRefused: "REFUSED", frFetch: "FETCH",
 }
 
 func (t frameType) known() bool { return int(t) < len(frameNames) && frameNames[t] != "" }

@@ -14,10 +14,12 @@ const (
 	Dup     Kind = 4 // equal to a page sent earlier in the pass
 	DiskRef Kind = 5 // equal to a piece of a disk that has travelled
 	Keep    Kind = 6 // the destination has it: unchanged, or from an earlier attempt
-	Kinds        = 7 // how many
+	// ImageRef pages are what both sides have in a disk's image.
+	ImageRef Kind = 7
+	Kinds         = 8 // how many
 )
 
-var kindNames = [Kinds]string{"zero", "raw", "delta", "lines", "dup", "diskref", "keep"}
+var kindNames = [Kinds]string{"zero", "raw", "delta", "lines", "dup", "diskref", "keep", "imageref"}
 
 // String is the kind's name.
 func (k Kind) String() string {

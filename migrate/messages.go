@@ -46,6 +46,7 @@ type (
 	verdict struct { // VERDICT
 		Mismatches []Mismatch `cbor:"1,keyasint,omitempty"`
 		Copies     uint32     `cbor:"2,keyasint,omitempty"` // disks that it will take
+		Images     uint64     `cbor:"3,keyasint,omitempty"` // a bit for each disk whose image it can read
 	}
 	empty  struct{} // RESERVE, END, DONE
 	reason struct { // ABORT

@@ -14,6 +14,7 @@ type pager struct {
 	have   map[uint32][sumSize]byte // what the destination holds from before; first pass only
 	plain  bool                     // no page refers to another
 	disks  *disksOut
+	images *imagesOut
 	at     uint32 // pages before it are done
 	pages  uint32 // done
 	table  KindTable
@@ -37,6 +38,7 @@ func (g *pager) begin(p Pass, number uint32, have map[uint32][sumSize]byte) {
 		g.dup = new(dupCache)
 	}
 	g.dup.turn++
+	g.images.begin(false)
 	if g.codec != nil {
 		g.codec.value(0)
 	}
@@ -84,6 +86,10 @@ func (g *pager) page(p uint32) {
 	leaf := snapshot.LeafOf(to)
 	kind, n := g.kind(p, to, leaf)
 	g.b.add(p, kind, n)
+	if kind == ImageRef {
+		g.images.due = append(g.images.due, sentRef{p, leaf})
+		return
+	}
 	g.pass.Sent(p, leaf)
 }
 
@@ -95,7 +101,7 @@ func (g *pager) kind(p uint32, page *[PageSize]byte, leaf [LeafSize]byte) (Kind,
 	if leaf == zeroLeaf && *page == zeroPage {
 		return Zero, 0
 	}
-	if g.pass.Base(p, &g.base) {
+	if !g.images.whole(p) && g.pass.Base(p, &g.base) {
 		if n := g.b.lines(&g.base); n == 0 {
 			return Keep, 0
 		} else if n > 0 {
@@ -108,6 +114,9 @@ func (g *pager) kind(p uint32, page *[PageSize]byte, leaf [LeafSize]byte) (Kind,
 	if r, ok := g.disks.ref(page, leaf); ok {
 		r.put(page[:])
 		return DiskRef, refSize
+	}
+	if g.images.ref(p, page) {
+		return ImageRef, imageRefSize
 	}
 	if q, ok := g.dup.find(p, page, leaf); ok {
 		le.PutUint32(page[:], q)

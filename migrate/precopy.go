@@ -69,6 +69,7 @@ func (s *Source) startPass() error {
 	}
 	s.in = interval{began: now, info: info, harvest: took, budget: s.budget}
 	s.pager.begin(p, s.number, s.have)
+	s.images.begin(s.mode != ModePost)
 	if info.Number <= 1 {
 		s.pager.codec.value(bytePrice)
 	}
@@ -124,6 +125,7 @@ func (s *Source) passed(m *passMark) error {
 	took := s.host.Now() - s.in.began
 	s.link.rtt = min(s.link.rtt, took)
 	s.disks.arrived()
+	s.confirmed()
 	if s.disks.bulk {
 		return s.passedBulk(took)
 	}

@@ -63,6 +63,8 @@ type Source struct {
 	out   post
 	fin   finale
 	disks disksOut
+
+	images imagesOut
 }
 
 // finale is the guest standing still.
@@ -89,7 +91,7 @@ func NewSource(g Guest, o Options, h Host) (*Source, error) {
 		return nil, err
 	}
 	s := &Source{side: side{host: h, o: o, sess: o.Session, kind: sideSource, start: h.Now()}, g: g, pages: g.Pages(), budget: -1}
-	s.pager.disks = &s.disks
+	s.pager.disks, s.pager.images = &s.disks, &s.images
 	s.report.Session, s.report.Mode, s.report.Pages = o.Session.String(), o.Mode, s.pages
 	s.report.Unfenced = o.Fence == nil
 	s.mode = o.Mode
@@ -450,6 +452,8 @@ func (s *Source) heard(c *Conn, f *frame) error {
 		return s.holds(f)
 	case f.typ == frPassed && s.ph == phPassed:
 		return with(f, s.passed)
+	case f.typ == frRefused && (s.ph == phPassed || s.ph == phReady):
+		return s.refusedPages(f)
 	case f.typ == frReady && s.ph == phReady:
 		return with(f, s.isReady)
 	case f.typ == frLeaves && s.ph == phLeaves:
@@ -511,6 +515,7 @@ func (s *Source) judged(v *verdict) error {
 	if n := len(s.disks.all); n != int(v.Copies) {
 		return &Error{Code: Refused, Text: fmt.Sprintf("%d disks are to be copied, the destination takes %d", n, v.Copies), Err: errNoCopies}
 	}
+	s.images.prepare(s.g, v.Images, s.pages)
 	s.ph = phProbe
 	return s.look.begin(s)
 }

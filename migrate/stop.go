@@ -34,6 +34,7 @@ func (s *Source) stop() error {
 	} else {
 		s.in = interval{began: f.stop, info: info, harvest: f.stopped - f.stop, budget: -1}
 		s.pager.begin(final, s.number, s.have)
+		s.images.begin(info.Number <= 1) // else there are few, and whoever waits for a disk then has the guest wait
 		s.ctl.say(frPassBegin, &passMark{Pass: s.number, Final: true})
 		s.report.Predicted = s.downtime(info.Ran, float64(info.Dirty))
 		if s.cost.first == 0 && s.mode == ModeStop {
@@ -85,6 +86,10 @@ func (s *Source) isReady(r *ready) error {
 	have := f.final.Root()
 	if r.Root != have {
 		f.dest = r.Root
+		if s.images.bad > 0 {
+			s.sendRefused()
+			return nil
+		}
 		return s.differs(r.Groups)
 	}
 	if err := s.sameDisks(r.Disks); err != nil {
@@ -161,12 +166,24 @@ func (s *Source) compare(l *leaves) error {
 func (s *Source) repair() {
 	f := &s.fin
 	s.emit(Event{What: EventRepair, Total: uint64(len(f.differ))})
+	s.sendAgain(f.again)
+}
+
+// sendRefused sends whole what the destination did not find in images.
+func (s *Source) sendRefused() {
+	wrong := s.images.wrong
+	s.confirmed()
+	s.sendAgain(wrong)
+}
+
+// sendAgain sends pages whole, and the state with them.
+func (s *Source) sendAgain(pages bitmap) {
 	s.number++
-	s.pager.begin(whole{f.final}, s.number, nil)
-	s.pager.dirty, s.pager.plain = f.again, true
+	s.pager.begin(whole{s.fin.final}, s.number, nil)
+	s.pager.dirty, s.pager.plain = pages, true
 	s.ctl.say(frPassBegin, &passMark{Pass: s.number, Final: true})
 	s.ph = phFinal
-	f.deadline = s.host.Now() + s.patience()
+	s.fin.deadline = s.host.Now() + s.patience()
 }
 
 // whole is memory that is sent without reference to what went before.

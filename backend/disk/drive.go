@@ -50,6 +50,7 @@ type Drive struct {
 	size   int64  // bytes
 	later  *DriveOptions
 	next   *layer // made ahead; of who calls Prepare and Freeze
+	places places
 
 	jobs    []job
 	results [][]byte // of finished jobs, not collected yet
@@ -289,7 +290,11 @@ func (d *Drive) ReadOnly() bool { return d.ro }
 func (d *Drive) Read(n, off int64) {
 	d.begin(func(img Image) ([]byte, error) {
 		p := make([]byte, n)
-		return p, img.ReadAt(p, off)
+		err := img.ReadAt(p, off)
+		if err == nil {
+			d.places.note(p, off)
+		}
+		return p, err
 	})
 }
 
@@ -298,6 +303,9 @@ func (d *Drive) Read(n, off int64) {
 func (d *Drive) Write(p []byte, off int64, through bool) {
 	d.modify(off, int64(len(p)), func(img Image) error {
 		err := img.WriteAt(p, off)
+		if err == nil {
+			d.places.note(p, off)
+		}
 		if err == nil && through {
 			err = img.Flush()
 		}

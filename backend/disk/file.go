@@ -81,6 +81,12 @@ func (hostFS) Rename(from, to string) error {
 	return nil
 }
 
+// regular tells whether a path is that of a file, and not of a device.
+func regular(path string) (bool, error) {
+	st, err := os.Stat(path)
+	return err == nil && st.Mode().IsRegular(), err
+}
+
 type hostFile struct {
 	*os.File
 	lost error

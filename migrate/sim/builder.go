@@ -25,6 +25,7 @@ type Builder struct {
 
 	disks    DiskProgram // that are expected
 	stores   []*store
+	image    *image
 	ActiveAt time.Duration
 
 	running   bool

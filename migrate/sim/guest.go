@@ -34,7 +34,9 @@ type Guest struct {
 	since    time.Duration
 	curve    migrate.Curve
 	pass     *pass
+	owes     []uint64 // pages that a pass had to send, and did not yet
 	disks    *disks
+	image    *image
 	pre      map[uint32]*[pageSize]byte // what pages held at the last harvest, if written since
 }
 
@@ -51,7 +53,7 @@ type Costs struct {
 func NewGuest(p Program, c clock, costs Costs) *Guest {
 	g := &Guest{m: newMachine(p, true), clock: c, costs: costs, running: true, at: c.Now(), budget: -1}
 	g.Have(DiskProgram{}, 0)
-	g.dirty, g.sent = make([]uint64, (p.Pages+63)/64), make([]uint64, (p.Pages+63)/64)
+	g.dirty, g.sent, g.owes = make([]uint64, (p.Pages+63)/64), make([]uint64, (p.Pages+63)/64), make([]uint64, (p.Pages+63)/64)
 	return g
 }
 
@@ -67,6 +69,7 @@ func (g *Guest) advance() {
 		return
 	}
 	g.disks.run(d)
+	g.image.run(d)
 	perSecond := g.m.prog.Rate / float64(g.m.prog.unit())
 	g.owed += d.Seconds() * perSecond
 	want := uint64(g.owed)
@@ -157,6 +160,7 @@ func (g *Guest) Track() error {
 	g.advance()
 	g.tracking, g.number, g.pass, g.pre = true, 0, nil, nil
 	clear(g.sent)
+	clear(g.owes)
 	g.m.touched = g.touched
 	g.rearm()
 	return nil
@@ -231,6 +235,10 @@ func (g *Guest) harvest(cost time.Duration) *pass {
 	} else {
 		p.dirty = slices.Clone(g.dirty)
 	}
+	for i, w := range g.owes {
+		p.dirty[i] |= w
+	}
+	copy(g.owes, p.dirty)
 	info := &p.info
 	*info = migrate.PassInfo{
 		Number: g.number, Count: g.m.count, Since: g.at - g.since, Ran: g.ran, Stalled: g.stalled,
@@ -243,7 +251,6 @@ func (g *Guest) harvest(cost time.Duration) *pass {
 				info.New++
 			}
 		}
-		g.sent[i] |= p.dirty[i]
 	}
 	g.pass, g.pre = p, map[uint32]*[pageSize]byte{}
 	if g.Idle != nil {
@@ -261,6 +268,7 @@ func (g *Guest) Stop() (migrate.Final, error) {
 		g.number = 0
 		g.tracking = true
 		clear(g.sent)
+		clear(g.owes)
 	}
 	g.running, g.StoppedAt = false, g.at
 	p := g.harvest(g.costs.Stop)
@@ -312,7 +320,10 @@ func (p *pass) Base(n uint32, b *[pageSize]byte) bool {
 	return pre != nil
 }
 
-func (p *pass) Sent(uint32, [migrate.LeafSize]byte) {}
+func (p *pass) Sent(n uint32, _ [migrate.LeafSize]byte) {
+	p.g.sent[n>>6] |= 1 << (n & 63)
+	p.g.owes[n>>6] &^= 1 << (n & 63)
+}
 
 type final struct{ *pass }
 

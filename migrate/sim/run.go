@@ -13,6 +13,7 @@ import (
 type Scenario struct {
 	Program Program
 	Disks   DiskProgram // that travel along
+	Image   ImageProgram
 	Link    Link
 	Costs   Costs
 	Options migrate.Options // Session is set
@@ -112,7 +113,7 @@ func (r *run) again() error {
 	dst := &node{w: r.w, side: 1}
 	r.w.nodes[1] = dst
 	b := NewBuilder(r.sc.Program, dst, r.sc.Costs)
-	b.Idle, b.disks = dst.Idle, r.sc.Disks
+	b.Idle, b.disks, b.image = dst.Idle, r.sc.Disks, r.b.(*Builder).image
 	r.b = b
 	sc := *r.sc
 	sc.Seed, sc.Faults = sc.Seed+1, nil
@@ -160,6 +161,7 @@ func (r *run) program(src, dst *node) {
 	g.Idle, b.Idle = src.Idle, dst.Idle
 	g.Have(sc.Disks, sc.Program.Seed)
 	b.disks = sc.Disks
+	haveImage(sc.Image, g, b)
 	if sc.Prepare != nil {
 		sc.Prepare(g, b)
 	}

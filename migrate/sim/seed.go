@@ -61,5 +61,9 @@ func FromSeed(seed uint64) Scenario {
 		sc.Disks = DiskProgram{Disks: int(between(1, 3)), Blocks: blocks, Filled: int(pick(uint64(blocks + 1))), Rate: float64(pick(30))}
 		sc.Link.Bandwidth += 1e6
 	}
+	if pick(3) == 0 {
+		sc.Image = ImageProgram{Pieces: int(between(1, uint64(p.Filled)+1)), Rate: float64(pick(3) * pick(200)), Stale: pick(4) == 0}
+		sc.Image.Flip = int(pick(2) * between(imageHead, uint64(imageHead+sc.Image.Pieces*pageSize)))
+	}
 	return sc
 }

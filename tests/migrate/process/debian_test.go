@@ -51,6 +51,11 @@ func (w *world) tool(name string, args ...string) string {
 
 // finishes has the guest compare its disk, and waits until it has powered off.
 func (w *world) finishes(c *control.Client) {
+	require.Contains(w.t, w.ends(c), "\n12\r\n12\r\nit is over")
+}
+
+// ends types a line and waits until the guest has powered off. It returns what that says.
+func (w *world) ends(c *control.Client) string {
 	con, err := c.Console(true, true, 0)
 	require.NoError(w.t, err)
 	defer con.Close()
@@ -58,11 +63,11 @@ func (w *world) finishes(c *control.Client) {
 	_, err = io.WriteString(con, "\r")
 	require.NoError(w.t, err)
 	b, _ := io.ReadAll(con) // up to its end
-	require.Contains(w.t, string(b), "\n12\r\n12\r\nit is over", "%s", b)
 	for _, bad := range []string{"I/O error", "EXT4-fs error", "Oops", "BUG:", "Call Trace"} {
 		require.NotContains(w.t, string(b), bad)
 	}
 	c.Gone()
+	return string(b)
 }
 
 // TestDebianWithItsDisk moves a Debian that writes to a disk which both sides reach,
