@@ -101,7 +101,7 @@ func (g *pager) kind(p uint32, page *[PageSize]byte, leaf [LeafSize]byte) (Kind,
 	if leaf == zeroLeaf && *page == zeroPage {
 		return Zero, 0
 	}
-	if !g.images.whole(p) && g.pass.Base(p, &g.base) {
+	if g.pass.Base(p, &g.base) && !g.images.whole(p) { // where pages go whole anyway, there are no images
 		if n := g.b.lines(&g.base); n == 0 {
 			return Keep, 0
 		} else if n > 0 {
