@@ -92,12 +92,14 @@ type survey struct {
 	sample  bitmap
 }
 
-// begin starts to look. After a lost connection there is nothing to look for.
+// begin starts to look, anew where the connection was lost meanwhile. Once a
+// strategy was chosen there is nothing to look for.
 func (l *survey) begin(s *Source) error {
-	if s.report.Cuts > 0 {
+	if s.settled {
 		s.reserve()
 		return nil
 	}
+	*l = survey{}
 	l.probe(s, 0)
 	if s.o.Observe < 0 || s.mode == ModeStop && !s.o.CheckOnly {
 		return nil
@@ -220,6 +222,7 @@ func (l *survey) step(s *Source) error {
 		s.fail(err)
 		return nil
 	}
+	s.settled = true
 	s.reserve()
 	return nil
 }

@@ -45,6 +45,7 @@ type Source struct {
 	cancelled     bool
 
 	mode     Mode  // chosen
+	settled  bool  // it is, and the destination was asked for room
 	budgeted bool  // the guest is held to a budget
 	wish     Steer // before a strategy was chosen
 	budget   int   // pages; < 0: no bound yet

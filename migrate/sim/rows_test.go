@@ -342,6 +342,44 @@ func TestCheckOnly(t *testing.T) {
 	assert.Equal(t, migrate.Cancelled, migrate.CodeOf(res.DestErr), "it waits for the next")
 }
 
+// TestCheckIsNoMore: a check moves nothing, whatever becomes of its connections, and
+// whoever lost one still gets a verdict.
+func TestCheckIsNoMore(t *testing.T) {
+	t.Parallel()
+	sc := small()
+	sc.Options.CheckOnly, sc.Again = true, false
+	sc.Horizon = time.Minute
+	whole, err := Run(sc)
+	require.NoError(t, err)
+	for at := range whole.Messages {
+		sc.Faults = []Fault{{At: at, What: Cut, For: 10 * time.Millisecond}}
+		res, err := Run(sc)
+		require.NoError(t, err, "at message %d", at)
+		require.True(t, res.RunsAtSource, "at message %d", at)
+		if res.SourceErr == nil {
+			require.NotEmpty(t, res.Verdicts, "at message %d", at)
+		}
+	}
+}
+
+// TestChoiceAfterCut: what is chosen before the first page is, also where the
+// connection was lost before.
+func TestChoiceAfterCut(t *testing.T) {
+	t.Parallel()
+	for _, mode := range modes {
+		sc := small()
+		sc.Options.Mode = mode
+		for at := range 12 {
+			sc.Faults = []Fault{{At: at, What: Cut, For: 10 * time.Millisecond}}
+			res, err := Run(sc)
+			require.NoError(t, err, "%s, at message %d", mode, at)
+			if res.SourceErr == nil {
+				require.NotContains(t, []migrate.Mode{"", migrate.ModeAuto}, res.Source.Chosen, "%s, at message %d", mode, at)
+			}
+		}
+	}
+}
+
 // TestFence: the owner is recorded before COMMIT and again when the guest comes
 // back; a record that fails leaves the guest.
 func TestFence(t *testing.T) {

@@ -118,6 +118,7 @@ func (r *run) again() error {
 	sc := *r.sc
 	sc.Seed, sc.Faults = sc.Seed+1, nil
 	sc.Options.Timeout, sc.Options.OnStall = 0, migrate.StallBudget
+	sc.Options.CheckOnly = false
 	sc.Options.MaxSlowdown, sc.Options.MaxDowntime = 0, time.Minute // what cannot be kept on this link is no failure
 	sc.Horizon = r.w.now + sc.Horizon
 	r.sc = &sc
@@ -322,6 +323,8 @@ func (r *run) check() error {
 	switch {
 	case r.g.Running() && r.b.Running():
 		return errors.New("both sides run the guest")
+	case r.sc.Options.CheckOnly && r.b.Running():
+		return errors.New("the guest was moved by a mere check")
 	case r.w.scribbled:
 		return errors.New("bytes changed while they were on their way out")
 	case !src.dead && !res.SourceOver:

@@ -65,5 +65,6 @@ func FromSeed(seed uint64) Scenario {
 		sc.Image = ImageProgram{Pieces: int(between(1, uint64(p.Filled)+1)), Rate: float64(pick(3) * pick(200)), Stale: pick(4) == 0}
 		sc.Image.Flip = int(pick(2) * between(imageHead, uint64(imageHead+sc.Image.Pieces*pageSize)))
 	}
+	sc.Options.CheckOnly = pick(16) == 0
 	return sc
 }
