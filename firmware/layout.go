@@ -18,6 +18,11 @@ const (
 // GenID is where a machine's identity lies, behind the FACS.
 const GenID = facsAddr + 0x800
 
+// VMClock is the page that relates the time stamp counter to UTC. Why in the ROM area:
+// Linux saves the FACS's area when it hibernates, and would write the page of another
+// boot back.
+const VMClock = 0xfe000
+
 // RSDP is where WriteTables puts the ACPI root pointer, in the area that
 // systems without boot parameters search [ACPI 6.5 5.2.5.1].
 const RSDP = romArea

@@ -55,7 +55,8 @@ func (m *Machine) load(to firmware.Memory) (e firmware.Entry, err error) {
 	if len(m.images.Bios) != 0 {
 		return e, m.loadBios(to)
 	}
-	p := firmware.Platform{I8042: true, HPET: true, PVPanic: true, GenID: firmware.GenID}
+	p := firmware.Platform{I8042: true, HPET: true, PVPanic: true}
+	p.GenID, p.VMClock = m.identityAt()
 	for i := range m.cpus {
 		p.APICIDs = append(p.APICIDs, uint32(i))
 	}
@@ -63,8 +64,8 @@ func (m *Machine) load(to firmware.Memory) (e firmware.Entry, err error) {
 		RAM: m.cfg.Memory, Kernel: m.images.Kernel, Initrd: m.images.Initrd, Cmdline: m.cfg.Append, ModuleArgs: m.cfg.ModuleArgs,
 		Platform: p,
 	})
-	if err == nil && !to.Write(firmware.GenID, m.genID.GUID[:]) {
-		return e, fmt.Errorf("the identity at %#x does not fit", firmware.GenID)
+	if err == nil {
+		err = m.showIdentity(to)
 	}
 	return e, err
 }

@@ -25,6 +25,7 @@ const (
 	InputDisk    InputKind = 5 // a disk has finished requests: its number and how many, in 1 and 4 bytes
 	InputFork    InputKind = 6 // the machine is another one from now on; entropy
 	InputWake    InputKind = 7 // ends the guest's sleep in S3, if it is in it
+	InputDisrupt InputKind = 8 // the guest's clock did not go on as before: it stood still, or other inputs make it catch up
 )
 
 // Input is one event from outside. It takes effect when Count and guest time
@@ -72,6 +73,8 @@ func (m *Machine) apply(in Input) {
 		m.become(in.Data)
 	case InputWake:
 		m.rouse()
+	case InputDisrupt:
+		m.disrupt(false)
 	}
 }
 

@@ -31,10 +31,16 @@ const slewPercent = 5
 
 // CatchUp does to the guest's clock what a policy says about gap nanoseconds that
 // it stood still. It is an input, and guest time never goes back. A machine in
-// wall-clock time that slews is its host's to slew: see Lag.
+// wall-clock time that slews is its host's to slew: see Lag. The guest is told by its
+// VMClock that what it knows of its counter is void, except in virtual time where
+// nothing is caught up: there is no other time then than the guest's, which went on.
 func (m *Machine) CatchUp(p ClockPolicy, gap int64) {
+	still := gap <= 0 || p == ClockFreeze || p == ""
+	if m.cfg.Clock == ClockWall || !still {
+		m.Input(InputDisrupt, nil)
+	}
 	switch {
-	case gap <= 0 || p == ClockFreeze || p == "":
+	case still:
 	case p == ClockJump:
 		m.Wall(m.Now() + devices.Nanos(min(gap, maxGap)))
 	case m.cfg.Clock == ClockWall:

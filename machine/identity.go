@@ -3,10 +3,15 @@ package machine
 import (
 	"crypto/sha256"
 	"encoding/binary"
+	"fmt"
+	"slices"
 
+	"godwit/devices"
+	"godwit/devices/vmclock"
 	"godwit/devices/vmgenid"
 	"godwit/firmware"
 	"godwit/firmware/acpi"
+	"godwit/snapshot"
 )
 
 // newGenID makes the generation counter.
@@ -17,6 +22,55 @@ func (m *Machine) newGenID() *vmgenid.Device {
 		Stall:   func() { m.dmaStalled = true },
 		Changed: func() { m.pm.GPE(acpi.GenIDEvent) },
 	})
+}
+
+// newVMClock makes the page that relates the time stamp counter to UTC.
+func (m *Machine) newVMClock() *vmclock.Device {
+	return vmclock.New(vmclock.Wiring{
+		ID: "vmclock0", Addr: firmware.VMClock, Epoch: m.cfg.RTCEpoch, Mem: m.dma(),
+		Stall:   func() { m.dmaStalled = true },
+		Changed: func() { m.pm.GPE(acpi.VMClockEvent) },
+	})
+}
+
+// lasting tells the devices that only a power-on makes forget who the machine is.
+func (m *Machine) lasting(d devices.Device) bool {
+	return d == devices.Device(m.genID) || d == devices.Device(m.vmclock)
+}
+
+// omit takes the devices out of the machine that a file from before them lacks. With
+// them it would be another machine than the one that was saved, with another hash.
+func (m *Machine) omit(secs []snapshot.Section) {
+	m.devs = slices.DeleteFunc(m.devs, func(d devices.Device) bool {
+		return m.lasting(d) && snapshot.Find(secs, secDevice, d.ID()) == nil
+	})
+	if !slices.Contains(m.devs, devices.Device(m.genID)) {
+		m.genID = nil
+	}
+	if !slices.Contains(m.devs, devices.Device(m.vmclock)) {
+		m.vmclock = nil
+	}
+}
+
+// identityAt is where firmware's tables say that the two devices are; 0: there is none.
+func (m *Machine) identityAt() (genID, clock uint32) {
+	if m.genID != nil {
+		genID = firmware.GenID
+	}
+	if m.vmclock != nil {
+		clock = firmware.VMClock
+	}
+	return genID, clock
+}
+
+// showIdentity writes what a guest finds there.
+func (m *Machine) showIdentity(to firmware.Memory) error {
+	ok := m.genID == nil || to.Write(firmware.GenID, m.genID.GUID[:])
+	ok = ok && (m.vmclock == nil || to.Write(firmware.VMClock, m.vmclock.Page()))
+	if !ok {
+		return fmt.Errorf("the identity at %#x or the clock at %#x does not fit", firmware.GenID, firmware.VMClock)
+	}
+	return nil
 }
 
 // identity makes an identity, and a seed of random numbers, of the seed so far and
@@ -32,5 +86,13 @@ func (m *Machine) become(entropy []byte) {
 	m.st.PRNG = seed
 	if m.genID != nil {
 		m.genID.Change(guid)
+	}
+	m.disrupt(true)
+}
+
+// disrupt tells the guest that its time stamp counter did not go on as before.
+func (m *Machine) disrupt(another bool) {
+	if m.vmclock != nil {
+		m.vmclock.Disrupt(another)
 	}
 }

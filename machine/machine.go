@@ -24,6 +24,7 @@ import (
 	"godwit/devices/rtc"
 	"godwit/devices/uart"
 	"godwit/devices/virtio/blk"
+	"godwit/devices/vmclock"
 	"godwit/devices/vmgenid"
 	"godwit/mem"
 )
@@ -93,7 +94,8 @@ type Machine struct {
 	disks      []Disk
 	blks       []*blk.Device
 	rtc        *rtc.RTC
-	genID      *vmgenid.Device // nil under a BIOS, which knows nothing of it
+	genID      *vmgenid.Device // this and the next: nil under a BIOS, which knows nothing of them
+	vmclock    *vmclock.Device
 
 	st       state
 	fed      bool // the guest took the last console byte

@@ -195,6 +195,7 @@ func (m *Machine) Restore(secs []snapshot.Section) error {
 	if err := m.checkKnown(secs); err != nil {
 		return err
 	}
+	m.omit(secs)
 	if m.restored {
 		m.resetDevices(devices.PowerOn) // decoding begins with the state of power-on
 	}
@@ -216,9 +217,6 @@ func (m *Machine) Restore(secs []snapshot.Section) error {
 		}
 	}
 	for _, d := range m.devs {
-		if d == devices.Device(m.genID) && snapshot.Find(secs, secDevice, d.ID()) == nil {
-			continue // a file from before there was one
-		}
 		if err := section(secs, secDevice, d.ID(), d.State()); err != nil {
 			return err
 		}

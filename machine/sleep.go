@@ -70,7 +70,7 @@ func (m *Machine) step() bool {
 func (m *Machine) doze() {
 	m.st.Sleep = asleep
 	for _, d := range m.devs {
-		if d != devices.Device(m.rtc) && d != devices.Device(m.pm) && d != devices.Device(m.genID) {
+		if d != devices.Device(m.rtc) && d != devices.Device(m.pm) && !m.lasting(d) {
 			d.Reset(devices.Warm)
 		}
 	}

@@ -99,8 +99,13 @@ func (m *Machine) wire(model *cpu.Model) error {
 	if len(m.images.Bios) != 0 {
 		return nil
 	}
+	// Last: files from before them have the other devices' indices.
 	m.genID = m.newGenID()
-	return m.add(m.genID) // last: files from before it have the other devices' indices
+	if err := m.add(m.genID); err != nil {
+		return err
+	}
+	m.vmclock = m.newVMClock()
+	return m.add(m.vmclock)
 }
 
 // testDevices are what test kernels find, and what asks for them.

@@ -40,6 +40,7 @@ var kinds = []testkit.Kind{
 	{Name: "fwcfg", New: newFWCfg},
 	{Name: "pvpanic", New: newPVPanic},
 	{Name: "vmgenid", New: newVMGenID},
+	{Name: "vmclock", New: newVMClock},
 	{Name: "virtiorng", New: newRNG},
 	{Name: "virtioconsole", New: newConsole},
 	{Name: "virtioballoon", New: newBalloon},

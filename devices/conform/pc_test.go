@@ -17,6 +17,7 @@ import (
 	"godwit/devices/virtio/console"
 	"godwit/devices/virtio/rng"
 	"godwit/devices/virtio/virtiotest"
+	"godwit/devices/vmclock"
 	"godwit/devices/vmgenid"
 	"godwit/internal/testkit"
 )
@@ -250,6 +251,19 @@ func newVMGenID(w *testkit.World) testkit.Specimen {
 		defer func() { ram.RAM = nil }()
 		d.Change([vmgenid.Size]byte{byte(r.Uint32()), 7: byte(r.Uint32())})
 		return fmt.Sprintf("%x", ram.B[0x40:0x50])
+	}}
+}
+
+func newVMClock(w *testkit.World) testkit.Specimen {
+	ram := &guestRAM{}
+	d := vmclock.New(vmclock.Wiring{
+		ID: "vmclock0", Addr: 0x40, Mem: ram, Epoch: 1, Stall: func() { w.Logf("stall") }, Changed: func() { w.Logf("changed") },
+	})
+	return testkit.Specimen{Dev: d, Poke: func(r *rand.Rand) string {
+		ram.RAM = virtiotest.NewRAM(1 << 12)
+		defer func() { ram.RAM = nil }()
+		d.Disrupt(r.IntN(2) == 0)
+		return fmt.Sprintf("%x", ram.B[0x40:0xb0])
 	}}
 }
 

@@ -143,8 +143,11 @@ func irq(n uint) aml {
 }
 
 // memory32 is a fixed memory range [ACPI 6.5 6.4.3.4].
-func memory32(base, n uint32) aml {
-	b := aml{0x86, 9, 0, 1} // writable
+func memory32(writable bool, base, n uint32) aml {
+	b := aml{0x86, 9, 0, 0}
+	if writable {
+		b[3] = 1
+	}
 	b = binary.LittleEndian.AppendUint32(b, base)
 	return binary.LittleEndian.AppendUint32(b, n)
 }

@@ -37,9 +37,16 @@ func dsdt(c Config) []byte {
 		name(`\PICF`, integer(0)),
 		method(`\_PIC`, 1, store(arg(0), `\PICF`)),
 		scope(`\_SB`, pciRoot(c), processors(c.APICIDs), optional(c.HPET, hpetDevice()), optional(c.PVPanic, pvpanicDevice()),
-			optional(c.GenID != 0, genIDDevice(c.GenID))),
-		optional(c.GenID != 0, scope(`\_GPE`, method("_E05", 0, notify(`\_SB.VGEN`, 0x80)))),
+			optional(c.GenID != 0, genIDDevice(c.GenID)), optional(c.VMClock != 0, vmclockDevice(c.VMClock))),
+		optional(c.GenID != 0, event(GenIDEvent, `\_SB.VGEN`)),
+		optional(c.VMClock != 0, event(VMClockEvent, `\_SB.VCLK`)),
 	))
+}
+
+// event has an edge-triggered general-purpose event tell a device's driver to look
+// [ACPI 6.5 5.6.4.1].
+func event(n int, object string) aml {
+	return scope(`\_GPE`, method(fmt.Sprintf("_E%02X", n), 0, notify(object, 0x80)))
 }
 
 func optional(present bool, t aml) aml {
@@ -112,7 +119,7 @@ func processors(ids []uint32) aml {
 
 func hpetDevice() aml {
 	return device("HPET", name("_HID", eisaID("PNP0103")), name("_UID", integer(0)),
-		name("_CRS", resources(memory32(hpetBase, 0x400))))
+		name("_CRS", resources(memory32(true, hpetBase, 0x400))))
 }
 
 // pvpanicDevice is the panic port that Linux's pvpanic driver looks for
@@ -127,4 +134,11 @@ func pvpanicDevice() aml {
 func genIDDevice(addr uint32) aml {
 	return device("VGEN", name("_HID", str("QEMUVGID")), name("_CID", str("VM_Gen_Counter")), name("_DDN", str("VM_Gen_Counter")),
 		method("ADDR", 0, ret(pkg(integer(uint64(addr)), integer(0)))))
+}
+
+// vmclockDevice says where the page is that relates the time stamp counter to UTC.
+// When it changes, VMClockEvent is raised [VMCLOCK].
+func vmclockDevice(addr uint32) aml {
+	return device("VCLK", name("_HID", str("AMZNC10C")), name("_CID", str("VMCLOCK")), name("_DDN", str("VMCLOCK")),
+		name("_STA", integer(0x0f)), name("_CRS", resources(memory32(false, addr, 4096))))
 }

@@ -32,6 +32,9 @@ const (
 	// GenIDEvent is the general-purpose event of a machine that became another.
 	GenIDEvent = 5
 
+	// VMClockEvent is that of a clock that did not go on as it did.
+	VMClockEvent = 6
+
 	// SLP_TYP of soft off, of sleep with memory kept, and of off with the state kept
 	// by the guest.
 	SleepTypeS5 = 0
@@ -58,6 +61,8 @@ type Config struct {
 	// GenID is where the machine's identity lies, in memory that the guest leaves
 	// alone; 0: it has none.
 	GenID uint32
+	// VMClock is the page that relates the time stamp counter to UTC, likewise.
+	VMClock uint32
 	// PCI64Base and PCI64Size are the window for 64-bit BARs; size 0: none.
 	PCI64Base, PCI64Size uint64
 }
