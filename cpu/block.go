@@ -127,10 +127,10 @@ func (c *CPU) leave(rip uint64) bool {
 	return false
 }
 
-// leaveAt ends interp before the instruction of op i, of a block whose
+// leaveAt ends interp before the instruction of an op, of a block whose
 // instructions were taken from what is left.
-func (c *CPU) leaveAt(b *block, i int) {
-	m := c.shared.code.meta[int(b.first)+i]
+func (c *CPU) leaveAt(b *block, o *op) {
+	m := c.shared.code.meta[b.place(o)]
 	c.left += int64(b.n) - int64(m.idx)
 	c.leave((c.R[isa.RegRIP] + uint64(m.off)) & c.ripMask())
 }
@@ -158,7 +158,7 @@ func (c *CPU) translateBlock(off uint64) *block {
 		return nil
 	}
 	if !l.exits {
-		l.exit[0] = int32(l.pos)
+		l.fall()
 	}
 	l.liveness()
 	c.stats.Translated++
@@ -191,10 +191,10 @@ func (c *CPU) ready(la uint64, size int) bool {
 	return c.tlb[c.mmu].slot(la).w == la&^0xfff
 }
 
-// slow executes op i of a block through its reference handler.
-func (c *CPU) slow(b *block, i int) bool {
+// slow executes an op of a block through its reference handler.
+func (c *CPU) slow(b *block, o *op) bool {
 	cc := &c.shared.code
-	m, in := cc.meta[int(b.first)+i], &cc.insts[b.code[i].imm]
+	m, in := cc.meta[b.place(o)], &cc.insts[o.imm]
 	c.materialize()
 	rip := c.R[isa.RegRIP]
 	c.RIP = (rip + uint64(m.off)) & c.ripMask()
@@ -211,13 +211,13 @@ func (c *CPU) slow(b *block, i int) bool {
 	return ok
 }
 
-// end executes the instruction of op i, which ends its block, as the reference
+// end executes the instruction of an op that ends its block, as the reference
 // would. A REP instruction runs until its iterations, the counts or the quiet are
 // over.
-func (c *CPU) end(b *block, i int) {
+func (c *CPU) end(b *block, o *op) {
 	cc := &c.shared.code
-	c.leave((c.R[isa.RegRIP] + uint64(cc.meta[int(b.first)+i].off)) & c.ripMask())
-	c.in = cc.insts[b.code[i].imm]
+	c.leave((c.R[isa.RegRIP] + uint64(cc.meta[b.place(o)].off)) & c.ripMask())
+	c.in = cc.insts[o.imm]
 	c.inBlock = false
 	c.materialize()
 	c.stepReq = false

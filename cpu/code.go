@@ -1,6 +1,7 @@
 package cpu
 
 import (
+	"godwit/cpu/elem"
 	"godwit/cpu/isa"
 	"godwit/mem"
 )
@@ -31,7 +32,7 @@ type opMeta struct {
 }
 
 // block is translated code: instructions of one page, entered at its start.
-// Positions are relative to its first byte, so that it serves every address at
+// Its last op leaves it. Positions are relative to its first byte, so that it serves every address at
 // which its page is mapped. What interp reads comes first: one cache line, and of
 // links between pages the address behind it.
 type block struct {
@@ -55,6 +56,9 @@ type block struct {
 }
 
 const genAny = 1
+
+// place is that of an op's meta.
+func (b *block) place(o *op) int { return int(b.first) + elem.Index(b.code, o) }
 
 // noBlock is what links nowhere.
 var noBlock = &block{n: deadBlock}

@@ -49,6 +49,12 @@ func (l *lowerer) last(in *isa.Inst) {
 	l.done, l.exits = true, true
 }
 
+// fall ends the block where the next one begins.
+func (l *lowerer) fall() {
+	l.exit[0] = int32(l.pos)
+	l.put(&isa.Inst{}, op{code: opFall})
+}
+
 func (l *lowerer) inst(in *isa.Inst) int32 {
 	l.cc.insts = append(l.cc.insts, *in)
 	return int32(len(l.cc.insts) - 1)

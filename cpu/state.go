@@ -11,7 +11,9 @@ import (
 // RIP-relative operands, isa.RegZero is always 0, and regTmp, regFS and regGS
 // let an op fold a computed address or a segment base into its operand. Only
 // the general registers are state.
-type GPRs [32]uint64
+//
+// There are as many as an op's uint8 can name, so that no index needs a check.
+type GPRs [256]uint64
 
 // General registers in encoding order [SDM 1 3.7.2.1].
 const (

@@ -56,13 +56,13 @@ func repLine(step handler) handler {
 		if n == 0 {
 			return c.noIterations(in)
 		}
-		regs, event := c.R, c.event
+		cx, si, di, event := c.R[RCX], c.R[RSI], c.R[RDI], c.event
 		c.event = false
 		left, ok := c.line(step, in, n)
 		c.event = c.event || event
 		if !ok {
 			if c.stalled {
-				c.R = regs
+				c.R[RCX], c.R[RSI], c.R[RDI] = cx, si, di
 			}
 			c.repFaults(in)
 			return false

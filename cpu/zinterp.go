@@ -6,6 +6,7 @@ import (
 	"math"
 	"math/bits"
 
+	"godwit/cpu/elem"
 	"godwit/cpu/fp"
 	"godwit/cpu/isa"
 )
@@ -696,6 +697,7 @@ const (
 	opBt64ri
 	opBt64mi
 	opNop
+	opFall
 	opJmp
 	opJcc
 	opJccZ
@@ -1551,9 +1553,8 @@ var opProps = [numOps]uint8{
 // Few locals live across ops: more would not stay in registers.
 func (c *CPU) interp(bk *block) (step bool) {
 	var (
-		t   = &c.tlb[c.mmu]
-		ops []op
-		i   int
+		t  = &c.tlb[c.mmu]
+		op *op
 
 		ea, a, b, v, hi, rip uint64
 		ok                   bool
@@ -1568,32 +1569,29 @@ func (c *CPU) interp(bk *block) (step bool) {
 			c.leave(c.R[isa.RegRIP])
 			return true
 		}
-		ops = bk.code
 	again:
-	body:
-		for i = 0; i < len(ops); i++ {
-			op := &ops[i]
+		for op = &bk.code[0]; ; op = elem.Next(bk.code, op) {
 			switch op.code {
 			case opAdd8rr:
-				a = c.R[op.dst&31] & 0xff
-				b = c.R[op.src&31] & 0xff
-				c.R[op.dst&31] = c.R[op.dst&31]&^0xff | (a+b)&0xff
+				a = c.R[op.dst] & 0xff
+				b = c.R[op.src] & 0xff
+				c.R[op.dst] = c.R[op.dst]&^0xff | (a+b)&0xff
 				c.lzOp, c.lzA, c.lzB = lzAdd, a, b
 			case opAdd8rrN:
-				a = c.R[op.dst&31] & 0xff
-				b = c.R[op.src&31] & 0xff
-				c.R[op.dst&31] = c.R[op.dst&31]&^0xff | (a+b)&0xff
+				a = c.R[op.dst] & 0xff
+				b = c.R[op.src] & 0xff
+				c.R[op.dst] = c.R[op.dst]&^0xff | (a+b)&0xff
 			case opAdd8ri:
-				a = c.R[op.dst&31] & 0xff
+				a = c.R[op.dst] & 0xff
 				b = (uint64(int64(op.imm))) & 0xff
-				c.R[op.dst&31] = c.R[op.dst&31]&^0xff | (a+b)&0xff
+				c.R[op.dst] = c.R[op.dst]&^0xff | (a+b)&0xff
 				c.lzOp, c.lzA, c.lzB = lzAdd, a, b
 			case opAdd8riN:
-				a = c.R[op.dst&31] & 0xff
+				a = c.R[op.dst] & 0xff
 				b = (uint64(int64(op.imm))) & 0xff
-				c.R[op.dst&31] = c.R[op.dst&31]&^0xff | (a+b)&0xff
+				c.R[op.dst] = c.R[op.dst]&^0xff | (a+b)&0xff
 			case opAdd8rm:
-				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
+				ea = c.R[op.base] + c.R[op.index]<<(op.scale&3) + uint64(int64(op.disp))
 				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-1 {
 					d += e.add
@@ -1601,11 +1599,11 @@ func (c *CPU) interp(bk *block) (step bool) {
 				} else if b, ok = c.readSlow(ea, 1, c.mmu); !ok {
 					goto leave
 				}
-				a = c.R[op.dst&31] & 0xff
-				c.R[op.dst&31] = c.R[op.dst&31]&^0xff | (a+b)&0xff
+				a = c.R[op.dst] & 0xff
+				c.R[op.dst] = c.R[op.dst]&^0xff | (a+b)&0xff
 				c.lzOp, c.lzA, c.lzB = lzAdd, a, b
 			case opAdd8rmN:
-				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
+				ea = c.R[op.base] + c.R[op.index]<<(op.scale&3) + uint64(int64(op.disp))
 				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-1 {
 					d += e.add
@@ -1613,10 +1611,10 @@ func (c *CPU) interp(bk *block) (step bool) {
 				} else if b, ok = c.readSlow(ea, 1, c.mmu); !ok {
 					goto leave
 				}
-				a = c.R[op.dst&31] & 0xff
-				c.R[op.dst&31] = c.R[op.dst&31]&^0xff | (a+b)&0xff
+				a = c.R[op.dst] & 0xff
+				c.R[op.dst] = c.R[op.dst]&^0xff | (a+b)&0xff
 			case opAdd8mr:
-				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
+				ea = c.R[op.base] + c.R[op.index]<<(op.scale&3) + uint64(int64(op.disp))
 				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
 				at := ea - e.w
 				if at > 4096-1 {
@@ -1626,12 +1624,12 @@ func (c *CPU) interp(bk *block) (step bool) {
 					at = ea - e.w
 				}
 				at += e.add
-				b = c.R[op.src&31] & 0xff
+				b = c.R[op.src] & 0xff
 				a = uint64(c.ram[at])
 				c.ram[at] = byte(a + b)
 				c.lzOp, c.lzA, c.lzB = lzAdd, a, b
 			case opAdd8mrN:
-				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
+				ea = c.R[op.base] + c.R[op.index]<<(op.scale&3) + uint64(int64(op.disp))
 				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
 				at := ea - e.w
 				if at > 4096-1 {
@@ -1641,11 +1639,11 @@ func (c *CPU) interp(bk *block) (step bool) {
 					at = ea - e.w
 				}
 				at += e.add
-				b = c.R[op.src&31] & 0xff
+				b = c.R[op.src] & 0xff
 				a = uint64(c.ram[at])
 				c.ram[at] = byte(a + b)
 			case opAdd8mi:
-				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
+				ea = c.R[op.base] + c.R[op.index]<<(op.scale&3) + uint64(int64(op.disp))
 				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
 				at := ea - e.w
 				if at > 4096-1 {
@@ -1660,7 +1658,7 @@ func (c *CPU) interp(bk *block) (step bool) {
 				c.ram[at] = byte(a + b)
 				c.lzOp, c.lzA, c.lzB = lzAdd, a, b
 			case opAdd8miN:
-				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
+				ea = c.R[op.base] + c.R[op.index]<<(op.scale&3) + uint64(int64(op.disp))
 				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
 				at := ea - e.w
 				if at > 4096-1 {
@@ -1674,25 +1672,25 @@ func (c *CPU) interp(bk *block) (step bool) {
 				a = uint64(c.ram[at])
 				c.ram[at] = byte(a + b)
 			case opAdd32rr:
-				a = uint64(uint32(c.R[op.dst&31]))
-				b = uint64(uint32(c.R[op.src&31]))
-				c.R[op.dst&31] = uint64(uint32(a + b))
+				a = uint64(uint32(c.R[op.dst]))
+				b = uint64(uint32(c.R[op.src]))
+				c.R[op.dst] = uint64(uint32(a + b))
 				c.lzOp, c.lzA, c.lzB = lzAdd|2, a, b
 			case opAdd32rrN:
-				a = uint64(uint32(c.R[op.dst&31]))
-				b = uint64(uint32(c.R[op.src&31]))
-				c.R[op.dst&31] = uint64(uint32(a + b))
+				a = uint64(uint32(c.R[op.dst]))
+				b = uint64(uint32(c.R[op.src]))
+				c.R[op.dst] = uint64(uint32(a + b))
 			case opAdd32ri:
-				a = uint64(uint32(c.R[op.dst&31]))
+				a = uint64(uint32(c.R[op.dst]))
 				b = uint64(uint32(uint64(int64(op.imm))))
-				c.R[op.dst&31] = uint64(uint32(a + b))
+				c.R[op.dst] = uint64(uint32(a + b))
 				c.lzOp, c.lzA, c.lzB = lzAdd|2, a, b
 			case opAdd32riN:
-				a = uint64(uint32(c.R[op.dst&31]))
+				a = uint64(uint32(c.R[op.dst]))
 				b = uint64(uint32(uint64(int64(op.imm))))
-				c.R[op.dst&31] = uint64(uint32(a + b))
+				c.R[op.dst] = uint64(uint32(a + b))
 			case opAdd32rm:
-				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
+				ea = c.R[op.base] + c.R[op.index]<<(op.scale&3) + uint64(int64(op.disp))
 				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-4 {
 					d += e.add
@@ -1703,11 +1701,11 @@ func (c *CPU) interp(bk *block) (step bool) {
 				} else if b, ok = c.readSlow(ea, 4, c.mmu); !ok {
 					goto leave
 				}
-				a = uint64(uint32(c.R[op.dst&31]))
-				c.R[op.dst&31] = uint64(uint32(a + b))
+				a = uint64(uint32(c.R[op.dst]))
+				c.R[op.dst] = uint64(uint32(a + b))
 				c.lzOp, c.lzA, c.lzB = lzAdd|2, a, b
 			case opAdd32rmN:
-				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
+				ea = c.R[op.base] + c.R[op.index]<<(op.scale&3) + uint64(int64(op.disp))
 				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-4 {
 					d += e.add
@@ -1718,10 +1716,10 @@ func (c *CPU) interp(bk *block) (step bool) {
 				} else if b, ok = c.readSlow(ea, 4, c.mmu); !ok {
 					goto leave
 				}
-				a = uint64(uint32(c.R[op.dst&31]))
-				c.R[op.dst&31] = uint64(uint32(a + b))
+				a = uint64(uint32(c.R[op.dst]))
+				c.R[op.dst] = uint64(uint32(a + b))
 			case opAdd32mr:
-				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
+				ea = c.R[op.base] + c.R[op.index]<<(op.scale&3) + uint64(int64(op.disp))
 				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
 				at := ea - e.w
 				if at > 4096-4 {
@@ -1731,7 +1729,7 @@ func (c *CPU) interp(bk *block) (step bool) {
 					at = ea - e.w
 				}
 				at += e.add
-				b = uint64(uint32(c.R[op.src&31]))
+				b = uint64(uint32(c.R[op.src]))
 				{
 					m := c.ram[at : at+4]
 					a = uint64(uint32(m[0])<<0 | uint32(m[1])<<8 | uint32(m[2])<<16 | uint32(m[3])<<24)
@@ -1745,7 +1743,7 @@ func (c *CPU) interp(bk *block) (step bool) {
 				}
 				c.lzOp, c.lzA, c.lzB = lzAdd|2, a, b
 			case opAdd32mrN:
-				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
+				ea = c.R[op.base] + c.R[op.index]<<(op.scale&3) + uint64(int64(op.disp))
 				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
 				at := ea - e.w
 				if at > 4096-4 {
@@ -1755,7 +1753,7 @@ func (c *CPU) interp(bk *block) (step bool) {
 					at = ea - e.w
 				}
 				at += e.add
-				b = uint64(uint32(c.R[op.src&31]))
+				b = uint64(uint32(c.R[op.src]))
 				{
 					m := c.ram[at : at+4]
 					a = uint64(uint32(m[0])<<0 | uint32(m[1])<<8 | uint32(m[2])<<16 | uint32(m[3])<<24)
@@ -1768,7 +1766,7 @@ func (c *CPU) interp(bk *block) (step bool) {
 					m[3] = byte(v >> 24)
 				}
 			case opAdd32mi:
-				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
+				ea = c.R[op.base] + c.R[op.index]<<(op.scale&3) + uint64(int64(op.disp))
 				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
 				at := ea - e.w
 				if at > 4096-4 {
@@ -1792,7 +1790,7 @@ func (c *CPU) interp(bk *block) (step bool) {
 				}
 				c.lzOp, c.lzA, c.lzB = lzAdd|2, a, b
 			case opAdd32miN:
-				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
+				ea = c.R[op.base] + c.R[op.index]<<(op.scale&3) + uint64(int64(op.disp))
 				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
 				at := ea - e.w
 				if at > 4096-4 {
@@ -1815,25 +1813,25 @@ func (c *CPU) interp(bk *block) (step bool) {
 					m[3] = byte(v >> 24)
 				}
 			case opAdd64rr:
-				a = c.R[op.dst&31]
-				b = c.R[op.src&31]
-				c.R[op.dst&31] = a + b
+				a = c.R[op.dst]
+				b = c.R[op.src]
+				c.R[op.dst] = a + b
 				c.lzOp, c.lzA, c.lzB = lzAdd|3, a, b
 			case opAdd64rrN:
-				a = c.R[op.dst&31]
-				b = c.R[op.src&31]
-				c.R[op.dst&31] = a + b
+				a = c.R[op.dst]
+				b = c.R[op.src]
+				c.R[op.dst] = a + b
 			case opAdd64ri:
-				a = c.R[op.dst&31]
+				a = c.R[op.dst]
 				b = uint64(int64(op.imm))
-				c.R[op.dst&31] = a + b
+				c.R[op.dst] = a + b
 				c.lzOp, c.lzA, c.lzB = lzAdd|3, a, b
 			case opAdd64riN:
-				a = c.R[op.dst&31]
+				a = c.R[op.dst]
 				b = uint64(int64(op.imm))
-				c.R[op.dst&31] = a + b
+				c.R[op.dst] = a + b
 			case opAdd64rm:
-				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
+				ea = c.R[op.base] + c.R[op.index]<<(op.scale&3) + uint64(int64(op.disp))
 				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-8 {
 					d += e.add
@@ -1844,11 +1842,11 @@ func (c *CPU) interp(bk *block) (step bool) {
 				} else if b, ok = c.readSlow(ea, 8, c.mmu); !ok {
 					goto leave
 				}
-				a = c.R[op.dst&31]
-				c.R[op.dst&31] = a + b
+				a = c.R[op.dst]
+				c.R[op.dst] = a + b
 				c.lzOp, c.lzA, c.lzB = lzAdd|3, a, b
 			case opAdd64rmN:
-				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
+				ea = c.R[op.base] + c.R[op.index]<<(op.scale&3) + uint64(int64(op.disp))
 				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-8 {
 					d += e.add
@@ -1859,10 +1857,10 @@ func (c *CPU) interp(bk *block) (step bool) {
 				} else if b, ok = c.readSlow(ea, 8, c.mmu); !ok {
 					goto leave
 				}
-				a = c.R[op.dst&31]
-				c.R[op.dst&31] = a + b
+				a = c.R[op.dst]
+				c.R[op.dst] = a + b
 			case opAdd64mr:
-				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
+				ea = c.R[op.base] + c.R[op.index]<<(op.scale&3) + uint64(int64(op.disp))
 				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
 				at := ea - e.w
 				if at > 4096-8 {
@@ -1872,7 +1870,7 @@ func (c *CPU) interp(bk *block) (step bool) {
 					at = ea - e.w
 				}
 				at += e.add
-				b = c.R[op.src&31]
+				b = c.R[op.src]
 				{
 					m := c.ram[at : at+8]
 					a = uint64(uint64(m[0])<<0 | uint64(m[1])<<8 | uint64(m[2])<<16 | uint64(m[3])<<24 | uint64(m[4])<<32 | uint64(m[5])<<40 | uint64(m[6])<<48 | uint64(m[7])<<56)
@@ -1890,7 +1888,7 @@ func (c *CPU) interp(bk *block) (step bool) {
 				}
 				c.lzOp, c.lzA, c.lzB = lzAdd|3, a, b
 			case opAdd64mrN:
-				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
+				ea = c.R[op.base] + c.R[op.index]<<(op.scale&3) + uint64(int64(op.disp))
 				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
 				at := ea - e.w
 				if at > 4096-8 {
@@ -1900,7 +1898,7 @@ func (c *CPU) interp(bk *block) (step bool) {
 					at = ea - e.w
 				}
 				at += e.add
-				b = c.R[op.src&31]
+				b = c.R[op.src]
 				{
 					m := c.ram[at : at+8]
 					a = uint64(uint64(m[0])<<0 | uint64(m[1])<<8 | uint64(m[2])<<16 | uint64(m[3])<<24 | uint64(m[4])<<32 | uint64(m[5])<<40 | uint64(m[6])<<48 | uint64(m[7])<<56)
@@ -1917,7 +1915,7 @@ func (c *CPU) interp(bk *block) (step bool) {
 					m[7] = byte(v >> 56)
 				}
 			case opAdd64mi:
-				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
+				ea = c.R[op.base] + c.R[op.index]<<(op.scale&3) + uint64(int64(op.disp))
 				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
 				at := ea - e.w
 				if at > 4096-8 {
@@ -1945,7 +1943,7 @@ func (c *CPU) interp(bk *block) (step bool) {
 				}
 				c.lzOp, c.lzA, c.lzB = lzAdd|3, a, b
 			case opAdd64miN:
-				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
+				ea = c.R[op.base] + c.R[op.index]<<(op.scale&3) + uint64(int64(op.disp))
 				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
 				at := ea - e.w
 				if at > 4096-8 {
@@ -1972,27 +1970,27 @@ func (c *CPU) interp(bk *block) (step bool) {
 					m[7] = byte(v >> 56)
 				}
 			case opOr8rr:
-				a = c.R[op.dst&31] & 0xff
-				b = c.R[op.src&31] & 0xff
+				a = c.R[op.dst] & 0xff
+				b = c.R[op.src] & 0xff
 				v = a | b
-				c.R[op.dst&31] = c.R[op.dst&31]&^0xff | (v)&0xff
+				c.R[op.dst] = c.R[op.dst]&^0xff | (v)&0xff
 				c.lzOp, c.lzA, c.lzB = lzLogic, v, 0
 			case opOr8rrN:
-				a = c.R[op.dst&31] & 0xff
-				b = c.R[op.src&31] & 0xff
-				c.R[op.dst&31] = c.R[op.dst&31]&^0xff | (a|b)&0xff
+				a = c.R[op.dst] & 0xff
+				b = c.R[op.src] & 0xff
+				c.R[op.dst] = c.R[op.dst]&^0xff | (a|b)&0xff
 			case opOr8ri:
-				a = c.R[op.dst&31] & 0xff
+				a = c.R[op.dst] & 0xff
 				b = (uint64(int64(op.imm))) & 0xff
 				v = a | b
-				c.R[op.dst&31] = c.R[op.dst&31]&^0xff | (v)&0xff
+				c.R[op.dst] = c.R[op.dst]&^0xff | (v)&0xff
 				c.lzOp, c.lzA, c.lzB = lzLogic, v, 0
 			case opOr8riN:
-				a = c.R[op.dst&31] & 0xff
+				a = c.R[op.dst] & 0xff
 				b = (uint64(int64(op.imm))) & 0xff
-				c.R[op.dst&31] = c.R[op.dst&31]&^0xff | (a|b)&0xff
+				c.R[op.dst] = c.R[op.dst]&^0xff | (a|b)&0xff
 			case opOr8rm:
-				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
+				ea = c.R[op.base] + c.R[op.index]<<(op.scale&3) + uint64(int64(op.disp))
 				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-1 {
 					d += e.add
@@ -2000,12 +1998,12 @@ func (c *CPU) interp(bk *block) (step bool) {
 				} else if b, ok = c.readSlow(ea, 1, c.mmu); !ok {
 					goto leave
 				}
-				a = c.R[op.dst&31] & 0xff
+				a = c.R[op.dst] & 0xff
 				v = a | b
-				c.R[op.dst&31] = c.R[op.dst&31]&^0xff | (v)&0xff
+				c.R[op.dst] = c.R[op.dst]&^0xff | (v)&0xff
 				c.lzOp, c.lzA, c.lzB = lzLogic, v, 0
 			case opOr8rmN:
-				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
+				ea = c.R[op.base] + c.R[op.index]<<(op.scale&3) + uint64(int64(op.disp))
 				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-1 {
 					d += e.add
@@ -2013,10 +2011,10 @@ func (c *CPU) interp(bk *block) (step bool) {
 				} else if b, ok = c.readSlow(ea, 1, c.mmu); !ok {
 					goto leave
 				}
-				a = c.R[op.dst&31] & 0xff
-				c.R[op.dst&31] = c.R[op.dst&31]&^0xff | (a|b)&0xff
+				a = c.R[op.dst] & 0xff
+				c.R[op.dst] = c.R[op.dst]&^0xff | (a|b)&0xff
 			case opOr8mr:
-				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
+				ea = c.R[op.base] + c.R[op.index]<<(op.scale&3) + uint64(int64(op.disp))
 				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
 				at := ea - e.w
 				if at > 4096-1 {
@@ -2026,13 +2024,13 @@ func (c *CPU) interp(bk *block) (step bool) {
 					at = ea - e.w
 				}
 				at += e.add
-				b = c.R[op.src&31] & 0xff
+				b = c.R[op.src] & 0xff
 				a = uint64(c.ram[at])
 				v = a | b
 				c.ram[at] = byte(v)
 				c.lzOp, c.lzA, c.lzB = lzLogic, v, 0
 			case opOr8mrN:
-				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
+				ea = c.R[op.base] + c.R[op.index]<<(op.scale&3) + uint64(int64(op.disp))
 				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
 				at := ea - e.w
 				if at > 4096-1 {
@@ -2042,11 +2040,11 @@ func (c *CPU) interp(bk *block) (step bool) {
 					at = ea - e.w
 				}
 				at += e.add
-				b = c.R[op.src&31] & 0xff
+				b = c.R[op.src] & 0xff
 				a = uint64(c.ram[at])
 				c.ram[at] = byte(a | b)
 			case opOr8mi:
-				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
+				ea = c.R[op.base] + c.R[op.index]<<(op.scale&3) + uint64(int64(op.disp))
 				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
 				at := ea - e.w
 				if at > 4096-1 {
@@ -2062,7 +2060,7 @@ func (c *CPU) interp(bk *block) (step bool) {
 				c.ram[at] = byte(v)
 				c.lzOp, c.lzA, c.lzB = lzLogic, v, 0
 			case opOr8miN:
-				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
+				ea = c.R[op.base] + c.R[op.index]<<(op.scale&3) + uint64(int64(op.disp))
 				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
 				at := ea - e.w
 				if at > 4096-1 {
@@ -2076,27 +2074,27 @@ func (c *CPU) interp(bk *block) (step bool) {
 				a = uint64(c.ram[at])
 				c.ram[at] = byte(a | b)
 			case opOr32rr:
-				a = uint64(uint32(c.R[op.dst&31]))
-				b = uint64(uint32(c.R[op.src&31]))
+				a = uint64(uint32(c.R[op.dst]))
+				b = uint64(uint32(c.R[op.src]))
 				v = a | b
-				c.R[op.dst&31] = uint64(uint32(v))
+				c.R[op.dst] = uint64(uint32(v))
 				c.lzOp, c.lzA, c.lzB = lzLogic|2, v, 0
 			case opOr32rrN:
-				a = uint64(uint32(c.R[op.dst&31]))
-				b = uint64(uint32(c.R[op.src&31]))
-				c.R[op.dst&31] = uint64(uint32(a | b))
+				a = uint64(uint32(c.R[op.dst]))
+				b = uint64(uint32(c.R[op.src]))
+				c.R[op.dst] = uint64(uint32(a | b))
 			case opOr32ri:
-				a = uint64(uint32(c.R[op.dst&31]))
+				a = uint64(uint32(c.R[op.dst]))
 				b = uint64(uint32(uint64(int64(op.imm))))
 				v = a | b
-				c.R[op.dst&31] = uint64(uint32(v))
+				c.R[op.dst] = uint64(uint32(v))
 				c.lzOp, c.lzA, c.lzB = lzLogic|2, v, 0
 			case opOr32riN:
-				a = uint64(uint32(c.R[op.dst&31]))
+				a = uint64(uint32(c.R[op.dst]))
 				b = uint64(uint32(uint64(int64(op.imm))))
-				c.R[op.dst&31] = uint64(uint32(a | b))
+				c.R[op.dst] = uint64(uint32(a | b))
 			case opOr32rm:
-				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
+				ea = c.R[op.base] + c.R[op.index]<<(op.scale&3) + uint64(int64(op.disp))
 				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-4 {
 					d += e.add
@@ -2107,12 +2105,12 @@ func (c *CPU) interp(bk *block) (step bool) {
 				} else if b, ok = c.readSlow(ea, 4, c.mmu); !ok {
 					goto leave
 				}
-				a = uint64(uint32(c.R[op.dst&31]))
+				a = uint64(uint32(c.R[op.dst]))
 				v = a | b
-				c.R[op.dst&31] = uint64(uint32(v))
+				c.R[op.dst] = uint64(uint32(v))
 				c.lzOp, c.lzA, c.lzB = lzLogic|2, v, 0
 			case opOr32rmN:
-				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
+				ea = c.R[op.base] + c.R[op.index]<<(op.scale&3) + uint64(int64(op.disp))
 				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-4 {
 					d += e.add
@@ -2123,10 +2121,10 @@ func (c *CPU) interp(bk *block) (step bool) {
 				} else if b, ok = c.readSlow(ea, 4, c.mmu); !ok {
 					goto leave
 				}
-				a = uint64(uint32(c.R[op.dst&31]))
-				c.R[op.dst&31] = uint64(uint32(a | b))
+				a = uint64(uint32(c.R[op.dst]))
+				c.R[op.dst] = uint64(uint32(a | b))
 			case opOr32mr:
-				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
+				ea = c.R[op.base] + c.R[op.index]<<(op.scale&3) + uint64(int64(op.disp))
 				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
 				at := ea - e.w
 				if at > 4096-4 {
@@ -2136,7 +2134,7 @@ func (c *CPU) interp(bk *block) (step bool) {
 					at = ea - e.w
 				}
 				at += e.add
-				b = uint64(uint32(c.R[op.src&31]))
+				b = uint64(uint32(c.R[op.src]))
 				{
 					m := c.ram[at : at+4]
 					a = uint64(uint32(m[0])<<0 | uint32(m[1])<<8 | uint32(m[2])<<16 | uint32(m[3])<<24)
@@ -2151,7 +2149,7 @@ func (c *CPU) interp(bk *block) (step bool) {
 				}
 				c.lzOp, c.lzA, c.lzB = lzLogic|2, v, 0
 			case opOr32mrN:
-				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
+				ea = c.R[op.base] + c.R[op.index]<<(op.scale&3) + uint64(int64(op.disp))
 				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
 				at := ea - e.w
 				if at > 4096-4 {
@@ -2161,7 +2159,7 @@ func (c *CPU) interp(bk *block) (step bool) {
 					at = ea - e.w
 				}
 				at += e.add
-				b = uint64(uint32(c.R[op.src&31]))
+				b = uint64(uint32(c.R[op.src]))
 				{
 					m := c.ram[at : at+4]
 					a = uint64(uint32(m[0])<<0 | uint32(m[1])<<8 | uint32(m[2])<<16 | uint32(m[3])<<24)
@@ -2174,7 +2172,7 @@ func (c *CPU) interp(bk *block) (step bool) {
 					m[3] = byte(v >> 24)
 				}
 			case opOr32mi:
-				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
+				ea = c.R[op.base] + c.R[op.index]<<(op.scale&3) + uint64(int64(op.disp))
 				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
 				at := ea - e.w
 				if at > 4096-4 {
@@ -2199,7 +2197,7 @@ func (c *CPU) interp(bk *block) (step bool) {
 				}
 				c.lzOp, c.lzA, c.lzB = lzLogic|2, v, 0
 			case opOr32miN:
-				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
+				ea = c.R[op.base] + c.R[op.index]<<(op.scale&3) + uint64(int64(op.disp))
 				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
 				at := ea - e.w
 				if at > 4096-4 {
@@ -2222,27 +2220,27 @@ func (c *CPU) interp(bk *block) (step bool) {
 					m[3] = byte(v >> 24)
 				}
 			case opOr64rr:
-				a = c.R[op.dst&31]
-				b = c.R[op.src&31]
+				a = c.R[op.dst]
+				b = c.R[op.src]
 				v = a | b
-				c.R[op.dst&31] = v
+				c.R[op.dst] = v
 				c.lzOp, c.lzA, c.lzB = lzLogic|3, v, 0
 			case opOr64rrN:
-				a = c.R[op.dst&31]
-				b = c.R[op.src&31]
-				c.R[op.dst&31] = a | b
+				a = c.R[op.dst]
+				b = c.R[op.src]
+				c.R[op.dst] = a | b
 			case opOr64ri:
-				a = c.R[op.dst&31]
+				a = c.R[op.dst]
 				b = uint64(int64(op.imm))
 				v = a | b
-				c.R[op.dst&31] = v
+				c.R[op.dst] = v
 				c.lzOp, c.lzA, c.lzB = lzLogic|3, v, 0
 			case opOr64riN:
-				a = c.R[op.dst&31]
+				a = c.R[op.dst]
 				b = uint64(int64(op.imm))
-				c.R[op.dst&31] = a | b
+				c.R[op.dst] = a | b
 			case opOr64rm:
-				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
+				ea = c.R[op.base] + c.R[op.index]<<(op.scale&3) + uint64(int64(op.disp))
 				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-8 {
 					d += e.add
@@ -2253,12 +2251,12 @@ func (c *CPU) interp(bk *block) (step bool) {
 				} else if b, ok = c.readSlow(ea, 8, c.mmu); !ok {
 					goto leave
 				}
-				a = c.R[op.dst&31]
+				a = c.R[op.dst]
 				v = a | b
-				c.R[op.dst&31] = v
+				c.R[op.dst] = v
 				c.lzOp, c.lzA, c.lzB = lzLogic|3, v, 0
 			case opOr64rmN:
-				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
+				ea = c.R[op.base] + c.R[op.index]<<(op.scale&3) + uint64(int64(op.disp))
 				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-8 {
 					d += e.add
@@ -2269,10 +2267,10 @@ func (c *CPU) interp(bk *block) (step bool) {
 				} else if b, ok = c.readSlow(ea, 8, c.mmu); !ok {
 					goto leave
 				}
-				a = c.R[op.dst&31]
-				c.R[op.dst&31] = a | b
+				a = c.R[op.dst]
+				c.R[op.dst] = a | b
 			case opOr64mr:
-				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
+				ea = c.R[op.base] + c.R[op.index]<<(op.scale&3) + uint64(int64(op.disp))
 				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
 				at := ea - e.w
 				if at > 4096-8 {
@@ -2282,7 +2280,7 @@ func (c *CPU) interp(bk *block) (step bool) {
 					at = ea - e.w
 				}
 				at += e.add
-				b = c.R[op.src&31]
+				b = c.R[op.src]
 				{
 					m := c.ram[at : at+8]
 					a = uint64(uint64(m[0])<<0 | uint64(m[1])<<8 | uint64(m[2])<<16 | uint64(m[3])<<24 | uint64(m[4])<<32 | uint64(m[5])<<40 | uint64(m[6])<<48 | uint64(m[7])<<56)
@@ -2301,7 +2299,7 @@ func (c *CPU) interp(bk *block) (step bool) {
 				}
 				c.lzOp, c.lzA, c.lzB = lzLogic|3, v, 0
 			case opOr64mrN:
-				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
+				ea = c.R[op.base] + c.R[op.index]<<(op.scale&3) + uint64(int64(op.disp))
 				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
 				at := ea - e.w
 				if at > 4096-8 {
@@ -2311,7 +2309,7 @@ func (c *CPU) interp(bk *block) (step bool) {
 					at = ea - e.w
 				}
 				at += e.add
-				b = c.R[op.src&31]
+				b = c.R[op.src]
 				{
 					m := c.ram[at : at+8]
 					a = uint64(uint64(m[0])<<0 | uint64(m[1])<<8 | uint64(m[2])<<16 | uint64(m[3])<<24 | uint64(m[4])<<32 | uint64(m[5])<<40 | uint64(m[6])<<48 | uint64(m[7])<<56)
@@ -2328,7 +2326,7 @@ func (c *CPU) interp(bk *block) (step bool) {
 					m[7] = byte(v >> 56)
 				}
 			case opOr64mi:
-				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
+				ea = c.R[op.base] + c.R[op.index]<<(op.scale&3) + uint64(int64(op.disp))
 				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
 				at := ea - e.w
 				if at > 4096-8 {
@@ -2357,7 +2355,7 @@ func (c *CPU) interp(bk *block) (step bool) {
 				}
 				c.lzOp, c.lzA, c.lzB = lzLogic|3, v, 0
 			case opOr64miN:
-				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
+				ea = c.R[op.base] + c.R[op.index]<<(op.scale&3) + uint64(int64(op.disp))
 				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
 				at := ea - e.w
 				if at > 4096-8 {
@@ -2384,35 +2382,35 @@ func (c *CPU) interp(bk *block) (step bool) {
 					m[7] = byte(v >> 56)
 				}
 			case opAdc8rr:
-				a = c.R[op.dst&31] & 0xff
-				b = c.R[op.src&31] & 0xff
+				a = c.R[op.dst] & 0xff
+				b = c.R[op.src] & 0xff
 				v = c.carry()
-				c.R[op.dst&31] = c.R[op.dst&31]&^0xff | (a+b+v)&0xff
+				c.R[op.dst] = c.R[op.dst]&^0xff | (a+b+v)&0xff
 				c.lzOp, c.lzA, c.lzB = lzAdd, a, b
 				if v != 0 {
 					c.lzOp = lzAdc
 				}
 			case opAdc8rrN:
-				a = c.R[op.dst&31] & 0xff
-				b = c.R[op.src&31] & 0xff
+				a = c.R[op.dst] & 0xff
+				b = c.R[op.src] & 0xff
 				v = c.carry()
-				c.R[op.dst&31] = c.R[op.dst&31]&^0xff | (a+b+v)&0xff
+				c.R[op.dst] = c.R[op.dst]&^0xff | (a+b+v)&0xff
 			case opAdc8ri:
-				a = c.R[op.dst&31] & 0xff
+				a = c.R[op.dst] & 0xff
 				b = (uint64(int64(op.imm))) & 0xff
 				v = c.carry()
-				c.R[op.dst&31] = c.R[op.dst&31]&^0xff | (a+b+v)&0xff
+				c.R[op.dst] = c.R[op.dst]&^0xff | (a+b+v)&0xff
 				c.lzOp, c.lzA, c.lzB = lzAdd, a, b
 				if v != 0 {
 					c.lzOp = lzAdc
 				}
 			case opAdc8riN:
-				a = c.R[op.dst&31] & 0xff
+				a = c.R[op.dst] & 0xff
 				b = (uint64(int64(op.imm))) & 0xff
 				v = c.carry()
-				c.R[op.dst&31] = c.R[op.dst&31]&^0xff | (a+b+v)&0xff
+				c.R[op.dst] = c.R[op.dst]&^0xff | (a+b+v)&0xff
 			case opAdc8rm:
-				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
+				ea = c.R[op.base] + c.R[op.index]<<(op.scale&3) + uint64(int64(op.disp))
 				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-1 {
 					d += e.add
@@ -2420,15 +2418,15 @@ func (c *CPU) interp(bk *block) (step bool) {
 				} else if b, ok = c.readSlow(ea, 1, c.mmu); !ok {
 					goto leave
 				}
-				a = c.R[op.dst&31] & 0xff
+				a = c.R[op.dst] & 0xff
 				v = c.carry()
-				c.R[op.dst&31] = c.R[op.dst&31]&^0xff | (a+b+v)&0xff
+				c.R[op.dst] = c.R[op.dst]&^0xff | (a+b+v)&0xff
 				c.lzOp, c.lzA, c.lzB = lzAdd, a, b
 				if v != 0 {
 					c.lzOp = lzAdc
 				}
 			case opAdc8rmN:
-				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
+				ea = c.R[op.base] + c.R[op.index]<<(op.scale&3) + uint64(int64(op.disp))
 				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-1 {
 					d += e.add
@@ -2436,11 +2434,11 @@ func (c *CPU) interp(bk *block) (step bool) {
 				} else if b, ok = c.readSlow(ea, 1, c.mmu); !ok {
 					goto leave
 				}
-				a = c.R[op.dst&31] & 0xff
+				a = c.R[op.dst] & 0xff
 				v = c.carry()
-				c.R[op.dst&31] = c.R[op.dst&31]&^0xff | (a+b+v)&0xff
+				c.R[op.dst] = c.R[op.dst]&^0xff | (a+b+v)&0xff
 			case opAdc8mr:
-				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
+				ea = c.R[op.base] + c.R[op.index]<<(op.scale&3) + uint64(int64(op.disp))
 				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
 				at := ea - e.w
 				if at > 4096-1 {
@@ -2450,7 +2448,7 @@ func (c *CPU) interp(bk *block) (step bool) {
 					at = ea - e.w
 				}
 				at += e.add
-				b = c.R[op.src&31] & 0xff
+				b = c.R[op.src] & 0xff
 				a = uint64(c.ram[at])
 				v = c.carry()
 				c.ram[at] = byte(a + b + v)
@@ -2459,7 +2457,7 @@ func (c *CPU) interp(bk *block) (step bool) {
 					c.lzOp = lzAdc
 				}
 			case opAdc8mrN:
-				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
+				ea = c.R[op.base] + c.R[op.index]<<(op.scale&3) + uint64(int64(op.disp))
 				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
 				at := ea - e.w
 				if at > 4096-1 {
@@ -2469,12 +2467,12 @@ func (c *CPU) interp(bk *block) (step bool) {
 					at = ea - e.w
 				}
 				at += e.add
-				b = c.R[op.src&31] & 0xff
+				b = c.R[op.src] & 0xff
 				a = uint64(c.ram[at])
 				v = c.carry()
 				c.ram[at] = byte(a + b + v)
 			case opAdc8mi:
-				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
+				ea = c.R[op.base] + c.R[op.index]<<(op.scale&3) + uint64(int64(op.disp))
 				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
 				at := ea - e.w
 				if at > 4096-1 {
@@ -2493,7 +2491,7 @@ func (c *CPU) interp(bk *block) (step bool) {
 					c.lzOp = lzAdc
 				}
 			case opAdc8miN:
-				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
+				ea = c.R[op.base] + c.R[op.index]<<(op.scale&3) + uint64(int64(op.disp))
 				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
 				at := ea - e.w
 				if at > 4096-1 {
@@ -2508,35 +2506,35 @@ func (c *CPU) interp(bk *block) (step bool) {
 				v = c.carry()
 				c.ram[at] = byte(a + b + v)
 			case opAdc32rr:
-				a = uint64(uint32(c.R[op.dst&31]))
-				b = uint64(uint32(c.R[op.src&31]))
+				a = uint64(uint32(c.R[op.dst]))
+				b = uint64(uint32(c.R[op.src]))
 				v = c.carry()
-				c.R[op.dst&31] = uint64(uint32(a + b + v))
+				c.R[op.dst] = uint64(uint32(a + b + v))
 				c.lzOp, c.lzA, c.lzB = lzAdd|2, a, b
 				if v != 0 {
 					c.lzOp = lzAdc | 2
 				}
 			case opAdc32rrN:
-				a = uint64(uint32(c.R[op.dst&31]))
-				b = uint64(uint32(c.R[op.src&31]))
+				a = uint64(uint32(c.R[op.dst]))
+				b = uint64(uint32(c.R[op.src]))
 				v = c.carry()
-				c.R[op.dst&31] = uint64(uint32(a + b + v))
+				c.R[op.dst] = uint64(uint32(a + b + v))
 			case opAdc32ri:
-				a = uint64(uint32(c.R[op.dst&31]))
+				a = uint64(uint32(c.R[op.dst]))
 				b = uint64(uint32(uint64(int64(op.imm))))
 				v = c.carry()
-				c.R[op.dst&31] = uint64(uint32(a + b + v))
+				c.R[op.dst] = uint64(uint32(a + b + v))
 				c.lzOp, c.lzA, c.lzB = lzAdd|2, a, b
 				if v != 0 {
 					c.lzOp = lzAdc | 2
 				}
 			case opAdc32riN:
-				a = uint64(uint32(c.R[op.dst&31]))
+				a = uint64(uint32(c.R[op.dst]))
 				b = uint64(uint32(uint64(int64(op.imm))))
 				v = c.carry()
-				c.R[op.dst&31] = uint64(uint32(a + b + v))
+				c.R[op.dst] = uint64(uint32(a + b + v))
 			case opAdc32rm:
-				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
+				ea = c.R[op.base] + c.R[op.index]<<(op.scale&3) + uint64(int64(op.disp))
 				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-4 {
 					d += e.add
@@ -2547,15 +2545,15 @@ func (c *CPU) interp(bk *block) (step bool) {
 				} else if b, ok = c.readSlow(ea, 4, c.mmu); !ok {
 					goto leave
 				}
-				a = uint64(uint32(c.R[op.dst&31]))
+				a = uint64(uint32(c.R[op.dst]))
 				v = c.carry()
-				c.R[op.dst&31] = uint64(uint32(a + b + v))
+				c.R[op.dst] = uint64(uint32(a + b + v))
 				c.lzOp, c.lzA, c.lzB = lzAdd|2, a, b
 				if v != 0 {
 					c.lzOp = lzAdc | 2
 				}
 			case opAdc32rmN:
-				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
+				ea = c.R[op.base] + c.R[op.index]<<(op.scale&3) + uint64(int64(op.disp))
 				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-4 {
 					d += e.add
@@ -2566,11 +2564,11 @@ func (c *CPU) interp(bk *block) (step bool) {
 				} else if b, ok = c.readSlow(ea, 4, c.mmu); !ok {
 					goto leave
 				}
-				a = uint64(uint32(c.R[op.dst&31]))
+				a = uint64(uint32(c.R[op.dst]))
 				v = c.carry()
-				c.R[op.dst&31] = uint64(uint32(a + b + v))
+				c.R[op.dst] = uint64(uint32(a + b + v))
 			case opAdc32mr:
-				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
+				ea = c.R[op.base] + c.R[op.index]<<(op.scale&3) + uint64(int64(op.disp))
 				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
 				at := ea - e.w
 				if at > 4096-4 {
@@ -2580,7 +2578,7 @@ func (c *CPU) interp(bk *block) (step bool) {
 					at = ea - e.w
 				}
 				at += e.add
-				b = uint64(uint32(c.R[op.src&31]))
+				b = uint64(uint32(c.R[op.src]))
 				{
 					m := c.ram[at : at+4]
 					a = uint64(uint32(m[0])<<0 | uint32(m[1])<<8 | uint32(m[2])<<16 | uint32(m[3])<<24)
@@ -2598,7 +2596,7 @@ func (c *CPU) interp(bk *block) (step bool) {
 					c.lzOp = lzAdc | 2
 				}
 			case opAdc32mrN:
-				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
+				ea = c.R[op.base] + c.R[op.index]<<(op.scale&3) + uint64(int64(op.disp))
 				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
 				at := ea - e.w
 				if at > 4096-4 {
@@ -2608,7 +2606,7 @@ func (c *CPU) interp(bk *block) (step bool) {
 					at = ea - e.w
 				}
 				at += e.add
-				b = uint64(uint32(c.R[op.src&31]))
+				b = uint64(uint32(c.R[op.src]))
 				{
 					m := c.ram[at : at+4]
 					a = uint64(uint32(m[0])<<0 | uint32(m[1])<<8 | uint32(m[2])<<16 | uint32(m[3])<<24)
@@ -2622,7 +2620,7 @@ func (c *CPU) interp(bk *block) (step bool) {
 					m[3] = byte(v >> 24)
 				}
 			case opAdc32mi:
-				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
+				ea = c.R[op.base] + c.R[op.index]<<(op.scale&3) + uint64(int64(op.disp))
 				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
 				at := ea - e.w
 				if at > 4096-4 {
@@ -2650,7 +2648,7 @@ func (c *CPU) interp(bk *block) (step bool) {
 					c.lzOp = lzAdc | 2
 				}
 			case opAdc32miN:
-				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
+				ea = c.R[op.base] + c.R[op.index]<<(op.scale&3) + uint64(int64(op.disp))
 				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
 				at := ea - e.w
 				if at > 4096-4 {
@@ -2674,35 +2672,35 @@ func (c *CPU) interp(bk *block) (step bool) {
 					m[3] = byte(v >> 24)
 				}
 			case opAdc64rr:
-				a = c.R[op.dst&31]
-				b = c.R[op.src&31]
+				a = c.R[op.dst]
+				b = c.R[op.src]
 				v = c.carry()
-				c.R[op.dst&31] = a + b + v
+				c.R[op.dst] = a + b + v
 				c.lzOp, c.lzA, c.lzB = lzAdd|3, a, b
 				if v != 0 {
 					c.lzOp = lzAdc | 3
 				}
 			case opAdc64rrN:
-				a = c.R[op.dst&31]
-				b = c.R[op.src&31]
+				a = c.R[op.dst]
+				b = c.R[op.src]
 				v = c.carry()
-				c.R[op.dst&31] = a + b + v
+				c.R[op.dst] = a + b + v
 			case opAdc64ri:
-				a = c.R[op.dst&31]
+				a = c.R[op.dst]
 				b = uint64(int64(op.imm))
 				v = c.carry()
-				c.R[op.dst&31] = a + b + v
+				c.R[op.dst] = a + b + v
 				c.lzOp, c.lzA, c.lzB = lzAdd|3, a, b
 				if v != 0 {
 					c.lzOp = lzAdc | 3
 				}
 			case opAdc64riN:
-				a = c.R[op.dst&31]
+				a = c.R[op.dst]
 				b = uint64(int64(op.imm))
 				v = c.carry()
-				c.R[op.dst&31] = a + b + v
+				c.R[op.dst] = a + b + v
 			case opAdc64rm:
-				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
+				ea = c.R[op.base] + c.R[op.index]<<(op.scale&3) + uint64(int64(op.disp))
 				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-8 {
 					d += e.add
@@ -2713,15 +2711,15 @@ func (c *CPU) interp(bk *block) (step bool) {
 				} else if b, ok = c.readSlow(ea, 8, c.mmu); !ok {
 					goto leave
 				}
-				a = c.R[op.dst&31]
+				a = c.R[op.dst]
 				v = c.carry()
-				c.R[op.dst&31] = a + b + v
+				c.R[op.dst] = a + b + v
 				c.lzOp, c.lzA, c.lzB = lzAdd|3, a, b
 				if v != 0 {
 					c.lzOp = lzAdc | 3
 				}
 			case opAdc64rmN:
-				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
+				ea = c.R[op.base] + c.R[op.index]<<(op.scale&3) + uint64(int64(op.disp))
 				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-8 {
 					d += e.add
@@ -2732,11 +2730,11 @@ func (c *CPU) interp(bk *block) (step bool) {
 				} else if b, ok = c.readSlow(ea, 8, c.mmu); !ok {
 					goto leave
 				}
-				a = c.R[op.dst&31]
+				a = c.R[op.dst]
 				v = c.carry()
-				c.R[op.dst&31] = a + b + v
+				c.R[op.dst] = a + b + v
 			case opAdc64mr:
-				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
+				ea = c.R[op.base] + c.R[op.index]<<(op.scale&3) + uint64(int64(op.disp))
 				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
 				at := ea - e.w
 				if at > 4096-8 {
@@ -2746,7 +2744,7 @@ func (c *CPU) interp(bk *block) (step bool) {
 					at = ea - e.w
 				}
 				at += e.add
-				b = c.R[op.src&31]
+				b = c.R[op.src]
 				{
 					m := c.ram[at : at+8]
 					a = uint64(uint64(m[0])<<0 | uint64(m[1])<<8 | uint64(m[2])<<16 | uint64(m[3])<<24 | uint64(m[4])<<32 | uint64(m[5])<<40 | uint64(m[6])<<48 | uint64(m[7])<<56)
@@ -2768,7 +2766,7 @@ func (c *CPU) interp(bk *block) (step bool) {
 					c.lzOp = lzAdc | 3
 				}
 			case opAdc64mrN:
-				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
+				ea = c.R[op.base] + c.R[op.index]<<(op.scale&3) + uint64(int64(op.disp))
 				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
 				at := ea - e.w
 				if at > 4096-8 {
@@ -2778,7 +2776,7 @@ func (c *CPU) interp(bk *block) (step bool) {
 					at = ea - e.w
 				}
 				at += e.add
-				b = c.R[op.src&31]
+				b = c.R[op.src]
 				{
 					m := c.ram[at : at+8]
 					a = uint64(uint64(m[0])<<0 | uint64(m[1])<<8 | uint64(m[2])<<16 | uint64(m[3])<<24 | uint64(m[4])<<32 | uint64(m[5])<<40 | uint64(m[6])<<48 | uint64(m[7])<<56)
@@ -2796,7 +2794,7 @@ func (c *CPU) interp(bk *block) (step bool) {
 					m[7] = byte(v >> 56)
 				}
 			case opAdc64mi:
-				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
+				ea = c.R[op.base] + c.R[op.index]<<(op.scale&3) + uint64(int64(op.disp))
 				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
 				at := ea - e.w
 				if at > 4096-8 {
@@ -2828,7 +2826,7 @@ func (c *CPU) interp(bk *block) (step bool) {
 					c.lzOp = lzAdc | 3
 				}
 			case opAdc64miN:
-				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
+				ea = c.R[op.base] + c.R[op.index]<<(op.scale&3) + uint64(int64(op.disp))
 				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
 				at := ea - e.w
 				if at > 4096-8 {
@@ -2856,35 +2854,35 @@ func (c *CPU) interp(bk *block) (step bool) {
 					m[7] = byte(v >> 56)
 				}
 			case opSbb8rr:
-				a = c.R[op.dst&31] & 0xff
-				b = c.R[op.src&31] & 0xff
+				a = c.R[op.dst] & 0xff
+				b = c.R[op.src] & 0xff
 				v = c.carry()
-				c.R[op.dst&31] = c.R[op.dst&31]&^0xff | (a-b-v)&0xff
+				c.R[op.dst] = c.R[op.dst]&^0xff | (a-b-v)&0xff
 				c.lzOp, c.lzA, c.lzB = lzSub, a, b
 				if v != 0 {
 					c.lzOp = lzSbb
 				}
 			case opSbb8rrN:
-				a = c.R[op.dst&31] & 0xff
-				b = c.R[op.src&31] & 0xff
+				a = c.R[op.dst] & 0xff
+				b = c.R[op.src] & 0xff
 				v = c.carry()
-				c.R[op.dst&31] = c.R[op.dst&31]&^0xff | (a-b-v)&0xff
+				c.R[op.dst] = c.R[op.dst]&^0xff | (a-b-v)&0xff
 			case opSbb8ri:
-				a = c.R[op.dst&31] & 0xff
+				a = c.R[op.dst] & 0xff
 				b = (uint64(int64(op.imm))) & 0xff
 				v = c.carry()
-				c.R[op.dst&31] = c.R[op.dst&31]&^0xff | (a-b-v)&0xff
+				c.R[op.dst] = c.R[op.dst]&^0xff | (a-b-v)&0xff
 				c.lzOp, c.lzA, c.lzB = lzSub, a, b
 				if v != 0 {
 					c.lzOp = lzSbb
 				}
 			case opSbb8riN:
-				a = c.R[op.dst&31] & 0xff
+				a = c.R[op.dst] & 0xff
 				b = (uint64(int64(op.imm))) & 0xff
 				v = c.carry()
-				c.R[op.dst&31] = c.R[op.dst&31]&^0xff | (a-b-v)&0xff
+				c.R[op.dst] = c.R[op.dst]&^0xff | (a-b-v)&0xff
 			case opSbb8rm:
-				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
+				ea = c.R[op.base] + c.R[op.index]<<(op.scale&3) + uint64(int64(op.disp))
 				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-1 {
 					d += e.add
@@ -2892,15 +2890,15 @@ func (c *CPU) interp(bk *block) (step bool) {
 				} else if b, ok = c.readSlow(ea, 1, c.mmu); !ok {
 					goto leave
 				}
-				a = c.R[op.dst&31] & 0xff
+				a = c.R[op.dst] & 0xff
 				v = c.carry()
-				c.R[op.dst&31] = c.R[op.dst&31]&^0xff | (a-b-v)&0xff
+				c.R[op.dst] = c.R[op.dst]&^0xff | (a-b-v)&0xff
 				c.lzOp, c.lzA, c.lzB = lzSub, a, b
 				if v != 0 {
 					c.lzOp = lzSbb
 				}
 			case opSbb8rmN:
-				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
+				ea = c.R[op.base] + c.R[op.index]<<(op.scale&3) + uint64(int64(op.disp))
 				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-1 {
 					d += e.add
@@ -2908,11 +2906,11 @@ func (c *CPU) interp(bk *block) (step bool) {
 				} else if b, ok = c.readSlow(ea, 1, c.mmu); !ok {
 					goto leave
 				}
-				a = c.R[op.dst&31] & 0xff
+				a = c.R[op.dst] & 0xff
 				v = c.carry()
-				c.R[op.dst&31] = c.R[op.dst&31]&^0xff | (a-b-v)&0xff
+				c.R[op.dst] = c.R[op.dst]&^0xff | (a-b-v)&0xff
 			case opSbb8mr:
-				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
+				ea = c.R[op.base] + c.R[op.index]<<(op.scale&3) + uint64(int64(op.disp))
 				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
 				at := ea - e.w
 				if at > 4096-1 {
@@ -2922,7 +2920,7 @@ func (c *CPU) interp(bk *block) (step bool) {
 					at = ea - e.w
 				}
 				at += e.add
-				b = c.R[op.src&31] & 0xff
+				b = c.R[op.src] & 0xff
 				a = uint64(c.ram[at])
 				v = c.carry()
 				c.ram[at] = byte(a - b - v)
@@ -2931,7 +2929,7 @@ func (c *CPU) interp(bk *block) (step bool) {
 					c.lzOp = lzSbb
 				}
 			case opSbb8mrN:
-				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
+				ea = c.R[op.base] + c.R[op.index]<<(op.scale&3) + uint64(int64(op.disp))
 				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
 				at := ea - e.w
 				if at > 4096-1 {
@@ -2941,12 +2939,12 @@ func (c *CPU) interp(bk *block) (step bool) {
 					at = ea - e.w
 				}
 				at += e.add
-				b = c.R[op.src&31] & 0xff
+				b = c.R[op.src] & 0xff
 				a = uint64(c.ram[at])
 				v = c.carry()
 				c.ram[at] = byte(a - b - v)
 			case opSbb8mi:
-				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
+				ea = c.R[op.base] + c.R[op.index]<<(op.scale&3) + uint64(int64(op.disp))
 				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
 				at := ea - e.w
 				if at > 4096-1 {
@@ -2965,7 +2963,7 @@ func (c *CPU) interp(bk *block) (step bool) {
 					c.lzOp = lzSbb
 				}
 			case opSbb8miN:
-				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
+				ea = c.R[op.base] + c.R[op.index]<<(op.scale&3) + uint64(int64(op.disp))
 				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
 				at := ea - e.w
 				if at > 4096-1 {
@@ -2980,35 +2978,35 @@ func (c *CPU) interp(bk *block) (step bool) {
 				v = c.carry()
 				c.ram[at] = byte(a - b - v)
 			case opSbb32rr:
-				a = uint64(uint32(c.R[op.dst&31]))
-				b = uint64(uint32(c.R[op.src&31]))
+				a = uint64(uint32(c.R[op.dst]))
+				b = uint64(uint32(c.R[op.src]))
 				v = c.carry()
-				c.R[op.dst&31] = uint64(uint32(a - b - v))
+				c.R[op.dst] = uint64(uint32(a - b - v))
 				c.lzOp, c.lzA, c.lzB = lzSub|2, a, b
 				if v != 0 {
 					c.lzOp = lzSbb | 2
 				}
 			case opSbb32rrN:
-				a = uint64(uint32(c.R[op.dst&31]))
-				b = uint64(uint32(c.R[op.src&31]))
+				a = uint64(uint32(c.R[op.dst]))
+				b = uint64(uint32(c.R[op.src]))
 				v = c.carry()
-				c.R[op.dst&31] = uint64(uint32(a - b - v))
+				c.R[op.dst] = uint64(uint32(a - b - v))
 			case opSbb32ri:
-				a = uint64(uint32(c.R[op.dst&31]))
+				a = uint64(uint32(c.R[op.dst]))
 				b = uint64(uint32(uint64(int64(op.imm))))
 				v = c.carry()
-				c.R[op.dst&31] = uint64(uint32(a - b - v))
+				c.R[op.dst] = uint64(uint32(a - b - v))
 				c.lzOp, c.lzA, c.lzB = lzSub|2, a, b
 				if v != 0 {
 					c.lzOp = lzSbb | 2
 				}
 			case opSbb32riN:
-				a = uint64(uint32(c.R[op.dst&31]))
+				a = uint64(uint32(c.R[op.dst]))
 				b = uint64(uint32(uint64(int64(op.imm))))
 				v = c.carry()
-				c.R[op.dst&31] = uint64(uint32(a - b - v))
+				c.R[op.dst] = uint64(uint32(a - b - v))
 			case opSbb32rm:
-				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
+				ea = c.R[op.base] + c.R[op.index]<<(op.scale&3) + uint64(int64(op.disp))
 				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-4 {
 					d += e.add
@@ -3019,15 +3017,15 @@ func (c *CPU) interp(bk *block) (step bool) {
 				} else if b, ok = c.readSlow(ea, 4, c.mmu); !ok {
 					goto leave
 				}
-				a = uint64(uint32(c.R[op.dst&31]))
+				a = uint64(uint32(c.R[op.dst]))
 				v = c.carry()
-				c.R[op.dst&31] = uint64(uint32(a - b - v))
+				c.R[op.dst] = uint64(uint32(a - b - v))
 				c.lzOp, c.lzA, c.lzB = lzSub|2, a, b
 				if v != 0 {
 					c.lzOp = lzSbb | 2
 				}
 			case opSbb32rmN:
-				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
+				ea = c.R[op.base] + c.R[op.index]<<(op.scale&3) + uint64(int64(op.disp))
 				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-4 {
 					d += e.add
@@ -3038,11 +3036,11 @@ func (c *CPU) interp(bk *block) (step bool) {
 				} else if b, ok = c.readSlow(ea, 4, c.mmu); !ok {
 					goto leave
 				}
-				a = uint64(uint32(c.R[op.dst&31]))
+				a = uint64(uint32(c.R[op.dst]))
 				v = c.carry()
-				c.R[op.dst&31] = uint64(uint32(a - b - v))
+				c.R[op.dst] = uint64(uint32(a - b - v))
 			case opSbb32mr:
-				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
+				ea = c.R[op.base] + c.R[op.index]<<(op.scale&3) + uint64(int64(op.disp))
 				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
 				at := ea - e.w
 				if at > 4096-4 {
@@ -3052,7 +3050,7 @@ func (c *CPU) interp(bk *block) (step bool) {
 					at = ea - e.w
 				}
 				at += e.add
-				b = uint64(uint32(c.R[op.src&31]))
+				b = uint64(uint32(c.R[op.src]))
 				{
 					m := c.ram[at : at+4]
 					a = uint64(uint32(m[0])<<0 | uint32(m[1])<<8 | uint32(m[2])<<16 | uint32(m[3])<<24)
@@ -3070,7 +3068,7 @@ func (c *CPU) interp(bk *block) (step bool) {
 					c.lzOp = lzSbb | 2
 				}
 			case opSbb32mrN:
-				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
+				ea = c.R[op.base] + c.R[op.index]<<(op.scale&3) + uint64(int64(op.disp))
 				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
 				at := ea - e.w
 				if at > 4096-4 {
@@ -3080,7 +3078,7 @@ func (c *CPU) interp(bk *block) (step bool) {
 					at = ea - e.w
 				}
 				at += e.add
-				b = uint64(uint32(c.R[op.src&31]))
+				b = uint64(uint32(c.R[op.src]))
 				{
 					m := c.ram[at : at+4]
 					a = uint64(uint32(m[0])<<0 | uint32(m[1])<<8 | uint32(m[2])<<16 | uint32(m[3])<<24)
@@ -3094,7 +3092,7 @@ func (c *CPU) interp(bk *block) (step bool) {
 					m[3] = byte(v >> 24)
 				}
 			case opSbb32mi:
-				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
+				ea = c.R[op.base] + c.R[op.index]<<(op.scale&3) + uint64(int64(op.disp))
 				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
 				at := ea - e.w
 				if at > 4096-4 {
@@ -3122,7 +3120,7 @@ func (c *CPU) interp(bk *block) (step bool) {
 					c.lzOp = lzSbb | 2
 				}
 			case opSbb32miN:
-				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
+				ea = c.R[op.base] + c.R[op.index]<<(op.scale&3) + uint64(int64(op.disp))
 				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
 				at := ea - e.w
 				if at > 4096-4 {
@@ -3146,35 +3144,35 @@ func (c *CPU) interp(bk *block) (step bool) {
 					m[3] = byte(v >> 24)
 				}
 			case opSbb64rr:
-				a = c.R[op.dst&31]
-				b = c.R[op.src&31]
+				a = c.R[op.dst]
+				b = c.R[op.src]
 				v = c.carry()
-				c.R[op.dst&31] = a - b - v
+				c.R[op.dst] = a - b - v
 				c.lzOp, c.lzA, c.lzB = lzSub|3, a, b
 				if v != 0 {
 					c.lzOp = lzSbb | 3
 				}
 			case opSbb64rrN:
-				a = c.R[op.dst&31]
-				b = c.R[op.src&31]
+				a = c.R[op.dst]
+				b = c.R[op.src]
 				v = c.carry()
-				c.R[op.dst&31] = a - b - v
+				c.R[op.dst] = a - b - v
 			case opSbb64ri:
-				a = c.R[op.dst&31]
+				a = c.R[op.dst]
 				b = uint64(int64(op.imm))
 				v = c.carry()
-				c.R[op.dst&31] = a - b - v
+				c.R[op.dst] = a - b - v
 				c.lzOp, c.lzA, c.lzB = lzSub|3, a, b
 				if v != 0 {
 					c.lzOp = lzSbb | 3
 				}
 			case opSbb64riN:
-				a = c.R[op.dst&31]
+				a = c.R[op.dst]
 				b = uint64(int64(op.imm))
 				v = c.carry()
-				c.R[op.dst&31] = a - b - v
+				c.R[op.dst] = a - b - v
 			case opSbb64rm:
-				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
+				ea = c.R[op.base] + c.R[op.index]<<(op.scale&3) + uint64(int64(op.disp))
 				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-8 {
 					d += e.add
@@ -3185,15 +3183,15 @@ func (c *CPU) interp(bk *block) (step bool) {
 				} else if b, ok = c.readSlow(ea, 8, c.mmu); !ok {
 					goto leave
 				}
-				a = c.R[op.dst&31]
+				a = c.R[op.dst]
 				v = c.carry()
-				c.R[op.dst&31] = a - b - v
+				c.R[op.dst] = a - b - v
 				c.lzOp, c.lzA, c.lzB = lzSub|3, a, b
 				if v != 0 {
 					c.lzOp = lzSbb | 3
 				}
 			case opSbb64rmN:
-				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
+				ea = c.R[op.base] + c.R[op.index]<<(op.scale&3) + uint64(int64(op.disp))
 				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-8 {
 					d += e.add
@@ -3204,11 +3202,11 @@ func (c *CPU) interp(bk *block) (step bool) {
 				} else if b, ok = c.readSlow(ea, 8, c.mmu); !ok {
 					goto leave
 				}
-				a = c.R[op.dst&31]
+				a = c.R[op.dst]
 				v = c.carry()
-				c.R[op.dst&31] = a - b - v
+				c.R[op.dst] = a - b - v
 			case opSbb64mr:
-				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
+				ea = c.R[op.base] + c.R[op.index]<<(op.scale&3) + uint64(int64(op.disp))
 				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
 				at := ea - e.w
 				if at > 4096-8 {
@@ -3218,7 +3216,7 @@ func (c *CPU) interp(bk *block) (step bool) {
 					at = ea - e.w
 				}
 				at += e.add
-				b = c.R[op.src&31]
+				b = c.R[op.src]
 				{
 					m := c.ram[at : at+8]
 					a = uint64(uint64(m[0])<<0 | uint64(m[1])<<8 | uint64(m[2])<<16 | uint64(m[3])<<24 | uint64(m[4])<<32 | uint64(m[5])<<40 | uint64(m[6])<<48 | uint64(m[7])<<56)
@@ -3240,7 +3238,7 @@ func (c *CPU) interp(bk *block) (step bool) {
 					c.lzOp = lzSbb | 3
 				}
 			case opSbb64mrN:
-				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
+				ea = c.R[op.base] + c.R[op.index]<<(op.scale&3) + uint64(int64(op.disp))
 				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
 				at := ea - e.w
 				if at > 4096-8 {
@@ -3250,7 +3248,7 @@ func (c *CPU) interp(bk *block) (step bool) {
 					at = ea - e.w
 				}
 				at += e.add
-				b = c.R[op.src&31]
+				b = c.R[op.src]
 				{
 					m := c.ram[at : at+8]
 					a = uint64(uint64(m[0])<<0 | uint64(m[1])<<8 | uint64(m[2])<<16 | uint64(m[3])<<24 | uint64(m[4])<<32 | uint64(m[5])<<40 | uint64(m[6])<<48 | uint64(m[7])<<56)
@@ -3268,7 +3266,7 @@ func (c *CPU) interp(bk *block) (step bool) {
 					m[7] = byte(v >> 56)
 				}
 			case opSbb64mi:
-				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
+				ea = c.R[op.base] + c.R[op.index]<<(op.scale&3) + uint64(int64(op.disp))
 				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
 				at := ea - e.w
 				if at > 4096-8 {
@@ -3300,7 +3298,7 @@ func (c *CPU) interp(bk *block) (step bool) {
 					c.lzOp = lzSbb | 3
 				}
 			case opSbb64miN:
-				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
+				ea = c.R[op.base] + c.R[op.index]<<(op.scale&3) + uint64(int64(op.disp))
 				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
 				at := ea - e.w
 				if at > 4096-8 {
@@ -3328,27 +3326,27 @@ func (c *CPU) interp(bk *block) (step bool) {
 					m[7] = byte(v >> 56)
 				}
 			case opAnd8rr:
-				a = c.R[op.dst&31] & 0xff
-				b = c.R[op.src&31] & 0xff
+				a = c.R[op.dst] & 0xff
+				b = c.R[op.src] & 0xff
 				v = a & b
-				c.R[op.dst&31] = c.R[op.dst&31]&^0xff | (v)&0xff
+				c.R[op.dst] = c.R[op.dst]&^0xff | (v)&0xff
 				c.lzOp, c.lzA, c.lzB = lzLogic, v, 0
 			case opAnd8rrN:
-				a = c.R[op.dst&31] & 0xff
-				b = c.R[op.src&31] & 0xff
-				c.R[op.dst&31] = c.R[op.dst&31]&^0xff | (a&b)&0xff
+				a = c.R[op.dst] & 0xff
+				b = c.R[op.src] & 0xff
+				c.R[op.dst] = c.R[op.dst]&^0xff | (a&b)&0xff
 			case opAnd8ri:
-				a = c.R[op.dst&31] & 0xff
+				a = c.R[op.dst] & 0xff
 				b = (uint64(int64(op.imm))) & 0xff
 				v = a & b
-				c.R[op.dst&31] = c.R[op.dst&31]&^0xff | (v)&0xff
+				c.R[op.dst] = c.R[op.dst]&^0xff | (v)&0xff
 				c.lzOp, c.lzA, c.lzB = lzLogic, v, 0
 			case opAnd8riN:
-				a = c.R[op.dst&31] & 0xff
+				a = c.R[op.dst] & 0xff
 				b = (uint64(int64(op.imm))) & 0xff
-				c.R[op.dst&31] = c.R[op.dst&31]&^0xff | (a&b)&0xff
+				c.R[op.dst] = c.R[op.dst]&^0xff | (a&b)&0xff
 			case opAnd8rm:
-				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
+				ea = c.R[op.base] + c.R[op.index]<<(op.scale&3) + uint64(int64(op.disp))
 				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-1 {
 					d += e.add
@@ -3356,12 +3354,12 @@ func (c *CPU) interp(bk *block) (step bool) {
 				} else if b, ok = c.readSlow(ea, 1, c.mmu); !ok {
 					goto leave
 				}
-				a = c.R[op.dst&31] & 0xff
+				a = c.R[op.dst] & 0xff
 				v = a & b
-				c.R[op.dst&31] = c.R[op.dst&31]&^0xff | (v)&0xff
+				c.R[op.dst] = c.R[op.dst]&^0xff | (v)&0xff
 				c.lzOp, c.lzA, c.lzB = lzLogic, v, 0
 			case opAnd8rmN:
-				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
+				ea = c.R[op.base] + c.R[op.index]<<(op.scale&3) + uint64(int64(op.disp))
 				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-1 {
 					d += e.add
@@ -3369,10 +3367,10 @@ func (c *CPU) interp(bk *block) (step bool) {
 				} else if b, ok = c.readSlow(ea, 1, c.mmu); !ok {
 					goto leave
 				}
-				a = c.R[op.dst&31] & 0xff
-				c.R[op.dst&31] = c.R[op.dst&31]&^0xff | (a&b)&0xff
+				a = c.R[op.dst] & 0xff
+				c.R[op.dst] = c.R[op.dst]&^0xff | (a&b)&0xff
 			case opAnd8mr:
-				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
+				ea = c.R[op.base] + c.R[op.index]<<(op.scale&3) + uint64(int64(op.disp))
 				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
 				at := ea - e.w
 				if at > 4096-1 {
@@ -3382,13 +3380,13 @@ func (c *CPU) interp(bk *block) (step bool) {
 					at = ea - e.w
 				}
 				at += e.add
-				b = c.R[op.src&31] & 0xff
+				b = c.R[op.src] & 0xff
 				a = uint64(c.ram[at])
 				v = a & b
 				c.ram[at] = byte(v)
 				c.lzOp, c.lzA, c.lzB = lzLogic, v, 0
 			case opAnd8mrN:
-				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
+				ea = c.R[op.base] + c.R[op.index]<<(op.scale&3) + uint64(int64(op.disp))
 				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
 				at := ea - e.w
 				if at > 4096-1 {
@@ -3398,11 +3396,11 @@ func (c *CPU) interp(bk *block) (step bool) {
 					at = ea - e.w
 				}
 				at += e.add
-				b = c.R[op.src&31] & 0xff
+				b = c.R[op.src] & 0xff
 				a = uint64(c.ram[at])
 				c.ram[at] = byte(a & b)
 			case opAnd8mi:
-				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
+				ea = c.R[op.base] + c.R[op.index]<<(op.scale&3) + uint64(int64(op.disp))
 				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
 				at := ea - e.w
 				if at > 4096-1 {
@@ -3418,7 +3416,7 @@ func (c *CPU) interp(bk *block) (step bool) {
 				c.ram[at] = byte(v)
 				c.lzOp, c.lzA, c.lzB = lzLogic, v, 0
 			case opAnd8miN:
-				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
+				ea = c.R[op.base] + c.R[op.index]<<(op.scale&3) + uint64(int64(op.disp))
 				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
 				at := ea - e.w
 				if at > 4096-1 {
@@ -3432,27 +3430,27 @@ func (c *CPU) interp(bk *block) (step bool) {
 				a = uint64(c.ram[at])
 				c.ram[at] = byte(a & b)
 			case opAnd32rr:
-				a = uint64(uint32(c.R[op.dst&31]))
-				b = uint64(uint32(c.R[op.src&31]))
+				a = uint64(uint32(c.R[op.dst]))
+				b = uint64(uint32(c.R[op.src]))
 				v = a & b
-				c.R[op.dst&31] = uint64(uint32(v))
+				c.R[op.dst] = uint64(uint32(v))
 				c.lzOp, c.lzA, c.lzB = lzLogic|2, v, 0
 			case opAnd32rrN:
-				a = uint64(uint32(c.R[op.dst&31]))
-				b = uint64(uint32(c.R[op.src&31]))
-				c.R[op.dst&31] = uint64(uint32(a & b))
+				a = uint64(uint32(c.R[op.dst]))
+				b = uint64(uint32(c.R[op.src]))
+				c.R[op.dst] = uint64(uint32(a & b))
 			case opAnd32ri:
-				a = uint64(uint32(c.R[op.dst&31]))
+				a = uint64(uint32(c.R[op.dst]))
 				b = uint64(uint32(uint64(int64(op.imm))))
 				v = a & b
-				c.R[op.dst&31] = uint64(uint32(v))
+				c.R[op.dst] = uint64(uint32(v))
 				c.lzOp, c.lzA, c.lzB = lzLogic|2, v, 0
 			case opAnd32riN:
-				a = uint64(uint32(c.R[op.dst&31]))
+				a = uint64(uint32(c.R[op.dst]))
 				b = uint64(uint32(uint64(int64(op.imm))))
-				c.R[op.dst&31] = uint64(uint32(a & b))
+				c.R[op.dst] = uint64(uint32(a & b))
 			case opAnd32rm:
-				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
+				ea = c.R[op.base] + c.R[op.index]<<(op.scale&3) + uint64(int64(op.disp))
 				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-4 {
 					d += e.add
@@ -3463,12 +3461,12 @@ func (c *CPU) interp(bk *block) (step bool) {
 				} else if b, ok = c.readSlow(ea, 4, c.mmu); !ok {
 					goto leave
 				}
-				a = uint64(uint32(c.R[op.dst&31]))
+				a = uint64(uint32(c.R[op.dst]))
 				v = a & b
-				c.R[op.dst&31] = uint64(uint32(v))
+				c.R[op.dst] = uint64(uint32(v))
 				c.lzOp, c.lzA, c.lzB = lzLogic|2, v, 0
 			case opAnd32rmN:
-				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
+				ea = c.R[op.base] + c.R[op.index]<<(op.scale&3) + uint64(int64(op.disp))
 				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-4 {
 					d += e.add
@@ -3479,10 +3477,10 @@ func (c *CPU) interp(bk *block) (step bool) {
 				} else if b, ok = c.readSlow(ea, 4, c.mmu); !ok {
 					goto leave
 				}
-				a = uint64(uint32(c.R[op.dst&31]))
-				c.R[op.dst&31] = uint64(uint32(a & b))
+				a = uint64(uint32(c.R[op.dst]))
+				c.R[op.dst] = uint64(uint32(a & b))
 			case opAnd32mr:
-				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
+				ea = c.R[op.base] + c.R[op.index]<<(op.scale&3) + uint64(int64(op.disp))
 				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
 				at := ea - e.w
 				if at > 4096-4 {
@@ -3492,7 +3490,7 @@ func (c *CPU) interp(bk *block) (step bool) {
 					at = ea - e.w
 				}
 				at += e.add
-				b = uint64(uint32(c.R[op.src&31]))
+				b = uint64(uint32(c.R[op.src]))
 				{
 					m := c.ram[at : at+4]
 					a = uint64(uint32(m[0])<<0 | uint32(m[1])<<8 | uint32(m[2])<<16 | uint32(m[3])<<24)
@@ -3507,7 +3505,7 @@ func (c *CPU) interp(bk *block) (step bool) {
 				}
 				c.lzOp, c.lzA, c.lzB = lzLogic|2, v, 0
 			case opAnd32mrN:
-				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
+				ea = c.R[op.base] + c.R[op.index]<<(op.scale&3) + uint64(int64(op.disp))
 				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
 				at := ea - e.w
 				if at > 4096-4 {
@@ -3517,7 +3515,7 @@ func (c *CPU) interp(bk *block) (step bool) {
 					at = ea - e.w
 				}
 				at += e.add
-				b = uint64(uint32(c.R[op.src&31]))
+				b = uint64(uint32(c.R[op.src]))
 				{
 					m := c.ram[at : at+4]
 					a = uint64(uint32(m[0])<<0 | uint32(m[1])<<8 | uint32(m[2])<<16 | uint32(m[3])<<24)
@@ -3530,7 +3528,7 @@ func (c *CPU) interp(bk *block) (step bool) {
 					m[3] = byte(v >> 24)
 				}
 			case opAnd32mi:
-				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
+				ea = c.R[op.base] + c.R[op.index]<<(op.scale&3) + uint64(int64(op.disp))
 				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
 				at := ea - e.w
 				if at > 4096-4 {
@@ -3555,7 +3553,7 @@ func (c *CPU) interp(bk *block) (step bool) {
 				}
 				c.lzOp, c.lzA, c.lzB = lzLogic|2, v, 0
 			case opAnd32miN:
-				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
+				ea = c.R[op.base] + c.R[op.index]<<(op.scale&3) + uint64(int64(op.disp))
 				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
 				at := ea - e.w
 				if at > 4096-4 {
@@ -3578,27 +3576,27 @@ func (c *CPU) interp(bk *block) (step bool) {
 					m[3] = byte(v >> 24)
 				}
 			case opAnd64rr:
-				a = c.R[op.dst&31]
-				b = c.R[op.src&31]
+				a = c.R[op.dst]
+				b = c.R[op.src]
 				v = a & b
-				c.R[op.dst&31] = v
+				c.R[op.dst] = v
 				c.lzOp, c.lzA, c.lzB = lzLogic|3, v, 0
 			case opAnd64rrN:
-				a = c.R[op.dst&31]
-				b = c.R[op.src&31]
-				c.R[op.dst&31] = a & b
+				a = c.R[op.dst]
+				b = c.R[op.src]
+				c.R[op.dst] = a & b
 			case opAnd64ri:
-				a = c.R[op.dst&31]
+				a = c.R[op.dst]
 				b = uint64(int64(op.imm))
 				v = a & b
-				c.R[op.dst&31] = v
+				c.R[op.dst] = v
 				c.lzOp, c.lzA, c.lzB = lzLogic|3, v, 0
 			case opAnd64riN:
-				a = c.R[op.dst&31]
+				a = c.R[op.dst]
 				b = uint64(int64(op.imm))
-				c.R[op.dst&31] = a & b
+				c.R[op.dst] = a & b
 			case opAnd64rm:
-				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
+				ea = c.R[op.base] + c.R[op.index]<<(op.scale&3) + uint64(int64(op.disp))
 				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-8 {
 					d += e.add
@@ -3609,12 +3607,12 @@ func (c *CPU) interp(bk *block) (step bool) {
 				} else if b, ok = c.readSlow(ea, 8, c.mmu); !ok {
 					goto leave
 				}
-				a = c.R[op.dst&31]
+				a = c.R[op.dst]
 				v = a & b
-				c.R[op.dst&31] = v
+				c.R[op.dst] = v
 				c.lzOp, c.lzA, c.lzB = lzLogic|3, v, 0
 			case opAnd64rmN:
-				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
+				ea = c.R[op.base] + c.R[op.index]<<(op.scale&3) + uint64(int64(op.disp))
 				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-8 {
 					d += e.add
@@ -3625,10 +3623,10 @@ func (c *CPU) interp(bk *block) (step bool) {
 				} else if b, ok = c.readSlow(ea, 8, c.mmu); !ok {
 					goto leave
 				}
-				a = c.R[op.dst&31]
-				c.R[op.dst&31] = a & b
+				a = c.R[op.dst]
+				c.R[op.dst] = a & b
 			case opAnd64mr:
-				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
+				ea = c.R[op.base] + c.R[op.index]<<(op.scale&3) + uint64(int64(op.disp))
 				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
 				at := ea - e.w
 				if at > 4096-8 {
@@ -3638,7 +3636,7 @@ func (c *CPU) interp(bk *block) (step bool) {
 					at = ea - e.w
 				}
 				at += e.add
-				b = c.R[op.src&31]
+				b = c.R[op.src]
 				{
 					m := c.ram[at : at+8]
 					a = uint64(uint64(m[0])<<0 | uint64(m[1])<<8 | uint64(m[2])<<16 | uint64(m[3])<<24 | uint64(m[4])<<32 | uint64(m[5])<<40 | uint64(m[6])<<48 | uint64(m[7])<<56)
@@ -3657,7 +3655,7 @@ func (c *CPU) interp(bk *block) (step bool) {
 				}
 				c.lzOp, c.lzA, c.lzB = lzLogic|3, v, 0
 			case opAnd64mrN:
-				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
+				ea = c.R[op.base] + c.R[op.index]<<(op.scale&3) + uint64(int64(op.disp))
 				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
 				at := ea - e.w
 				if at > 4096-8 {
@@ -3667,7 +3665,7 @@ func (c *CPU) interp(bk *block) (step bool) {
 					at = ea - e.w
 				}
 				at += e.add
-				b = c.R[op.src&31]
+				b = c.R[op.src]
 				{
 					m := c.ram[at : at+8]
 					a = uint64(uint64(m[0])<<0 | uint64(m[1])<<8 | uint64(m[2])<<16 | uint64(m[3])<<24 | uint64(m[4])<<32 | uint64(m[5])<<40 | uint64(m[6])<<48 | uint64(m[7])<<56)
@@ -3684,7 +3682,7 @@ func (c *CPU) interp(bk *block) (step bool) {
 					m[7] = byte(v >> 56)
 				}
 			case opAnd64mi:
-				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
+				ea = c.R[op.base] + c.R[op.index]<<(op.scale&3) + uint64(int64(op.disp))
 				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
 				at := ea - e.w
 				if at > 4096-8 {
@@ -3713,7 +3711,7 @@ func (c *CPU) interp(bk *block) (step bool) {
 				}
 				c.lzOp, c.lzA, c.lzB = lzLogic|3, v, 0
 			case opAnd64miN:
-				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
+				ea = c.R[op.base] + c.R[op.index]<<(op.scale&3) + uint64(int64(op.disp))
 				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
 				at := ea - e.w
 				if at > 4096-8 {
@@ -3740,25 +3738,25 @@ func (c *CPU) interp(bk *block) (step bool) {
 					m[7] = byte(v >> 56)
 				}
 			case opSub8rr:
-				a = c.R[op.dst&31] & 0xff
-				b = c.R[op.src&31] & 0xff
-				c.R[op.dst&31] = c.R[op.dst&31]&^0xff | (a-b)&0xff
+				a = c.R[op.dst] & 0xff
+				b = c.R[op.src] & 0xff
+				c.R[op.dst] = c.R[op.dst]&^0xff | (a-b)&0xff
 				c.lzOp, c.lzA, c.lzB = lzSub, a, b
 			case opSub8rrN:
-				a = c.R[op.dst&31] & 0xff
-				b = c.R[op.src&31] & 0xff
-				c.R[op.dst&31] = c.R[op.dst&31]&^0xff | (a-b)&0xff
+				a = c.R[op.dst] & 0xff
+				b = c.R[op.src] & 0xff
+				c.R[op.dst] = c.R[op.dst]&^0xff | (a-b)&0xff
 			case opSub8ri:
-				a = c.R[op.dst&31] & 0xff
+				a = c.R[op.dst] & 0xff
 				b = (uint64(int64(op.imm))) & 0xff
-				c.R[op.dst&31] = c.R[op.dst&31]&^0xff | (a-b)&0xff
+				c.R[op.dst] = c.R[op.dst]&^0xff | (a-b)&0xff
 				c.lzOp, c.lzA, c.lzB = lzSub, a, b
 			case opSub8riN:
-				a = c.R[op.dst&31] & 0xff
+				a = c.R[op.dst] & 0xff
 				b = (uint64(int64(op.imm))) & 0xff
-				c.R[op.dst&31] = c.R[op.dst&31]&^0xff | (a-b)&0xff
+				c.R[op.dst] = c.R[op.dst]&^0xff | (a-b)&0xff
 			case opSub8rm:
-				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
+				ea = c.R[op.base] + c.R[op.index]<<(op.scale&3) + uint64(int64(op.disp))
 				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-1 {
 					d += e.add
@@ -3766,11 +3764,11 @@ func (c *CPU) interp(bk *block) (step bool) {
 				} else if b, ok = c.readSlow(ea, 1, c.mmu); !ok {
 					goto leave
 				}
-				a = c.R[op.dst&31] & 0xff
-				c.R[op.dst&31] = c.R[op.dst&31]&^0xff | (a-b)&0xff
+				a = c.R[op.dst] & 0xff
+				c.R[op.dst] = c.R[op.dst]&^0xff | (a-b)&0xff
 				c.lzOp, c.lzA, c.lzB = lzSub, a, b
 			case opSub8rmN:
-				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
+				ea = c.R[op.base] + c.R[op.index]<<(op.scale&3) + uint64(int64(op.disp))
 				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-1 {
 					d += e.add
@@ -3778,10 +3776,10 @@ func (c *CPU) interp(bk *block) (step bool) {
 				} else if b, ok = c.readSlow(ea, 1, c.mmu); !ok {
 					goto leave
 				}
-				a = c.R[op.dst&31] & 0xff
-				c.R[op.dst&31] = c.R[op.dst&31]&^0xff | (a-b)&0xff
+				a = c.R[op.dst] & 0xff
+				c.R[op.dst] = c.R[op.dst]&^0xff | (a-b)&0xff
 			case opSub8mr:
-				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
+				ea = c.R[op.base] + c.R[op.index]<<(op.scale&3) + uint64(int64(op.disp))
 				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
 				at := ea - e.w
 				if at > 4096-1 {
@@ -3791,12 +3789,12 @@ func (c *CPU) interp(bk *block) (step bool) {
 					at = ea - e.w
 				}
 				at += e.add
-				b = c.R[op.src&31] & 0xff
+				b = c.R[op.src] & 0xff
 				a = uint64(c.ram[at])
 				c.ram[at] = byte(a - b)
 				c.lzOp, c.lzA, c.lzB = lzSub, a, b
 			case opSub8mrN:
-				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
+				ea = c.R[op.base] + c.R[op.index]<<(op.scale&3) + uint64(int64(op.disp))
 				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
 				at := ea - e.w
 				if at > 4096-1 {
@@ -3806,11 +3804,11 @@ func (c *CPU) interp(bk *block) (step bool) {
 					at = ea - e.w
 				}
 				at += e.add
-				b = c.R[op.src&31] & 0xff
+				b = c.R[op.src] & 0xff
 				a = uint64(c.ram[at])
 				c.ram[at] = byte(a - b)
 			case opSub8mi:
-				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
+				ea = c.R[op.base] + c.R[op.index]<<(op.scale&3) + uint64(int64(op.disp))
 				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
 				at := ea - e.w
 				if at > 4096-1 {
@@ -3825,7 +3823,7 @@ func (c *CPU) interp(bk *block) (step bool) {
 				c.ram[at] = byte(a - b)
 				c.lzOp, c.lzA, c.lzB = lzSub, a, b
 			case opSub8miN:
-				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
+				ea = c.R[op.base] + c.R[op.index]<<(op.scale&3) + uint64(int64(op.disp))
 				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
 				at := ea - e.w
 				if at > 4096-1 {
@@ -3839,25 +3837,25 @@ func (c *CPU) interp(bk *block) (step bool) {
 				a = uint64(c.ram[at])
 				c.ram[at] = byte(a - b)
 			case opSub32rr:
-				a = uint64(uint32(c.R[op.dst&31]))
-				b = uint64(uint32(c.R[op.src&31]))
-				c.R[op.dst&31] = uint64(uint32(a - b))
+				a = uint64(uint32(c.R[op.dst]))
+				b = uint64(uint32(c.R[op.src]))
+				c.R[op.dst] = uint64(uint32(a - b))
 				c.lzOp, c.lzA, c.lzB = lzSub|2, a, b
 			case opSub32rrN:
-				a = uint64(uint32(c.R[op.dst&31]))
-				b = uint64(uint32(c.R[op.src&31]))
-				c.R[op.dst&31] = uint64(uint32(a - b))
+				a = uint64(uint32(c.R[op.dst]))
+				b = uint64(uint32(c.R[op.src]))
+				c.R[op.dst] = uint64(uint32(a - b))
 			case opSub32ri:
-				a = uint64(uint32(c.R[op.dst&31]))
+				a = uint64(uint32(c.R[op.dst]))
 				b = uint64(uint32(uint64(int64(op.imm))))
-				c.R[op.dst&31] = uint64(uint32(a - b))
+				c.R[op.dst] = uint64(uint32(a - b))
 				c.lzOp, c.lzA, c.lzB = lzSub|2, a, b
 			case opSub32riN:
-				a = uint64(uint32(c.R[op.dst&31]))
+				a = uint64(uint32(c.R[op.dst]))
 				b = uint64(uint32(uint64(int64(op.imm))))
-				c.R[op.dst&31] = uint64(uint32(a - b))
+				c.R[op.dst] = uint64(uint32(a - b))
 			case opSub32rm:
-				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
+				ea = c.R[op.base] + c.R[op.index]<<(op.scale&3) + uint64(int64(op.disp))
 				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-4 {
 					d += e.add
@@ -3868,11 +3866,11 @@ func (c *CPU) interp(bk *block) (step bool) {
 				} else if b, ok = c.readSlow(ea, 4, c.mmu); !ok {
 					goto leave
 				}
-				a = uint64(uint32(c.R[op.dst&31]))
-				c.R[op.dst&31] = uint64(uint32(a - b))
+				a = uint64(uint32(c.R[op.dst]))
+				c.R[op.dst] = uint64(uint32(a - b))
 				c.lzOp, c.lzA, c.lzB = lzSub|2, a, b
 			case opSub32rmN:
-				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
+				ea = c.R[op.base] + c.R[op.index]<<(op.scale&3) + uint64(int64(op.disp))
 				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-4 {
 					d += e.add
@@ -3883,10 +3881,10 @@ func (c *CPU) interp(bk *block) (step bool) {
 				} else if b, ok = c.readSlow(ea, 4, c.mmu); !ok {
 					goto leave
 				}
-				a = uint64(uint32(c.R[op.dst&31]))
-				c.R[op.dst&31] = uint64(uint32(a - b))
+				a = uint64(uint32(c.R[op.dst]))
+				c.R[op.dst] = uint64(uint32(a - b))
 			case opSub32mr:
-				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
+				ea = c.R[op.base] + c.R[op.index]<<(op.scale&3) + uint64(int64(op.disp))
 				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
 				at := ea - e.w
 				if at > 4096-4 {
@@ -3896,7 +3894,7 @@ func (c *CPU) interp(bk *block) (step bool) {
 					at = ea - e.w
 				}
 				at += e.add
-				b = uint64(uint32(c.R[op.src&31]))
+				b = uint64(uint32(c.R[op.src]))
 				{
 					m := c.ram[at : at+4]
 					a = uint64(uint32(m[0])<<0 | uint32(m[1])<<8 | uint32(m[2])<<16 | uint32(m[3])<<24)
@@ -3910,7 +3908,7 @@ func (c *CPU) interp(bk *block) (step bool) {
 				}
 				c.lzOp, c.lzA, c.lzB = lzSub|2, a, b
 			case opSub32mrN:
-				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
+				ea = c.R[op.base] + c.R[op.index]<<(op.scale&3) + uint64(int64(op.disp))
 				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
 				at := ea - e.w
 				if at > 4096-4 {
@@ -3920,7 +3918,7 @@ func (c *CPU) interp(bk *block) (step bool) {
 					at = ea - e.w
 				}
 				at += e.add
-				b = uint64(uint32(c.R[op.src&31]))
+				b = uint64(uint32(c.R[op.src]))
 				{
 					m := c.ram[at : at+4]
 					a = uint64(uint32(m[0])<<0 | uint32(m[1])<<8 | uint32(m[2])<<16 | uint32(m[3])<<24)
@@ -3933,7 +3931,7 @@ func (c *CPU) interp(bk *block) (step bool) {
 					m[3] = byte(v >> 24)
 				}
 			case opSub32mi:
-				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
+				ea = c.R[op.base] + c.R[op.index]<<(op.scale&3) + uint64(int64(op.disp))
 				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
 				at := ea - e.w
 				if at > 4096-4 {
@@ -3957,7 +3955,7 @@ func (c *CPU) interp(bk *block) (step bool) {
 				}
 				c.lzOp, c.lzA, c.lzB = lzSub|2, a, b
 			case opSub32miN:
-				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
+				ea = c.R[op.base] + c.R[op.index]<<(op.scale&3) + uint64(int64(op.disp))
 				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
 				at := ea - e.w
 				if at > 4096-4 {
@@ -3980,25 +3978,25 @@ func (c *CPU) interp(bk *block) (step bool) {
 					m[3] = byte(v >> 24)
 				}
 			case opSub64rr:
-				a = c.R[op.dst&31]
-				b = c.R[op.src&31]
-				c.R[op.dst&31] = a - b
+				a = c.R[op.dst]
+				b = c.R[op.src]
+				c.R[op.dst] = a - b
 				c.lzOp, c.lzA, c.lzB = lzSub|3, a, b
 			case opSub64rrN:
-				a = c.R[op.dst&31]
-				b = c.R[op.src&31]
-				c.R[op.dst&31] = a - b
+				a = c.R[op.dst]
+				b = c.R[op.src]
+				c.R[op.dst] = a - b
 			case opSub64ri:
-				a = c.R[op.dst&31]
+				a = c.R[op.dst]
 				b = uint64(int64(op.imm))
-				c.R[op.dst&31] = a - b
+				c.R[op.dst] = a - b
 				c.lzOp, c.lzA, c.lzB = lzSub|3, a, b
 			case opSub64riN:
-				a = c.R[op.dst&31]
+				a = c.R[op.dst]
 				b = uint64(int64(op.imm))
-				c.R[op.dst&31] = a - b
+				c.R[op.dst] = a - b
 			case opSub64rm:
-				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
+				ea = c.R[op.base] + c.R[op.index]<<(op.scale&3) + uint64(int64(op.disp))
 				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-8 {
 					d += e.add
@@ -4009,11 +4007,11 @@ func (c *CPU) interp(bk *block) (step bool) {
 				} else if b, ok = c.readSlow(ea, 8, c.mmu); !ok {
 					goto leave
 				}
-				a = c.R[op.dst&31]
-				c.R[op.dst&31] = a - b
+				a = c.R[op.dst]
+				c.R[op.dst] = a - b
 				c.lzOp, c.lzA, c.lzB = lzSub|3, a, b
 			case opSub64rmN:
-				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
+				ea = c.R[op.base] + c.R[op.index]<<(op.scale&3) + uint64(int64(op.disp))
 				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-8 {
 					d += e.add
@@ -4024,10 +4022,10 @@ func (c *CPU) interp(bk *block) (step bool) {
 				} else if b, ok = c.readSlow(ea, 8, c.mmu); !ok {
 					goto leave
 				}
-				a = c.R[op.dst&31]
-				c.R[op.dst&31] = a - b
+				a = c.R[op.dst]
+				c.R[op.dst] = a - b
 			case opSub64mr:
-				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
+				ea = c.R[op.base] + c.R[op.index]<<(op.scale&3) + uint64(int64(op.disp))
 				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
 				at := ea - e.w
 				if at > 4096-8 {
@@ -4037,7 +4035,7 @@ func (c *CPU) interp(bk *block) (step bool) {
 					at = ea - e.w
 				}
 				at += e.add
-				b = c.R[op.src&31]
+				b = c.R[op.src]
 				{
 					m := c.ram[at : at+8]
 					a = uint64(uint64(m[0])<<0 | uint64(m[1])<<8 | uint64(m[2])<<16 | uint64(m[3])<<24 | uint64(m[4])<<32 | uint64(m[5])<<40 | uint64(m[6])<<48 | uint64(m[7])<<56)
@@ -4055,7 +4053,7 @@ func (c *CPU) interp(bk *block) (step bool) {
 				}
 				c.lzOp, c.lzA, c.lzB = lzSub|3, a, b
 			case opSub64mrN:
-				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
+				ea = c.R[op.base] + c.R[op.index]<<(op.scale&3) + uint64(int64(op.disp))
 				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
 				at := ea - e.w
 				if at > 4096-8 {
@@ -4065,7 +4063,7 @@ func (c *CPU) interp(bk *block) (step bool) {
 					at = ea - e.w
 				}
 				at += e.add
-				b = c.R[op.src&31]
+				b = c.R[op.src]
 				{
 					m := c.ram[at : at+8]
 					a = uint64(uint64(m[0])<<0 | uint64(m[1])<<8 | uint64(m[2])<<16 | uint64(m[3])<<24 | uint64(m[4])<<32 | uint64(m[5])<<40 | uint64(m[6])<<48 | uint64(m[7])<<56)
@@ -4082,7 +4080,7 @@ func (c *CPU) interp(bk *block) (step bool) {
 					m[7] = byte(v >> 56)
 				}
 			case opSub64mi:
-				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
+				ea = c.R[op.base] + c.R[op.index]<<(op.scale&3) + uint64(int64(op.disp))
 				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
 				at := ea - e.w
 				if at > 4096-8 {
@@ -4110,7 +4108,7 @@ func (c *CPU) interp(bk *block) (step bool) {
 				}
 				c.lzOp, c.lzA, c.lzB = lzSub|3, a, b
 			case opSub64miN:
-				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
+				ea = c.R[op.base] + c.R[op.index]<<(op.scale&3) + uint64(int64(op.disp))
 				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
 				at := ea - e.w
 				if at > 4096-8 {
@@ -4137,27 +4135,27 @@ func (c *CPU) interp(bk *block) (step bool) {
 					m[7] = byte(v >> 56)
 				}
 			case opXor8rr:
-				a = c.R[op.dst&31] & 0xff
-				b = c.R[op.src&31] & 0xff
+				a = c.R[op.dst] & 0xff
+				b = c.R[op.src] & 0xff
 				v = a ^ b
-				c.R[op.dst&31] = c.R[op.dst&31]&^0xff | (v)&0xff
+				c.R[op.dst] = c.R[op.dst]&^0xff | (v)&0xff
 				c.lzOp, c.lzA, c.lzB = lzLogic, v, 0
 			case opXor8rrN:
-				a = c.R[op.dst&31] & 0xff
-				b = c.R[op.src&31] & 0xff
-				c.R[op.dst&31] = c.R[op.dst&31]&^0xff | (a^b)&0xff
+				a = c.R[op.dst] & 0xff
+				b = c.R[op.src] & 0xff
+				c.R[op.dst] = c.R[op.dst]&^0xff | (a^b)&0xff
 			case opXor8ri:
-				a = c.R[op.dst&31] & 0xff
+				a = c.R[op.dst] & 0xff
 				b = (uint64(int64(op.imm))) & 0xff
 				v = a ^ b
-				c.R[op.dst&31] = c.R[op.dst&31]&^0xff | (v)&0xff
+				c.R[op.dst] = c.R[op.dst]&^0xff | (v)&0xff
 				c.lzOp, c.lzA, c.lzB = lzLogic, v, 0
 			case opXor8riN:
-				a = c.R[op.dst&31] & 0xff
+				a = c.R[op.dst] & 0xff
 				b = (uint64(int64(op.imm))) & 0xff
-				c.R[op.dst&31] = c.R[op.dst&31]&^0xff | (a^b)&0xff
+				c.R[op.dst] = c.R[op.dst]&^0xff | (a^b)&0xff
 			case opXor8rm:
-				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
+				ea = c.R[op.base] + c.R[op.index]<<(op.scale&3) + uint64(int64(op.disp))
 				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-1 {
 					d += e.add
@@ -4165,12 +4163,12 @@ func (c *CPU) interp(bk *block) (step bool) {
 				} else if b, ok = c.readSlow(ea, 1, c.mmu); !ok {
 					goto leave
 				}
-				a = c.R[op.dst&31] & 0xff
+				a = c.R[op.dst] & 0xff
 				v = a ^ b
-				c.R[op.dst&31] = c.R[op.dst&31]&^0xff | (v)&0xff
+				c.R[op.dst] = c.R[op.dst]&^0xff | (v)&0xff
 				c.lzOp, c.lzA, c.lzB = lzLogic, v, 0
 			case opXor8rmN:
-				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
+				ea = c.R[op.base] + c.R[op.index]<<(op.scale&3) + uint64(int64(op.disp))
 				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-1 {
 					d += e.add
@@ -4178,10 +4176,10 @@ func (c *CPU) interp(bk *block) (step bool) {
 				} else if b, ok = c.readSlow(ea, 1, c.mmu); !ok {
 					goto leave
 				}
-				a = c.R[op.dst&31] & 0xff
-				c.R[op.dst&31] = c.R[op.dst&31]&^0xff | (a^b)&0xff
+				a = c.R[op.dst] & 0xff
+				c.R[op.dst] = c.R[op.dst]&^0xff | (a^b)&0xff
 			case opXor8mr:
-				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
+				ea = c.R[op.base] + c.R[op.index]<<(op.scale&3) + uint64(int64(op.disp))
 				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
 				at := ea - e.w
 				if at > 4096-1 {
@@ -4191,13 +4189,13 @@ func (c *CPU) interp(bk *block) (step bool) {
 					at = ea - e.w
 				}
 				at += e.add
-				b = c.R[op.src&31] & 0xff
+				b = c.R[op.src] & 0xff
 				a = uint64(c.ram[at])
 				v = a ^ b
 				c.ram[at] = byte(v)
 				c.lzOp, c.lzA, c.lzB = lzLogic, v, 0
 			case opXor8mrN:
-				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
+				ea = c.R[op.base] + c.R[op.index]<<(op.scale&3) + uint64(int64(op.disp))
 				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
 				at := ea - e.w
 				if at > 4096-1 {
@@ -4207,11 +4205,11 @@ func (c *CPU) interp(bk *block) (step bool) {
 					at = ea - e.w
 				}
 				at += e.add
-				b = c.R[op.src&31] & 0xff
+				b = c.R[op.src] & 0xff
 				a = uint64(c.ram[at])
 				c.ram[at] = byte(a ^ b)
 			case opXor8mi:
-				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
+				ea = c.R[op.base] + c.R[op.index]<<(op.scale&3) + uint64(int64(op.disp))
 				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
 				at := ea - e.w
 				if at > 4096-1 {
@@ -4227,7 +4225,7 @@ func (c *CPU) interp(bk *block) (step bool) {
 				c.ram[at] = byte(v)
 				c.lzOp, c.lzA, c.lzB = lzLogic, v, 0
 			case opXor8miN:
-				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
+				ea = c.R[op.base] + c.R[op.index]<<(op.scale&3) + uint64(int64(op.disp))
 				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
 				at := ea - e.w
 				if at > 4096-1 {
@@ -4241,27 +4239,27 @@ func (c *CPU) interp(bk *block) (step bool) {
 				a = uint64(c.ram[at])
 				c.ram[at] = byte(a ^ b)
 			case opXor32rr:
-				a = uint64(uint32(c.R[op.dst&31]))
-				b = uint64(uint32(c.R[op.src&31]))
+				a = uint64(uint32(c.R[op.dst]))
+				b = uint64(uint32(c.R[op.src]))
 				v = a ^ b
-				c.R[op.dst&31] = uint64(uint32(v))
+				c.R[op.dst] = uint64(uint32(v))
 				c.lzOp, c.lzA, c.lzB = lzLogic|2, v, 0
 			case opXor32rrN:
-				a = uint64(uint32(c.R[op.dst&31]))
-				b = uint64(uint32(c.R[op.src&31]))
-				c.R[op.dst&31] = uint64(uint32(a ^ b))
+				a = uint64(uint32(c.R[op.dst]))
+				b = uint64(uint32(c.R[op.src]))
+				c.R[op.dst] = uint64(uint32(a ^ b))
 			case opXor32ri:
-				a = uint64(uint32(c.R[op.dst&31]))
+				a = uint64(uint32(c.R[op.dst]))
 				b = uint64(uint32(uint64(int64(op.imm))))
 				v = a ^ b
-				c.R[op.dst&31] = uint64(uint32(v))
+				c.R[op.dst] = uint64(uint32(v))
 				c.lzOp, c.lzA, c.lzB = lzLogic|2, v, 0
 			case opXor32riN:
-				a = uint64(uint32(c.R[op.dst&31]))
+				a = uint64(uint32(c.R[op.dst]))
 				b = uint64(uint32(uint64(int64(op.imm))))
-				c.R[op.dst&31] = uint64(uint32(a ^ b))
+				c.R[op.dst] = uint64(uint32(a ^ b))
 			case opXor32rm:
-				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
+				ea = c.R[op.base] + c.R[op.index]<<(op.scale&3) + uint64(int64(op.disp))
 				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-4 {
 					d += e.add
@@ -4272,12 +4270,12 @@ func (c *CPU) interp(bk *block) (step bool) {
 				} else if b, ok = c.readSlow(ea, 4, c.mmu); !ok {
 					goto leave
 				}
-				a = uint64(uint32(c.R[op.dst&31]))
+				a = uint64(uint32(c.R[op.dst]))
 				v = a ^ b
-				c.R[op.dst&31] = uint64(uint32(v))
+				c.R[op.dst] = uint64(uint32(v))
 				c.lzOp, c.lzA, c.lzB = lzLogic|2, v, 0
 			case opXor32rmN:
-				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
+				ea = c.R[op.base] + c.R[op.index]<<(op.scale&3) + uint64(int64(op.disp))
 				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-4 {
 					d += e.add
@@ -4288,10 +4286,10 @@ func (c *CPU) interp(bk *block) (step bool) {
 				} else if b, ok = c.readSlow(ea, 4, c.mmu); !ok {
 					goto leave
 				}
-				a = uint64(uint32(c.R[op.dst&31]))
-				c.R[op.dst&31] = uint64(uint32(a ^ b))
+				a = uint64(uint32(c.R[op.dst]))
+				c.R[op.dst] = uint64(uint32(a ^ b))
 			case opXor32mr:
-				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
+				ea = c.R[op.base] + c.R[op.index]<<(op.scale&3) + uint64(int64(op.disp))
 				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
 				at := ea - e.w
 				if at > 4096-4 {
@@ -4301,7 +4299,7 @@ func (c *CPU) interp(bk *block) (step bool) {
 					at = ea - e.w
 				}
 				at += e.add
-				b = uint64(uint32(c.R[op.src&31]))
+				b = uint64(uint32(c.R[op.src]))
 				{
 					m := c.ram[at : at+4]
 					a = uint64(uint32(m[0])<<0 | uint32(m[1])<<8 | uint32(m[2])<<16 | uint32(m[3])<<24)
@@ -4316,7 +4314,7 @@ func (c *CPU) interp(bk *block) (step bool) {
 				}
 				c.lzOp, c.lzA, c.lzB = lzLogic|2, v, 0
 			case opXor32mrN:
-				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
+				ea = c.R[op.base] + c.R[op.index]<<(op.scale&3) + uint64(int64(op.disp))
 				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
 				at := ea - e.w
 				if at > 4096-4 {
@@ -4326,7 +4324,7 @@ func (c *CPU) interp(bk *block) (step bool) {
 					at = ea - e.w
 				}
 				at += e.add
-				b = uint64(uint32(c.R[op.src&31]))
+				b = uint64(uint32(c.R[op.src]))
 				{
 					m := c.ram[at : at+4]
 					a = uint64(uint32(m[0])<<0 | uint32(m[1])<<8 | uint32(m[2])<<16 | uint32(m[3])<<24)
@@ -4339,7 +4337,7 @@ func (c *CPU) interp(bk *block) (step bool) {
 					m[3] = byte(v >> 24)
 				}
 			case opXor32mi:
-				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
+				ea = c.R[op.base] + c.R[op.index]<<(op.scale&3) + uint64(int64(op.disp))
 				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
 				at := ea - e.w
 				if at > 4096-4 {
@@ -4364,7 +4362,7 @@ func (c *CPU) interp(bk *block) (step bool) {
 				}
 				c.lzOp, c.lzA, c.lzB = lzLogic|2, v, 0
 			case opXor32miN:
-				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
+				ea = c.R[op.base] + c.R[op.index]<<(op.scale&3) + uint64(int64(op.disp))
 				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
 				at := ea - e.w
 				if at > 4096-4 {
@@ -4387,27 +4385,27 @@ func (c *CPU) interp(bk *block) (step bool) {
 					m[3] = byte(v >> 24)
 				}
 			case opXor64rr:
-				a = c.R[op.dst&31]
-				b = c.R[op.src&31]
+				a = c.R[op.dst]
+				b = c.R[op.src]
 				v = a ^ b
-				c.R[op.dst&31] = v
+				c.R[op.dst] = v
 				c.lzOp, c.lzA, c.lzB = lzLogic|3, v, 0
 			case opXor64rrN:
-				a = c.R[op.dst&31]
-				b = c.R[op.src&31]
-				c.R[op.dst&31] = a ^ b
+				a = c.R[op.dst]
+				b = c.R[op.src]
+				c.R[op.dst] = a ^ b
 			case opXor64ri:
-				a = c.R[op.dst&31]
+				a = c.R[op.dst]
 				b = uint64(int64(op.imm))
 				v = a ^ b
-				c.R[op.dst&31] = v
+				c.R[op.dst] = v
 				c.lzOp, c.lzA, c.lzB = lzLogic|3, v, 0
 			case opXor64riN:
-				a = c.R[op.dst&31]
+				a = c.R[op.dst]
 				b = uint64(int64(op.imm))
-				c.R[op.dst&31] = a ^ b
+				c.R[op.dst] = a ^ b
 			case opXor64rm:
-				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
+				ea = c.R[op.base] + c.R[op.index]<<(op.scale&3) + uint64(int64(op.disp))
 				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-8 {
 					d += e.add
@@ -4418,12 +4416,12 @@ func (c *CPU) interp(bk *block) (step bool) {
 				} else if b, ok = c.readSlow(ea, 8, c.mmu); !ok {
 					goto leave
 				}
-				a = c.R[op.dst&31]
+				a = c.R[op.dst]
 				v = a ^ b
-				c.R[op.dst&31] = v
+				c.R[op.dst] = v
 				c.lzOp, c.lzA, c.lzB = lzLogic|3, v, 0
 			case opXor64rmN:
-				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
+				ea = c.R[op.base] + c.R[op.index]<<(op.scale&3) + uint64(int64(op.disp))
 				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-8 {
 					d += e.add
@@ -4434,10 +4432,10 @@ func (c *CPU) interp(bk *block) (step bool) {
 				} else if b, ok = c.readSlow(ea, 8, c.mmu); !ok {
 					goto leave
 				}
-				a = c.R[op.dst&31]
-				c.R[op.dst&31] = a ^ b
+				a = c.R[op.dst]
+				c.R[op.dst] = a ^ b
 			case opXor64mr:
-				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
+				ea = c.R[op.base] + c.R[op.index]<<(op.scale&3) + uint64(int64(op.disp))
 				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
 				at := ea - e.w
 				if at > 4096-8 {
@@ -4447,7 +4445,7 @@ func (c *CPU) interp(bk *block) (step bool) {
 					at = ea - e.w
 				}
 				at += e.add
-				b = c.R[op.src&31]
+				b = c.R[op.src]
 				{
 					m := c.ram[at : at+8]
 					a = uint64(uint64(m[0])<<0 | uint64(m[1])<<8 | uint64(m[2])<<16 | uint64(m[3])<<24 | uint64(m[4])<<32 | uint64(m[5])<<40 | uint64(m[6])<<48 | uint64(m[7])<<56)
@@ -4466,7 +4464,7 @@ func (c *CPU) interp(bk *block) (step bool) {
 				}
 				c.lzOp, c.lzA, c.lzB = lzLogic|3, v, 0
 			case opXor64mrN:
-				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
+				ea = c.R[op.base] + c.R[op.index]<<(op.scale&3) + uint64(int64(op.disp))
 				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
 				at := ea - e.w
 				if at > 4096-8 {
@@ -4476,7 +4474,7 @@ func (c *CPU) interp(bk *block) (step bool) {
 					at = ea - e.w
 				}
 				at += e.add
-				b = c.R[op.src&31]
+				b = c.R[op.src]
 				{
 					m := c.ram[at : at+8]
 					a = uint64(uint64(m[0])<<0 | uint64(m[1])<<8 | uint64(m[2])<<16 | uint64(m[3])<<24 | uint64(m[4])<<32 | uint64(m[5])<<40 | uint64(m[6])<<48 | uint64(m[7])<<56)
@@ -4493,7 +4491,7 @@ func (c *CPU) interp(bk *block) (step bool) {
 					m[7] = byte(v >> 56)
 				}
 			case opXor64mi:
-				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
+				ea = c.R[op.base] + c.R[op.index]<<(op.scale&3) + uint64(int64(op.disp))
 				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
 				at := ea - e.w
 				if at > 4096-8 {
@@ -4522,7 +4520,7 @@ func (c *CPU) interp(bk *block) (step bool) {
 				}
 				c.lzOp, c.lzA, c.lzB = lzLogic|3, v, 0
 			case opXor64miN:
-				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
+				ea = c.R[op.base] + c.R[op.index]<<(op.scale&3) + uint64(int64(op.disp))
 				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
 				at := ea - e.w
 				if at > 4096-8 {
@@ -4549,15 +4547,15 @@ func (c *CPU) interp(bk *block) (step bool) {
 					m[7] = byte(v >> 56)
 				}
 			case opCmp8rr:
-				a = c.R[op.dst&31] & 0xff
-				b = c.R[op.src&31] & 0xff
+				a = c.R[op.dst] & 0xff
+				b = c.R[op.src] & 0xff
 				c.lzOp, c.lzA, c.lzB = lzSub, a, b
 			case opCmp8ri:
-				a = c.R[op.dst&31] & 0xff
+				a = c.R[op.dst] & 0xff
 				b = (uint64(int64(op.imm))) & 0xff
 				c.lzOp, c.lzA, c.lzB = lzSub, a, b
 			case opCmp8rm:
-				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
+				ea = c.R[op.base] + c.R[op.index]<<(op.scale&3) + uint64(int64(op.disp))
 				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-1 {
 					d += e.add
@@ -4565,10 +4563,10 @@ func (c *CPU) interp(bk *block) (step bool) {
 				} else if b, ok = c.readSlow(ea, 1, c.mmu); !ok {
 					goto leave
 				}
-				a = c.R[op.dst&31] & 0xff
+				a = c.R[op.dst] & 0xff
 				c.lzOp, c.lzA, c.lzB = lzSub, a, b
 			case opCmp8mr:
-				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
+				ea = c.R[op.base] + c.R[op.index]<<(op.scale&3) + uint64(int64(op.disp))
 				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-1 {
 					d += e.add
@@ -4576,10 +4574,10 @@ func (c *CPU) interp(bk *block) (step bool) {
 				} else if a, ok = c.readSlow(ea, 1, c.mmu); !ok {
 					goto leave
 				}
-				b = c.R[op.src&31] & 0xff
+				b = c.R[op.src] & 0xff
 				c.lzOp, c.lzA, c.lzB = lzSub, a, b
 			case opCmp8mi:
-				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
+				ea = c.R[op.base] + c.R[op.index]<<(op.scale&3) + uint64(int64(op.disp))
 				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-1 {
 					d += e.add
@@ -4590,15 +4588,15 @@ func (c *CPU) interp(bk *block) (step bool) {
 				b = (uint64(int64(op.imm))) & 0xff
 				c.lzOp, c.lzA, c.lzB = lzSub, a, b
 			case opCmp32rr:
-				a = uint64(uint32(c.R[op.dst&31]))
-				b = uint64(uint32(c.R[op.src&31]))
+				a = uint64(uint32(c.R[op.dst]))
+				b = uint64(uint32(c.R[op.src]))
 				c.lzOp, c.lzA, c.lzB = lzSub|2, a, b
 			case opCmp32ri:
-				a = uint64(uint32(c.R[op.dst&31]))
+				a = uint64(uint32(c.R[op.dst]))
 				b = uint64(uint32(uint64(int64(op.imm))))
 				c.lzOp, c.lzA, c.lzB = lzSub|2, a, b
 			case opCmp32rm:
-				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
+				ea = c.R[op.base] + c.R[op.index]<<(op.scale&3) + uint64(int64(op.disp))
 				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-4 {
 					d += e.add
@@ -4609,10 +4607,10 @@ func (c *CPU) interp(bk *block) (step bool) {
 				} else if b, ok = c.readSlow(ea, 4, c.mmu); !ok {
 					goto leave
 				}
-				a = uint64(uint32(c.R[op.dst&31]))
+				a = uint64(uint32(c.R[op.dst]))
 				c.lzOp, c.lzA, c.lzB = lzSub|2, a, b
 			case opCmp32mr:
-				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
+				ea = c.R[op.base] + c.R[op.index]<<(op.scale&3) + uint64(int64(op.disp))
 				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-4 {
 					d += e.add
@@ -4623,10 +4621,10 @@ func (c *CPU) interp(bk *block) (step bool) {
 				} else if a, ok = c.readSlow(ea, 4, c.mmu); !ok {
 					goto leave
 				}
-				b = uint64(uint32(c.R[op.src&31]))
+				b = uint64(uint32(c.R[op.src]))
 				c.lzOp, c.lzA, c.lzB = lzSub|2, a, b
 			case opCmp32mi:
-				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
+				ea = c.R[op.base] + c.R[op.index]<<(op.scale&3) + uint64(int64(op.disp))
 				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-4 {
 					d += e.add
@@ -4640,15 +4638,15 @@ func (c *CPU) interp(bk *block) (step bool) {
 				b = uint64(uint32(uint64(int64(op.imm))))
 				c.lzOp, c.lzA, c.lzB = lzSub|2, a, b
 			case opCmp64rr:
-				a = c.R[op.dst&31]
-				b = c.R[op.src&31]
+				a = c.R[op.dst]
+				b = c.R[op.src]
 				c.lzOp, c.lzA, c.lzB = lzSub|3, a, b
 			case opCmp64ri:
-				a = c.R[op.dst&31]
+				a = c.R[op.dst]
 				b = uint64(int64(op.imm))
 				c.lzOp, c.lzA, c.lzB = lzSub|3, a, b
 			case opCmp64rm:
-				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
+				ea = c.R[op.base] + c.R[op.index]<<(op.scale&3) + uint64(int64(op.disp))
 				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-8 {
 					d += e.add
@@ -4659,10 +4657,10 @@ func (c *CPU) interp(bk *block) (step bool) {
 				} else if b, ok = c.readSlow(ea, 8, c.mmu); !ok {
 					goto leave
 				}
-				a = c.R[op.dst&31]
+				a = c.R[op.dst]
 				c.lzOp, c.lzA, c.lzB = lzSub|3, a, b
 			case opCmp64mr:
-				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
+				ea = c.R[op.base] + c.R[op.index]<<(op.scale&3) + uint64(int64(op.disp))
 				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-8 {
 					d += e.add
@@ -4673,10 +4671,10 @@ func (c *CPU) interp(bk *block) (step bool) {
 				} else if a, ok = c.readSlow(ea, 8, c.mmu); !ok {
 					goto leave
 				}
-				b = c.R[op.src&31]
+				b = c.R[op.src]
 				c.lzOp, c.lzA, c.lzB = lzSub|3, a, b
 			case opCmp64mi:
-				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
+				ea = c.R[op.base] + c.R[op.index]<<(op.scale&3) + uint64(int64(op.disp))
 				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-8 {
 					d += e.add
@@ -4690,15 +4688,15 @@ func (c *CPU) interp(bk *block) (step bool) {
 				b = uint64(int64(op.imm))
 				c.lzOp, c.lzA, c.lzB = lzSub|3, a, b
 			case opTest8rr:
-				a = c.R[op.dst&31] & 0xff
-				b = c.R[op.src&31] & 0xff
+				a = c.R[op.dst] & 0xff
+				b = c.R[op.src] & 0xff
 				c.lzOp, c.lzA, c.lzB = lzLogic, a&b, 0
 			case opTest8ri:
-				a = c.R[op.dst&31] & 0xff
+				a = c.R[op.dst] & 0xff
 				b = (uint64(int64(op.imm))) & 0xff
 				c.lzOp, c.lzA, c.lzB = lzLogic, a&b, 0
 			case opTest8mr:
-				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
+				ea = c.R[op.base] + c.R[op.index]<<(op.scale&3) + uint64(int64(op.disp))
 				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-1 {
 					d += e.add
@@ -4706,10 +4704,10 @@ func (c *CPU) interp(bk *block) (step bool) {
 				} else if a, ok = c.readSlow(ea, 1, c.mmu); !ok {
 					goto leave
 				}
-				b = c.R[op.src&31] & 0xff
+				b = c.R[op.src] & 0xff
 				c.lzOp, c.lzA, c.lzB = lzLogic, a&b, 0
 			case opTest8mi:
-				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
+				ea = c.R[op.base] + c.R[op.index]<<(op.scale&3) + uint64(int64(op.disp))
 				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-1 {
 					d += e.add
@@ -4720,15 +4718,15 @@ func (c *CPU) interp(bk *block) (step bool) {
 				b = (uint64(int64(op.imm))) & 0xff
 				c.lzOp, c.lzA, c.lzB = lzLogic, a&b, 0
 			case opTest32rr:
-				a = uint64(uint32(c.R[op.dst&31]))
-				b = uint64(uint32(c.R[op.src&31]))
+				a = uint64(uint32(c.R[op.dst]))
+				b = uint64(uint32(c.R[op.src]))
 				c.lzOp, c.lzA, c.lzB = lzLogic|2, a&b, 0
 			case opTest32ri:
-				a = uint64(uint32(c.R[op.dst&31]))
+				a = uint64(uint32(c.R[op.dst]))
 				b = uint64(uint32(uint64(int64(op.imm))))
 				c.lzOp, c.lzA, c.lzB = lzLogic|2, a&b, 0
 			case opTest32mr:
-				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
+				ea = c.R[op.base] + c.R[op.index]<<(op.scale&3) + uint64(int64(op.disp))
 				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-4 {
 					d += e.add
@@ -4739,10 +4737,10 @@ func (c *CPU) interp(bk *block) (step bool) {
 				} else if a, ok = c.readSlow(ea, 4, c.mmu); !ok {
 					goto leave
 				}
-				b = uint64(uint32(c.R[op.src&31]))
+				b = uint64(uint32(c.R[op.src]))
 				c.lzOp, c.lzA, c.lzB = lzLogic|2, a&b, 0
 			case opTest32mi:
-				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
+				ea = c.R[op.base] + c.R[op.index]<<(op.scale&3) + uint64(int64(op.disp))
 				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-4 {
 					d += e.add
@@ -4756,15 +4754,15 @@ func (c *CPU) interp(bk *block) (step bool) {
 				b = uint64(uint32(uint64(int64(op.imm))))
 				c.lzOp, c.lzA, c.lzB = lzLogic|2, a&b, 0
 			case opTest64rr:
-				a = c.R[op.dst&31]
-				b = c.R[op.src&31]
+				a = c.R[op.dst]
+				b = c.R[op.src]
 				c.lzOp, c.lzA, c.lzB = lzLogic|3, a&b, 0
 			case opTest64ri:
-				a = c.R[op.dst&31]
+				a = c.R[op.dst]
 				b = uint64(int64(op.imm))
 				c.lzOp, c.lzA, c.lzB = lzLogic|3, a&b, 0
 			case opTest64mr:
-				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
+				ea = c.R[op.base] + c.R[op.index]<<(op.scale&3) + uint64(int64(op.disp))
 				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-8 {
 					d += e.add
@@ -4775,10 +4773,10 @@ func (c *CPU) interp(bk *block) (step bool) {
 				} else if a, ok = c.readSlow(ea, 8, c.mmu); !ok {
 					goto leave
 				}
-				b = c.R[op.src&31]
+				b = c.R[op.src]
 				c.lzOp, c.lzA, c.lzB = lzLogic|3, a&b, 0
 			case opTest64mi:
-				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
+				ea = c.R[op.base] + c.R[op.index]<<(op.scale&3) + uint64(int64(op.disp))
 				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-8 {
 					d += e.add
@@ -4792,199 +4790,199 @@ func (c *CPU) interp(bk *block) (step bool) {
 				b = uint64(int64(op.imm))
 				c.lzOp, c.lzA, c.lzB = lzLogic|3, a&b, 0
 			case opCmp8rrJ2:
-				a = c.R[op.dst&31] & 0xff
-				b = c.R[op.src&31] & 0xff
+				a = c.R[op.dst] & 0xff
+				b = c.R[op.src] & 0xff
 				c.lzOp, c.lzA, c.lzB = lzSub, a, b
 				if a < b {
 					goto taken
 				}
-				break body
+				goto fall
 			case opCmp8rrJ3:
-				a = c.R[op.dst&31] & 0xff
-				b = c.R[op.src&31] & 0xff
+				a = c.R[op.dst] & 0xff
+				b = c.R[op.src] & 0xff
 				c.lzOp, c.lzA, c.lzB = lzSub, a, b
 				if !(a < b) {
 					goto taken
 				}
-				break body
+				goto fall
 			case opCmp8rrJ4:
-				a = c.R[op.dst&31] & 0xff
-				b = c.R[op.src&31] & 0xff
+				a = c.R[op.dst] & 0xff
+				b = c.R[op.src] & 0xff
 				c.lzOp, c.lzA, c.lzB = lzSub, a, b
 				if a == b {
 					goto taken
 				}
-				break body
+				goto fall
 			case opCmp8rrJ5:
-				a = c.R[op.dst&31] & 0xff
-				b = c.R[op.src&31] & 0xff
+				a = c.R[op.dst] & 0xff
+				b = c.R[op.src] & 0xff
 				c.lzOp, c.lzA, c.lzB = lzSub, a, b
 				if !(a == b) {
 					goto taken
 				}
-				break body
+				goto fall
 			case opCmp8rrJ6:
-				a = c.R[op.dst&31] & 0xff
-				b = c.R[op.src&31] & 0xff
+				a = c.R[op.dst] & 0xff
+				b = c.R[op.src] & 0xff
 				c.lzOp, c.lzA, c.lzB = lzSub, a, b
 				if a <= b {
 					goto taken
 				}
-				break body
+				goto fall
 			case opCmp8rrJ7:
-				a = c.R[op.dst&31] & 0xff
-				b = c.R[op.src&31] & 0xff
+				a = c.R[op.dst] & 0xff
+				b = c.R[op.src] & 0xff
 				c.lzOp, c.lzA, c.lzB = lzSub, a, b
 				if !(a <= b) {
 					goto taken
 				}
-				break body
+				goto fall
 			case opCmp8rrJ8:
-				a = c.R[op.dst&31] & 0xff
-				b = c.R[op.src&31] & 0xff
+				a = c.R[op.dst] & 0xff
+				b = c.R[op.src] & 0xff
 				c.lzOp, c.lzA, c.lzB = lzSub, a, b
 				if int8(a-b) < 0 {
 					goto taken
 				}
-				break body
+				goto fall
 			case opCmp8rrJ9:
-				a = c.R[op.dst&31] & 0xff
-				b = c.R[op.src&31] & 0xff
+				a = c.R[op.dst] & 0xff
+				b = c.R[op.src] & 0xff
 				c.lzOp, c.lzA, c.lzB = lzSub, a, b
 				if !(int8(a-b) < 0) {
 					goto taken
 				}
-				break body
+				goto fall
 			case opCmp8rrJ12:
-				a = c.R[op.dst&31] & 0xff
-				b = c.R[op.src&31] & 0xff
+				a = c.R[op.dst] & 0xff
+				b = c.R[op.src] & 0xff
 				c.lzOp, c.lzA, c.lzB = lzSub, a, b
 				if int8(a) < int8(b) {
 					goto taken
 				}
-				break body
+				goto fall
 			case opCmp8rrJ13:
-				a = c.R[op.dst&31] & 0xff
-				b = c.R[op.src&31] & 0xff
+				a = c.R[op.dst] & 0xff
+				b = c.R[op.src] & 0xff
 				c.lzOp, c.lzA, c.lzB = lzSub, a, b
 				if !(int8(a) < int8(b)) {
 					goto taken
 				}
-				break body
+				goto fall
 			case opCmp8rrJ14:
-				a = c.R[op.dst&31] & 0xff
-				b = c.R[op.src&31] & 0xff
+				a = c.R[op.dst] & 0xff
+				b = c.R[op.src] & 0xff
 				c.lzOp, c.lzA, c.lzB = lzSub, a, b
 				if int8(a) <= int8(b) {
 					goto taken
 				}
-				break body
+				goto fall
 			case opCmp8rrJ15:
-				a = c.R[op.dst&31] & 0xff
-				b = c.R[op.src&31] & 0xff
+				a = c.R[op.dst] & 0xff
+				b = c.R[op.src] & 0xff
 				c.lzOp, c.lzA, c.lzB = lzSub, a, b
 				if !(int8(a) <= int8(b)) {
 					goto taken
 				}
-				break body
+				goto fall
 			case opCmp8riJ2:
-				a = c.R[op.dst&31] & 0xff
+				a = c.R[op.dst] & 0xff
 				b = (uint64(int64(op.imm))) & 0xff
 				c.lzOp, c.lzA, c.lzB = lzSub, a, b
 				if a < b {
 					goto taken
 				}
-				break body
+				goto fall
 			case opCmp8riJ3:
-				a = c.R[op.dst&31] & 0xff
+				a = c.R[op.dst] & 0xff
 				b = (uint64(int64(op.imm))) & 0xff
 				c.lzOp, c.lzA, c.lzB = lzSub, a, b
 				if !(a < b) {
 					goto taken
 				}
-				break body
+				goto fall
 			case opCmp8riJ4:
-				a = c.R[op.dst&31] & 0xff
+				a = c.R[op.dst] & 0xff
 				b = (uint64(int64(op.imm))) & 0xff
 				c.lzOp, c.lzA, c.lzB = lzSub, a, b
 				if a == b {
 					goto taken
 				}
-				break body
+				goto fall
 			case opCmp8riJ5:
-				a = c.R[op.dst&31] & 0xff
+				a = c.R[op.dst] & 0xff
 				b = (uint64(int64(op.imm))) & 0xff
 				c.lzOp, c.lzA, c.lzB = lzSub, a, b
 				if !(a == b) {
 					goto taken
 				}
-				break body
+				goto fall
 			case opCmp8riJ6:
-				a = c.R[op.dst&31] & 0xff
+				a = c.R[op.dst] & 0xff
 				b = (uint64(int64(op.imm))) & 0xff
 				c.lzOp, c.lzA, c.lzB = lzSub, a, b
 				if a <= b {
 					goto taken
 				}
-				break body
+				goto fall
 			case opCmp8riJ7:
-				a = c.R[op.dst&31] & 0xff
+				a = c.R[op.dst] & 0xff
 				b = (uint64(int64(op.imm))) & 0xff
 				c.lzOp, c.lzA, c.lzB = lzSub, a, b
 				if !(a <= b) {
 					goto taken
 				}
-				break body
+				goto fall
 			case opCmp8riJ8:
-				a = c.R[op.dst&31] & 0xff
+				a = c.R[op.dst] & 0xff
 				b = (uint64(int64(op.imm))) & 0xff
 				c.lzOp, c.lzA, c.lzB = lzSub, a, b
 				if int8(a-b) < 0 {
 					goto taken
 				}
-				break body
+				goto fall
 			case opCmp8riJ9:
-				a = c.R[op.dst&31] & 0xff
+				a = c.R[op.dst] & 0xff
 				b = (uint64(int64(op.imm))) & 0xff
 				c.lzOp, c.lzA, c.lzB = lzSub, a, b
 				if !(int8(a-b) < 0) {
 					goto taken
 				}
-				break body
+				goto fall
 			case opCmp8riJ12:
-				a = c.R[op.dst&31] & 0xff
+				a = c.R[op.dst] & 0xff
 				b = (uint64(int64(op.imm))) & 0xff
 				c.lzOp, c.lzA, c.lzB = lzSub, a, b
 				if int8(a) < int8(b) {
 					goto taken
 				}
-				break body
+				goto fall
 			case opCmp8riJ13:
-				a = c.R[op.dst&31] & 0xff
+				a = c.R[op.dst] & 0xff
 				b = (uint64(int64(op.imm))) & 0xff
 				c.lzOp, c.lzA, c.lzB = lzSub, a, b
 				if !(int8(a) < int8(b)) {
 					goto taken
 				}
-				break body
+				goto fall
 			case opCmp8riJ14:
-				a = c.R[op.dst&31] & 0xff
+				a = c.R[op.dst] & 0xff
 				b = (uint64(int64(op.imm))) & 0xff
 				c.lzOp, c.lzA, c.lzB = lzSub, a, b
 				if int8(a) <= int8(b) {
 					goto taken
 				}
-				break body
+				goto fall
 			case opCmp8riJ15:
-				a = c.R[op.dst&31] & 0xff
+				a = c.R[op.dst] & 0xff
 				b = (uint64(int64(op.imm))) & 0xff
 				c.lzOp, c.lzA, c.lzB = lzSub, a, b
 				if !(int8(a) <= int8(b)) {
 					goto taken
 				}
-				break body
+				goto fall
 			case opCmp8rmJ2:
-				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
+				ea = c.R[op.base] + c.R[op.index]<<(op.scale&3) + uint64(int64(op.disp))
 				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-1 {
 					d += e.add
@@ -4992,14 +4990,14 @@ func (c *CPU) interp(bk *block) (step bool) {
 				} else if b, ok = c.readSlow(ea, 1, c.mmu); !ok {
 					goto leave
 				}
-				a = c.R[op.dst&31] & 0xff
+				a = c.R[op.dst] & 0xff
 				c.lzOp, c.lzA, c.lzB = lzSub, a, b
 				if a < b {
 					goto taken
 				}
-				break body
+				goto fall
 			case opCmp8rmJ3:
-				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
+				ea = c.R[op.base] + c.R[op.index]<<(op.scale&3) + uint64(int64(op.disp))
 				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-1 {
 					d += e.add
@@ -5007,14 +5005,14 @@ func (c *CPU) interp(bk *block) (step bool) {
 				} else if b, ok = c.readSlow(ea, 1, c.mmu); !ok {
 					goto leave
 				}
-				a = c.R[op.dst&31] & 0xff
+				a = c.R[op.dst] & 0xff
 				c.lzOp, c.lzA, c.lzB = lzSub, a, b
 				if !(a < b) {
 					goto taken
 				}
-				break body
+				goto fall
 			case opCmp8rmJ4:
-				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
+				ea = c.R[op.base] + c.R[op.index]<<(op.scale&3) + uint64(int64(op.disp))
 				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-1 {
 					d += e.add
@@ -5022,14 +5020,14 @@ func (c *CPU) interp(bk *block) (step bool) {
 				} else if b, ok = c.readSlow(ea, 1, c.mmu); !ok {
 					goto leave
 				}
-				a = c.R[op.dst&31] & 0xff
+				a = c.R[op.dst] & 0xff
 				c.lzOp, c.lzA, c.lzB = lzSub, a, b
 				if a == b {
 					goto taken
 				}
-				break body
+				goto fall
 			case opCmp8rmJ5:
-				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
+				ea = c.R[op.base] + c.R[op.index]<<(op.scale&3) + uint64(int64(op.disp))
 				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-1 {
 					d += e.add
@@ -5037,14 +5035,14 @@ func (c *CPU) interp(bk *block) (step bool) {
 				} else if b, ok = c.readSlow(ea, 1, c.mmu); !ok {
 					goto leave
 				}
-				a = c.R[op.dst&31] & 0xff
+				a = c.R[op.dst] & 0xff
 				c.lzOp, c.lzA, c.lzB = lzSub, a, b
 				if !(a == b) {
 					goto taken
 				}
-				break body
+				goto fall
 			case opCmp8rmJ6:
-				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
+				ea = c.R[op.base] + c.R[op.index]<<(op.scale&3) + uint64(int64(op.disp))
 				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-1 {
 					d += e.add
@@ -5052,14 +5050,14 @@ func (c *CPU) interp(bk *block) (step bool) {
 				} else if b, ok = c.readSlow(ea, 1, c.mmu); !ok {
 					goto leave
 				}
-				a = c.R[op.dst&31] & 0xff
+				a = c.R[op.dst] & 0xff
 				c.lzOp, c.lzA, c.lzB = lzSub, a, b
 				if a <= b {
 					goto taken
 				}
-				break body
+				goto fall
 			case opCmp8rmJ7:
-				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
+				ea = c.R[op.base] + c.R[op.index]<<(op.scale&3) + uint64(int64(op.disp))
 				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-1 {
 					d += e.add
@@ -5067,14 +5065,14 @@ func (c *CPU) interp(bk *block) (step bool) {
 				} else if b, ok = c.readSlow(ea, 1, c.mmu); !ok {
 					goto leave
 				}
-				a = c.R[op.dst&31] & 0xff
+				a = c.R[op.dst] & 0xff
 				c.lzOp, c.lzA, c.lzB = lzSub, a, b
 				if !(a <= b) {
 					goto taken
 				}
-				break body
+				goto fall
 			case opCmp8rmJ8:
-				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
+				ea = c.R[op.base] + c.R[op.index]<<(op.scale&3) + uint64(int64(op.disp))
 				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-1 {
 					d += e.add
@@ -5082,14 +5080,14 @@ func (c *CPU) interp(bk *block) (step bool) {
 				} else if b, ok = c.readSlow(ea, 1, c.mmu); !ok {
 					goto leave
 				}
-				a = c.R[op.dst&31] & 0xff
+				a = c.R[op.dst] & 0xff
 				c.lzOp, c.lzA, c.lzB = lzSub, a, b
 				if int8(a-b) < 0 {
 					goto taken
 				}
-				break body
+				goto fall
 			case opCmp8rmJ9:
-				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
+				ea = c.R[op.base] + c.R[op.index]<<(op.scale&3) + uint64(int64(op.disp))
 				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-1 {
 					d += e.add
@@ -5097,14 +5095,14 @@ func (c *CPU) interp(bk *block) (step bool) {
 				} else if b, ok = c.readSlow(ea, 1, c.mmu); !ok {
 					goto leave
 				}
-				a = c.R[op.dst&31] & 0xff
+				a = c.R[op.dst] & 0xff
 				c.lzOp, c.lzA, c.lzB = lzSub, a, b
 				if !(int8(a-b) < 0) {
 					goto taken
 				}
-				break body
+				goto fall
 			case opCmp8rmJ12:
-				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
+				ea = c.R[op.base] + c.R[op.index]<<(op.scale&3) + uint64(int64(op.disp))
 				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-1 {
 					d += e.add
@@ -5112,14 +5110,14 @@ func (c *CPU) interp(bk *block) (step bool) {
 				} else if b, ok = c.readSlow(ea, 1, c.mmu); !ok {
 					goto leave
 				}
-				a = c.R[op.dst&31] & 0xff
+				a = c.R[op.dst] & 0xff
 				c.lzOp, c.lzA, c.lzB = lzSub, a, b
 				if int8(a) < int8(b) {
 					goto taken
 				}
-				break body
+				goto fall
 			case opCmp8rmJ13:
-				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
+				ea = c.R[op.base] + c.R[op.index]<<(op.scale&3) + uint64(int64(op.disp))
 				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-1 {
 					d += e.add
@@ -5127,14 +5125,14 @@ func (c *CPU) interp(bk *block) (step bool) {
 				} else if b, ok = c.readSlow(ea, 1, c.mmu); !ok {
 					goto leave
 				}
-				a = c.R[op.dst&31] & 0xff
+				a = c.R[op.dst] & 0xff
 				c.lzOp, c.lzA, c.lzB = lzSub, a, b
 				if !(int8(a) < int8(b)) {
 					goto taken
 				}
-				break body
+				goto fall
 			case opCmp8rmJ14:
-				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
+				ea = c.R[op.base] + c.R[op.index]<<(op.scale&3) + uint64(int64(op.disp))
 				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-1 {
 					d += e.add
@@ -5142,14 +5140,14 @@ func (c *CPU) interp(bk *block) (step bool) {
 				} else if b, ok = c.readSlow(ea, 1, c.mmu); !ok {
 					goto leave
 				}
-				a = c.R[op.dst&31] & 0xff
+				a = c.R[op.dst] & 0xff
 				c.lzOp, c.lzA, c.lzB = lzSub, a, b
 				if int8(a) <= int8(b) {
 					goto taken
 				}
-				break body
+				goto fall
 			case opCmp8rmJ15:
-				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
+				ea = c.R[op.base] + c.R[op.index]<<(op.scale&3) + uint64(int64(op.disp))
 				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-1 {
 					d += e.add
@@ -5157,14 +5155,14 @@ func (c *CPU) interp(bk *block) (step bool) {
 				} else if b, ok = c.readSlow(ea, 1, c.mmu); !ok {
 					goto leave
 				}
-				a = c.R[op.dst&31] & 0xff
+				a = c.R[op.dst] & 0xff
 				c.lzOp, c.lzA, c.lzB = lzSub, a, b
 				if !(int8(a) <= int8(b)) {
 					goto taken
 				}
-				break body
+				goto fall
 			case opCmp8mrJ2:
-				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
+				ea = c.R[op.base] + c.R[op.index]<<(op.scale&3) + uint64(int64(op.disp))
 				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-1 {
 					d += e.add
@@ -5172,14 +5170,14 @@ func (c *CPU) interp(bk *block) (step bool) {
 				} else if a, ok = c.readSlow(ea, 1, c.mmu); !ok {
 					goto leave
 				}
-				b = c.R[op.src&31] & 0xff
+				b = c.R[op.src] & 0xff
 				c.lzOp, c.lzA, c.lzB = lzSub, a, b
 				if a < b {
 					goto taken
 				}
-				break body
+				goto fall
 			case opCmp8mrJ3:
-				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
+				ea = c.R[op.base] + c.R[op.index]<<(op.scale&3) + uint64(int64(op.disp))
 				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-1 {
 					d += e.add
@@ -5187,14 +5185,14 @@ func (c *CPU) interp(bk *block) (step bool) {
 				} else if a, ok = c.readSlow(ea, 1, c.mmu); !ok {
 					goto leave
 				}
-				b = c.R[op.src&31] & 0xff
+				b = c.R[op.src] & 0xff
 				c.lzOp, c.lzA, c.lzB = lzSub, a, b
 				if !(a < b) {
 					goto taken
 				}
-				break body
+				goto fall
 			case opCmp8mrJ4:
-				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
+				ea = c.R[op.base] + c.R[op.index]<<(op.scale&3) + uint64(int64(op.disp))
 				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-1 {
 					d += e.add
@@ -5202,14 +5200,14 @@ func (c *CPU) interp(bk *block) (step bool) {
 				} else if a, ok = c.readSlow(ea, 1, c.mmu); !ok {
 					goto leave
 				}
-				b = c.R[op.src&31] & 0xff
+				b = c.R[op.src] & 0xff
 				c.lzOp, c.lzA, c.lzB = lzSub, a, b
 				if a == b {
 					goto taken
 				}
-				break body
+				goto fall
 			case opCmp8mrJ5:
-				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
+				ea = c.R[op.base] + c.R[op.index]<<(op.scale&3) + uint64(int64(op.disp))
 				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-1 {
 					d += e.add
@@ -5217,14 +5215,14 @@ func (c *CPU) interp(bk *block) (step bool) {
 				} else if a, ok = c.readSlow(ea, 1, c.mmu); !ok {
 					goto leave
 				}
-				b = c.R[op.src&31] & 0xff
+				b = c.R[op.src] & 0xff
 				c.lzOp, c.lzA, c.lzB = lzSub, a, b
 				if !(a == b) {
 					goto taken
 				}
-				break body
+				goto fall
 			case opCmp8mrJ6:
-				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
+				ea = c.R[op.base] + c.R[op.index]<<(op.scale&3) + uint64(int64(op.disp))
 				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-1 {
 					d += e.add
@@ -5232,14 +5230,14 @@ func (c *CPU) interp(bk *block) (step bool) {
 				} else if a, ok = c.readSlow(ea, 1, c.mmu); !ok {
 					goto leave
 				}
-				b = c.R[op.src&31] & 0xff
+				b = c.R[op.src] & 0xff
 				c.lzOp, c.lzA, c.lzB = lzSub, a, b
 				if a <= b {
 					goto taken
 				}
-				break body
+				goto fall
 			case opCmp8mrJ7:
-				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
+				ea = c.R[op.base] + c.R[op.index]<<(op.scale&3) + uint64(int64(op.disp))
 				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-1 {
 					d += e.add
@@ -5247,14 +5245,14 @@ func (c *CPU) interp(bk *block) (step bool) {
 				} else if a, ok = c.readSlow(ea, 1, c.mmu); !ok {
 					goto leave
 				}
-				b = c.R[op.src&31] & 0xff
+				b = c.R[op.src] & 0xff
 				c.lzOp, c.lzA, c.lzB = lzSub, a, b
 				if !(a <= b) {
 					goto taken
 				}
-				break body
+				goto fall
 			case opCmp8mrJ8:
-				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
+				ea = c.R[op.base] + c.R[op.index]<<(op.scale&3) + uint64(int64(op.disp))
 				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-1 {
 					d += e.add
@@ -5262,14 +5260,14 @@ func (c *CPU) interp(bk *block) (step bool) {
 				} else if a, ok = c.readSlow(ea, 1, c.mmu); !ok {
 					goto leave
 				}
-				b = c.R[op.src&31] & 0xff
+				b = c.R[op.src] & 0xff
 				c.lzOp, c.lzA, c.lzB = lzSub, a, b
 				if int8(a-b) < 0 {
 					goto taken
 				}
-				break body
+				goto fall
 			case opCmp8mrJ9:
-				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
+				ea = c.R[op.base] + c.R[op.index]<<(op.scale&3) + uint64(int64(op.disp))
 				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-1 {
 					d += e.add
@@ -5277,14 +5275,14 @@ func (c *CPU) interp(bk *block) (step bool) {
 				} else if a, ok = c.readSlow(ea, 1, c.mmu); !ok {
 					goto leave
 				}
-				b = c.R[op.src&31] & 0xff
+				b = c.R[op.src] & 0xff
 				c.lzOp, c.lzA, c.lzB = lzSub, a, b
 				if !(int8(a-b) < 0) {
 					goto taken
 				}
-				break body
+				goto fall
 			case opCmp8mrJ12:
-				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
+				ea = c.R[op.base] + c.R[op.index]<<(op.scale&3) + uint64(int64(op.disp))
 				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-1 {
 					d += e.add
@@ -5292,14 +5290,14 @@ func (c *CPU) interp(bk *block) (step bool) {
 				} else if a, ok = c.readSlow(ea, 1, c.mmu); !ok {
 					goto leave
 				}
-				b = c.R[op.src&31] & 0xff
+				b = c.R[op.src] & 0xff
 				c.lzOp, c.lzA, c.lzB = lzSub, a, b
 				if int8(a) < int8(b) {
 					goto taken
 				}
-				break body
+				goto fall
 			case opCmp8mrJ13:
-				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
+				ea = c.R[op.base] + c.R[op.index]<<(op.scale&3) + uint64(int64(op.disp))
 				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-1 {
 					d += e.add
@@ -5307,14 +5305,14 @@ func (c *CPU) interp(bk *block) (step bool) {
 				} else if a, ok = c.readSlow(ea, 1, c.mmu); !ok {
 					goto leave
 				}
-				b = c.R[op.src&31] & 0xff
+				b = c.R[op.src] & 0xff
 				c.lzOp, c.lzA, c.lzB = lzSub, a, b
 				if !(int8(a) < int8(b)) {
 					goto taken
 				}
-				break body
+				goto fall
 			case opCmp8mrJ14:
-				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
+				ea = c.R[op.base] + c.R[op.index]<<(op.scale&3) + uint64(int64(op.disp))
 				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-1 {
 					d += e.add
@@ -5322,14 +5320,14 @@ func (c *CPU) interp(bk *block) (step bool) {
 				} else if a, ok = c.readSlow(ea, 1, c.mmu); !ok {
 					goto leave
 				}
-				b = c.R[op.src&31] & 0xff
+				b = c.R[op.src] & 0xff
 				c.lzOp, c.lzA, c.lzB = lzSub, a, b
 				if int8(a) <= int8(b) {
 					goto taken
 				}
-				break body
+				goto fall
 			case opCmp8mrJ15:
-				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
+				ea = c.R[op.base] + c.R[op.index]<<(op.scale&3) + uint64(int64(op.disp))
 				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-1 {
 					d += e.add
@@ -5337,14 +5335,14 @@ func (c *CPU) interp(bk *block) (step bool) {
 				} else if a, ok = c.readSlow(ea, 1, c.mmu); !ok {
 					goto leave
 				}
-				b = c.R[op.src&31] & 0xff
+				b = c.R[op.src] & 0xff
 				c.lzOp, c.lzA, c.lzB = lzSub, a, b
 				if !(int8(a) <= int8(b)) {
 					goto taken
 				}
-				break body
+				goto fall
 			case opCmp8miJ2:
-				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
+				ea = c.R[op.base] + c.R[op.index]<<(op.scale&3) + uint64(int64(op.disp))
 				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-1 {
 					d += e.add
@@ -5357,9 +5355,9 @@ func (c *CPU) interp(bk *block) (step bool) {
 				if a < b {
 					goto taken
 				}
-				break body
+				goto fall
 			case opCmp8miJ3:
-				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
+				ea = c.R[op.base] + c.R[op.index]<<(op.scale&3) + uint64(int64(op.disp))
 				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-1 {
 					d += e.add
@@ -5372,9 +5370,9 @@ func (c *CPU) interp(bk *block) (step bool) {
 				if !(a < b) {
 					goto taken
 				}
-				break body
+				goto fall
 			case opCmp8miJ4:
-				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
+				ea = c.R[op.base] + c.R[op.index]<<(op.scale&3) + uint64(int64(op.disp))
 				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-1 {
 					d += e.add
@@ -5387,9 +5385,9 @@ func (c *CPU) interp(bk *block) (step bool) {
 				if a == b {
 					goto taken
 				}
-				break body
+				goto fall
 			case opCmp8miJ5:
-				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
+				ea = c.R[op.base] + c.R[op.index]<<(op.scale&3) + uint64(int64(op.disp))
 				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-1 {
 					d += e.add
@@ -5402,9 +5400,9 @@ func (c *CPU) interp(bk *block) (step bool) {
 				if !(a == b) {
 					goto taken
 				}
-				break body
+				goto fall
 			case opCmp8miJ6:
-				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
+				ea = c.R[op.base] + c.R[op.index]<<(op.scale&3) + uint64(int64(op.disp))
 				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-1 {
 					d += e.add
@@ -5417,9 +5415,9 @@ func (c *CPU) interp(bk *block) (step bool) {
 				if a <= b {
 					goto taken
 				}
-				break body
+				goto fall
 			case opCmp8miJ7:
-				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
+				ea = c.R[op.base] + c.R[op.index]<<(op.scale&3) + uint64(int64(op.disp))
 				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-1 {
 					d += e.add
@@ -5432,9 +5430,9 @@ func (c *CPU) interp(bk *block) (step bool) {
 				if !(a <= b) {
 					goto taken
 				}
-				break body
+				goto fall
 			case opCmp8miJ8:
-				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
+				ea = c.R[op.base] + c.R[op.index]<<(op.scale&3) + uint64(int64(op.disp))
 				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-1 {
 					d += e.add
@@ -5447,9 +5445,9 @@ func (c *CPU) interp(bk *block) (step bool) {
 				if int8(a-b) < 0 {
 					goto taken
 				}
-				break body
+				goto fall
 			case opCmp8miJ9:
-				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
+				ea = c.R[op.base] + c.R[op.index]<<(op.scale&3) + uint64(int64(op.disp))
 				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-1 {
 					d += e.add
@@ -5462,9 +5460,9 @@ func (c *CPU) interp(bk *block) (step bool) {
 				if !(int8(a-b) < 0) {
 					goto taken
 				}
-				break body
+				goto fall
 			case opCmp8miJ12:
-				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
+				ea = c.R[op.base] + c.R[op.index]<<(op.scale&3) + uint64(int64(op.disp))
 				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-1 {
 					d += e.add
@@ -5477,9 +5475,9 @@ func (c *CPU) interp(bk *block) (step bool) {
 				if int8(a) < int8(b) {
 					goto taken
 				}
-				break body
+				goto fall
 			case opCmp8miJ13:
-				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
+				ea = c.R[op.base] + c.R[op.index]<<(op.scale&3) + uint64(int64(op.disp))
 				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-1 {
 					d += e.add
@@ -5492,9 +5490,9 @@ func (c *CPU) interp(bk *block) (step bool) {
 				if !(int8(a) < int8(b)) {
 					goto taken
 				}
-				break body
+				goto fall
 			case opCmp8miJ14:
-				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
+				ea = c.R[op.base] + c.R[op.index]<<(op.scale&3) + uint64(int64(op.disp))
 				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-1 {
 					d += e.add
@@ -5507,9 +5505,9 @@ func (c *CPU) interp(bk *block) (step bool) {
 				if int8(a) <= int8(b) {
 					goto taken
 				}
-				break body
+				goto fall
 			case opCmp8miJ15:
-				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
+				ea = c.R[op.base] + c.R[op.index]<<(op.scale&3) + uint64(int64(op.disp))
 				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-1 {
 					d += e.add
@@ -5522,201 +5520,201 @@ func (c *CPU) interp(bk *block) (step bool) {
 				if !(int8(a) <= int8(b)) {
 					goto taken
 				}
-				break body
+				goto fall
 			case opCmp32rrJ2:
-				a = uint64(uint32(c.R[op.dst&31]))
-				b = uint64(uint32(c.R[op.src&31]))
+				a = uint64(uint32(c.R[op.dst]))
+				b = uint64(uint32(c.R[op.src]))
 				c.lzOp, c.lzA, c.lzB = lzSub|2, a, b
 				if a < b {
 					goto taken
 				}
-				break body
+				goto fall
 			case opCmp32rrJ3:
-				a = uint64(uint32(c.R[op.dst&31]))
-				b = uint64(uint32(c.R[op.src&31]))
+				a = uint64(uint32(c.R[op.dst]))
+				b = uint64(uint32(c.R[op.src]))
 				c.lzOp, c.lzA, c.lzB = lzSub|2, a, b
 				if !(a < b) {
 					goto taken
 				}
-				break body
+				goto fall
 			case opCmp32rrJ4:
-				a = uint64(uint32(c.R[op.dst&31]))
-				b = uint64(uint32(c.R[op.src&31]))
+				a = uint64(uint32(c.R[op.dst]))
+				b = uint64(uint32(c.R[op.src]))
 				c.lzOp, c.lzA, c.lzB = lzSub|2, a, b
 				if a == b {
 					goto taken
 				}
-				break body
+				goto fall
 			case opCmp32rrJ5:
-				a = uint64(uint32(c.R[op.dst&31]))
-				b = uint64(uint32(c.R[op.src&31]))
+				a = uint64(uint32(c.R[op.dst]))
+				b = uint64(uint32(c.R[op.src]))
 				c.lzOp, c.lzA, c.lzB = lzSub|2, a, b
 				if !(a == b) {
 					goto taken
 				}
-				break body
+				goto fall
 			case opCmp32rrJ6:
-				a = uint64(uint32(c.R[op.dst&31]))
-				b = uint64(uint32(c.R[op.src&31]))
+				a = uint64(uint32(c.R[op.dst]))
+				b = uint64(uint32(c.R[op.src]))
 				c.lzOp, c.lzA, c.lzB = lzSub|2, a, b
 				if a <= b {
 					goto taken
 				}
-				break body
+				goto fall
 			case opCmp32rrJ7:
-				a = uint64(uint32(c.R[op.dst&31]))
-				b = uint64(uint32(c.R[op.src&31]))
+				a = uint64(uint32(c.R[op.dst]))
+				b = uint64(uint32(c.R[op.src]))
 				c.lzOp, c.lzA, c.lzB = lzSub|2, a, b
 				if !(a <= b) {
 					goto taken
 				}
-				break body
+				goto fall
 			case opCmp32rrJ8:
-				a = uint64(uint32(c.R[op.dst&31]))
-				b = uint64(uint32(c.R[op.src&31]))
+				a = uint64(uint32(c.R[op.dst]))
+				b = uint64(uint32(c.R[op.src]))
 				c.lzOp, c.lzA, c.lzB = lzSub|2, a, b
 				if int32(a-b) < 0 {
 					goto taken
 				}
-				break body
+				goto fall
 			case opCmp32rrJ9:
-				a = uint64(uint32(c.R[op.dst&31]))
-				b = uint64(uint32(c.R[op.src&31]))
+				a = uint64(uint32(c.R[op.dst]))
+				b = uint64(uint32(c.R[op.src]))
 				c.lzOp, c.lzA, c.lzB = lzSub|2, a, b
 				if !(int32(a-b) < 0) {
 					goto taken
 				}
-				break body
+				goto fall
 			case opCmp32rrJ12:
-				a = uint64(uint32(c.R[op.dst&31]))
-				b = uint64(uint32(c.R[op.src&31]))
+				a = uint64(uint32(c.R[op.dst]))
+				b = uint64(uint32(c.R[op.src]))
 				c.lzOp, c.lzA, c.lzB = lzSub|2, a, b
 				if int32(a) < int32(b) {
 					goto taken
 				}
-				break body
+				goto fall
 			case opCmp32rrJ13:
-				a = uint64(uint32(c.R[op.dst&31]))
-				b = uint64(uint32(c.R[op.src&31]))
+				a = uint64(uint32(c.R[op.dst]))
+				b = uint64(uint32(c.R[op.src]))
 				c.lzOp, c.lzA, c.lzB = lzSub|2, a, b
 				if !(int32(a) < int32(b)) {
 					goto taken
 				}
-				break body
+				goto fall
 			case opCmp32rrJ14:
-				a = uint64(uint32(c.R[op.dst&31]))
-				b = uint64(uint32(c.R[op.src&31]))
+				a = uint64(uint32(c.R[op.dst]))
+				b = uint64(uint32(c.R[op.src]))
 				c.lzOp, c.lzA, c.lzB = lzSub|2, a, b
 				if int32(a) <= int32(b) {
 					goto taken
 				}
-				break body
+				goto fall
 			case opCmp32rrJ15:
-				a = uint64(uint32(c.R[op.dst&31]))
-				b = uint64(uint32(c.R[op.src&31]))
+				a = uint64(uint32(c.R[op.dst]))
+				b = uint64(uint32(c.R[op.src]))
 				c.lzOp, c.lzA, c.lzB = lzSub|2, a, b
 				if !(int32(a) <= int32(b)) {
 					goto taken
 				}
-				break body
+				goto fall
 			case opCmp32riJ2:
-				a = uint64(uint32(c.R[op.dst&31]))
+				a = uint64(uint32(c.R[op.dst]))
 				b = uint64(uint32(uint64(int64(op.imm))))
 				c.lzOp, c.lzA, c.lzB = lzSub|2, a, b
 				if a < b {
 					goto taken
 				}
-				break body
+				goto fall
 			case opCmp32riJ3:
-				a = uint64(uint32(c.R[op.dst&31]))
+				a = uint64(uint32(c.R[op.dst]))
 				b = uint64(uint32(uint64(int64(op.imm))))
 				c.lzOp, c.lzA, c.lzB = lzSub|2, a, b
 				if !(a < b) {
 					goto taken
 				}
-				break body
+				goto fall
 			case opCmp32riJ4:
-				a = uint64(uint32(c.R[op.dst&31]))
+				a = uint64(uint32(c.R[op.dst]))
 				b = uint64(uint32(uint64(int64(op.imm))))
 				c.lzOp, c.lzA, c.lzB = lzSub|2, a, b
 				if a == b {
 					goto taken
 				}
-				break body
+				goto fall
 			case opCmp32riJ5:
-				a = uint64(uint32(c.R[op.dst&31]))
+				a = uint64(uint32(c.R[op.dst]))
 				b = uint64(uint32(uint64(int64(op.imm))))
 				c.lzOp, c.lzA, c.lzB = lzSub|2, a, b
 				if !(a == b) {
 					goto taken
 				}
-				break body
+				goto fall
 			case opCmp32riJ6:
-				a = uint64(uint32(c.R[op.dst&31]))
+				a = uint64(uint32(c.R[op.dst]))
 				b = uint64(uint32(uint64(int64(op.imm))))
 				c.lzOp, c.lzA, c.lzB = lzSub|2, a, b
 				if a <= b {
 					goto taken
 				}
-				break body
+				goto fall
 			case opCmp32riJ7:
-				a = uint64(uint32(c.R[op.dst&31]))
+				a = uint64(uint32(c.R[op.dst]))
 				b = uint64(uint32(uint64(int64(op.imm))))
 				c.lzOp, c.lzA, c.lzB = lzSub|2, a, b
 				if !(a <= b) {
 					goto taken
 				}
-				break body
+				goto fall
 			case opCmp32riJ8:
-				a = uint64(uint32(c.R[op.dst&31]))
+				a = uint64(uint32(c.R[op.dst]))
 				b = uint64(uint32(uint64(int64(op.imm))))
 				c.lzOp, c.lzA, c.lzB = lzSub|2, a, b
 				if int32(a-b) < 0 {
 					goto taken
 				}
-				break body
+				goto fall
 			case opCmp32riJ9:
-				a = uint64(uint32(c.R[op.dst&31]))
+				a = uint64(uint32(c.R[op.dst]))
 				b = uint64(uint32(uint64(int64(op.imm))))
 				c.lzOp, c.lzA, c.lzB = lzSub|2, a, b
 				if !(int32(a-b) < 0) {
 					goto taken
 				}
-				break body
+				goto fall
 			case opCmp32riJ12:
-				a = uint64(uint32(c.R[op.dst&31]))
+				a = uint64(uint32(c.R[op.dst]))
 				b = uint64(uint32(uint64(int64(op.imm))))
 				c.lzOp, c.lzA, c.lzB = lzSub|2, a, b
 				if int32(a) < int32(b) {
 					goto taken
 				}
-				break body
+				goto fall
 			case opCmp32riJ13:
-				a = uint64(uint32(c.R[op.dst&31]))
+				a = uint64(uint32(c.R[op.dst]))
 				b = uint64(uint32(uint64(int64(op.imm))))
 				c.lzOp, c.lzA, c.lzB = lzSub|2, a, b
 				if !(int32(a) < int32(b)) {
 					goto taken
 				}
-				break body
+				goto fall
 			case opCmp32riJ14:
-				a = uint64(uint32(c.R[op.dst&31]))
+				a = uint64(uint32(c.R[op.dst]))
 				b = uint64(uint32(uint64(int64(op.imm))))
 				c.lzOp, c.lzA, c.lzB = lzSub|2, a, b
 				if int32(a) <= int32(b) {
 					goto taken
 				}
-				break body
+				goto fall
 			case opCmp32riJ15:
-				a = uint64(uint32(c.R[op.dst&31]))
+				a = uint64(uint32(c.R[op.dst]))
 				b = uint64(uint32(uint64(int64(op.imm))))
 				c.lzOp, c.lzA, c.lzB = lzSub|2, a, b
 				if !(int32(a) <= int32(b)) {
 					goto taken
 				}
-				break body
+				goto fall
 			case opCmp32rmJ2:
-				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
+				ea = c.R[op.base] + c.R[op.index]<<(op.scale&3) + uint64(int64(op.disp))
 				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-4 {
 					d += e.add
@@ -5727,14 +5725,14 @@ func (c *CPU) interp(bk *block) (step bool) {
 				} else if b, ok = c.readSlow(ea, 4, c.mmu); !ok {
 					goto leave
 				}
-				a = uint64(uint32(c.R[op.dst&31]))
+				a = uint64(uint32(c.R[op.dst]))
 				c.lzOp, c.lzA, c.lzB = lzSub|2, a, b
 				if a < b {
 					goto taken
 				}
-				break body
+				goto fall
 			case opCmp32rmJ3:
-				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
+				ea = c.R[op.base] + c.R[op.index]<<(op.scale&3) + uint64(int64(op.disp))
 				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-4 {
 					d += e.add
@@ -5745,14 +5743,14 @@ func (c *CPU) interp(bk *block) (step bool) {
 				} else if b, ok = c.readSlow(ea, 4, c.mmu); !ok {
 					goto leave
 				}
-				a = uint64(uint32(c.R[op.dst&31]))
+				a = uint64(uint32(c.R[op.dst]))
 				c.lzOp, c.lzA, c.lzB = lzSub|2, a, b
 				if !(a < b) {
 					goto taken
 				}
-				break body
+				goto fall
 			case opCmp32rmJ4:
-				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
+				ea = c.R[op.base] + c.R[op.index]<<(op.scale&3) + uint64(int64(op.disp))
 				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-4 {
 					d += e.add
@@ -5763,14 +5761,14 @@ func (c *CPU) interp(bk *block) (step bool) {
 				} else if b, ok = c.readSlow(ea, 4, c.mmu); !ok {
 					goto leave
 				}
-				a = uint64(uint32(c.R[op.dst&31]))
+				a = uint64(uint32(c.R[op.dst]))
 				c.lzOp, c.lzA, c.lzB = lzSub|2, a, b
 				if a == b {
 					goto taken
 				}
-				break body
+				goto fall
 			case opCmp32rmJ5:
-				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
+				ea = c.R[op.base] + c.R[op.index]<<(op.scale&3) + uint64(int64(op.disp))
 				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-4 {
 					d += e.add
@@ -5781,14 +5779,14 @@ func (c *CPU) interp(bk *block) (step bool) {
 				} else if b, ok = c.readSlow(ea, 4, c.mmu); !ok {
 					goto leave
 				}
-				a = uint64(uint32(c.R[op.dst&31]))
+				a = uint64(uint32(c.R[op.dst]))
 				c.lzOp, c.lzA, c.lzB = lzSub|2, a, b
 				if !(a == b) {
 					goto taken
 				}
-				break body
+				goto fall
 			case opCmp32rmJ6:
-				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
+				ea = c.R[op.base] + c.R[op.index]<<(op.scale&3) + uint64(int64(op.disp))
 				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-4 {
 					d += e.add
@@ -5799,14 +5797,14 @@ func (c *CPU) interp(bk *block) (step bool) {
 				} else if b, ok = c.readSlow(ea, 4, c.mmu); !ok {
 					goto leave
 				}
-				a = uint64(uint32(c.R[op.dst&31]))
+				a = uint64(uint32(c.R[op.dst]))
 				c.lzOp, c.lzA, c.lzB = lzSub|2, a, b
 				if a <= b {
 					goto taken
 				}
-				break body
+				goto fall
 			case opCmp32rmJ7:
-				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
+				ea = c.R[op.base] + c.R[op.index]<<(op.scale&3) + uint64(int64(op.disp))
 				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-4 {
 					d += e.add
@@ -5817,14 +5815,14 @@ func (c *CPU) interp(bk *block) (step bool) {
 				} else if b, ok = c.readSlow(ea, 4, c.mmu); !ok {
 					goto leave
 				}
-				a = uint64(uint32(c.R[op.dst&31]))
+				a = uint64(uint32(c.R[op.dst]))
 				c.lzOp, c.lzA, c.lzB = lzSub|2, a, b
 				if !(a <= b) {
 					goto taken
 				}
-				break body
+				goto fall
 			case opCmp32rmJ8:
-				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
+				ea = c.R[op.base] + c.R[op.index]<<(op.scale&3) + uint64(int64(op.disp))
 				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-4 {
 					d += e.add
@@ -5835,14 +5833,14 @@ func (c *CPU) interp(bk *block) (step bool) {
 				} else if b, ok = c.readSlow(ea, 4, c.mmu); !ok {
 					goto leave
 				}
-				a = uint64(uint32(c.R[op.dst&31]))
+				a = uint64(uint32(c.R[op.dst]))
 				c.lzOp, c.lzA, c.lzB = lzSub|2, a, b
 				if int32(a-b) < 0 {
 					goto taken
 				}
-				break body
+				goto fall
 			case opCmp32rmJ9:
-				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
+				ea = c.R[op.base] + c.R[op.index]<<(op.scale&3) + uint64(int64(op.disp))
 				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-4 {
 					d += e.add
@@ -5853,14 +5851,14 @@ func (c *CPU) interp(bk *block) (step bool) {
 				} else if b, ok = c.readSlow(ea, 4, c.mmu); !ok {
 					goto leave
 				}
-				a = uint64(uint32(c.R[op.dst&31]))
+				a = uint64(uint32(c.R[op.dst]))
 				c.lzOp, c.lzA, c.lzB = lzSub|2, a, b
 				if !(int32(a-b) < 0) {
 					goto taken
 				}
-				break body
+				goto fall
 			case opCmp32rmJ12:
-				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
+				ea = c.R[op.base] + c.R[op.index]<<(op.scale&3) + uint64(int64(op.disp))
 				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-4 {
 					d += e.add
@@ -5871,14 +5869,14 @@ func (c *CPU) interp(bk *block) (step bool) {
 				} else if b, ok = c.readSlow(ea, 4, c.mmu); !ok {
 					goto leave
 				}
-				a = uint64(uint32(c.R[op.dst&31]))
+				a = uint64(uint32(c.R[op.dst]))
 				c.lzOp, c.lzA, c.lzB = lzSub|2, a, b
 				if int32(a) < int32(b) {
 					goto taken
 				}
-				break body
+				goto fall
 			case opCmp32rmJ13:
-				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
+				ea = c.R[op.base] + c.R[op.index]<<(op.scale&3) + uint64(int64(op.disp))
 				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-4 {
 					d += e.add
@@ -5889,14 +5887,14 @@ func (c *CPU) interp(bk *block) (step bool) {
 				} else if b, ok = c.readSlow(ea, 4, c.mmu); !ok {
 					goto leave
 				}
-				a = uint64(uint32(c.R[op.dst&31]))
+				a = uint64(uint32(c.R[op.dst]))
 				c.lzOp, c.lzA, c.lzB = lzSub|2, a, b
 				if !(int32(a) < int32(b)) {
 					goto taken
 				}
-				break body
+				goto fall
 			case opCmp32rmJ14:
-				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
+				ea = c.R[op.base] + c.R[op.index]<<(op.scale&3) + uint64(int64(op.disp))
 				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-4 {
 					d += e.add
@@ -5907,14 +5905,14 @@ func (c *CPU) interp(bk *block) (step bool) {
 				} else if b, ok = c.readSlow(ea, 4, c.mmu); !ok {
 					goto leave
 				}
-				a = uint64(uint32(c.R[op.dst&31]))
+				a = uint64(uint32(c.R[op.dst]))
 				c.lzOp, c.lzA, c.lzB = lzSub|2, a, b
 				if int32(a) <= int32(b) {
 					goto taken
 				}
-				break body
+				goto fall
 			case opCmp32rmJ15:
-				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
+				ea = c.R[op.base] + c.R[op.index]<<(op.scale&3) + uint64(int64(op.disp))
 				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-4 {
 					d += e.add
@@ -5925,14 +5923,14 @@ func (c *CPU) interp(bk *block) (step bool) {
 				} else if b, ok = c.readSlow(ea, 4, c.mmu); !ok {
 					goto leave
 				}
-				a = uint64(uint32(c.R[op.dst&31]))
+				a = uint64(uint32(c.R[op.dst]))
 				c.lzOp, c.lzA, c.lzB = lzSub|2, a, b
 				if !(int32(a) <= int32(b)) {
 					goto taken
 				}
-				break body
+				goto fall
 			case opCmp32mrJ2:
-				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
+				ea = c.R[op.base] + c.R[op.index]<<(op.scale&3) + uint64(int64(op.disp))
 				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-4 {
 					d += e.add
@@ -5943,14 +5941,14 @@ func (c *CPU) interp(bk *block) (step bool) {
 				} else if a, ok = c.readSlow(ea, 4, c.mmu); !ok {
 					goto leave
 				}
-				b = uint64(uint32(c.R[op.src&31]))
+				b = uint64(uint32(c.R[op.src]))
 				c.lzOp, c.lzA, c.lzB = lzSub|2, a, b
 				if a < b {
 					goto taken
 				}
-				break body
+				goto fall
 			case opCmp32mrJ3:
-				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
+				ea = c.R[op.base] + c.R[op.index]<<(op.scale&3) + uint64(int64(op.disp))
 				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-4 {
 					d += e.add
@@ -5961,14 +5959,14 @@ func (c *CPU) interp(bk *block) (step bool) {
 				} else if a, ok = c.readSlow(ea, 4, c.mmu); !ok {
 					goto leave
 				}
-				b = uint64(uint32(c.R[op.src&31]))
+				b = uint64(uint32(c.R[op.src]))
 				c.lzOp, c.lzA, c.lzB = lzSub|2, a, b
 				if !(a < b) {
 					goto taken
 				}
-				break body
+				goto fall
 			case opCmp32mrJ4:
-				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
+				ea = c.R[op.base] + c.R[op.index]<<(op.scale&3) + uint64(int64(op.disp))
 				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-4 {
 					d += e.add
@@ -5979,14 +5977,14 @@ func (c *CPU) interp(bk *block) (step bool) {
 				} else if a, ok = c.readSlow(ea, 4, c.mmu); !ok {
 					goto leave
 				}
-				b = uint64(uint32(c.R[op.src&31]))
+				b = uint64(uint32(c.R[op.src]))
 				c.lzOp, c.lzA, c.lzB = lzSub|2, a, b
 				if a == b {
 					goto taken
 				}
-				break body
+				goto fall
 			case opCmp32mrJ5:
-				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
+				ea = c.R[op.base] + c.R[op.index]<<(op.scale&3) + uint64(int64(op.disp))
 				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-4 {
 					d += e.add
@@ -5997,14 +5995,14 @@ func (c *CPU) interp(bk *block) (step bool) {
 				} else if a, ok = c.readSlow(ea, 4, c.mmu); !ok {
 					goto leave
 				}
-				b = uint64(uint32(c.R[op.src&31]))
+				b = uint64(uint32(c.R[op.src]))
 				c.lzOp, c.lzA, c.lzB = lzSub|2, a, b
 				if !(a == b) {
 					goto taken
 				}
-				break body
+				goto fall
 			case opCmp32mrJ6:
-				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
+				ea = c.R[op.base] + c.R[op.index]<<(op.scale&3) + uint64(int64(op.disp))
 				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-4 {
 					d += e.add
@@ -6015,14 +6013,14 @@ func (c *CPU) interp(bk *block) (step bool) {
 				} else if a, ok = c.readSlow(ea, 4, c.mmu); !ok {
 					goto leave
 				}
-				b = uint64(uint32(c.R[op.src&31]))
+				b = uint64(uint32(c.R[op.src]))
 				c.lzOp, c.lzA, c.lzB = lzSub|2, a, b
 				if a <= b {
 					goto taken
 				}
-				break body
+				goto fall
 			case opCmp32mrJ7:
-				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
+				ea = c.R[op.base] + c.R[op.index]<<(op.scale&3) + uint64(int64(op.disp))
 				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-4 {
 					d += e.add
@@ -6033,14 +6031,14 @@ func (c *CPU) interp(bk *block) (step bool) {
 				} else if a, ok = c.readSlow(ea, 4, c.mmu); !ok {
 					goto leave
 				}
-				b = uint64(uint32(c.R[op.src&31]))
+				b = uint64(uint32(c.R[op.src]))
 				c.lzOp, c.lzA, c.lzB = lzSub|2, a, b
 				if !(a <= b) {
 					goto taken
 				}
-				break body
+				goto fall
 			case opCmp32mrJ8:
-				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
+				ea = c.R[op.base] + c.R[op.index]<<(op.scale&3) + uint64(int64(op.disp))
 				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-4 {
 					d += e.add
@@ -6051,14 +6049,14 @@ func (c *CPU) interp(bk *block) (step bool) {
 				} else if a, ok = c.readSlow(ea, 4, c.mmu); !ok {
 					goto leave
 				}
-				b = uint64(uint32(c.R[op.src&31]))
+				b = uint64(uint32(c.R[op.src]))
 				c.lzOp, c.lzA, c.lzB = lzSub|2, a, b
 				if int32(a-b) < 0 {
 					goto taken
 				}
-				break body
+				goto fall
 			case opCmp32mrJ9:
-				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
+				ea = c.R[op.base] + c.R[op.index]<<(op.scale&3) + uint64(int64(op.disp))
 				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-4 {
 					d += e.add
@@ -6069,14 +6067,14 @@ func (c *CPU) interp(bk *block) (step bool) {
 				} else if a, ok = c.readSlow(ea, 4, c.mmu); !ok {
 					goto leave
 				}
-				b = uint64(uint32(c.R[op.src&31]))
+				b = uint64(uint32(c.R[op.src]))
 				c.lzOp, c.lzA, c.lzB = lzSub|2, a, b
 				if !(int32(a-b) < 0) {
 					goto taken
 				}
-				break body
+				goto fall
 			case opCmp32mrJ12:
-				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
+				ea = c.R[op.base] + c.R[op.index]<<(op.scale&3) + uint64(int64(op.disp))
 				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-4 {
 					d += e.add
@@ -6087,14 +6085,14 @@ func (c *CPU) interp(bk *block) (step bool) {
 				} else if a, ok = c.readSlow(ea, 4, c.mmu); !ok {
 					goto leave
 				}
-				b = uint64(uint32(c.R[op.src&31]))
+				b = uint64(uint32(c.R[op.src]))
 				c.lzOp, c.lzA, c.lzB = lzSub|2, a, b
 				if int32(a) < int32(b) {
 					goto taken
 				}
-				break body
+				goto fall
 			case opCmp32mrJ13:
-				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
+				ea = c.R[op.base] + c.R[op.index]<<(op.scale&3) + uint64(int64(op.disp))
 				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-4 {
 					d += e.add
@@ -6105,14 +6103,14 @@ func (c *CPU) interp(bk *block) (step bool) {
 				} else if a, ok = c.readSlow(ea, 4, c.mmu); !ok {
 					goto leave
 				}
-				b = uint64(uint32(c.R[op.src&31]))
+				b = uint64(uint32(c.R[op.src]))
 				c.lzOp, c.lzA, c.lzB = lzSub|2, a, b
 				if !(int32(a) < int32(b)) {
 					goto taken
 				}
-				break body
+				goto fall
 			case opCmp32mrJ14:
-				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
+				ea = c.R[op.base] + c.R[op.index]<<(op.scale&3) + uint64(int64(op.disp))
 				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-4 {
 					d += e.add
@@ -6123,14 +6121,14 @@ func (c *CPU) interp(bk *block) (step bool) {
 				} else if a, ok = c.readSlow(ea, 4, c.mmu); !ok {
 					goto leave
 				}
-				b = uint64(uint32(c.R[op.src&31]))
+				b = uint64(uint32(c.R[op.src]))
 				c.lzOp, c.lzA, c.lzB = lzSub|2, a, b
 				if int32(a) <= int32(b) {
 					goto taken
 				}
-				break body
+				goto fall
 			case opCmp32mrJ15:
-				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
+				ea = c.R[op.base] + c.R[op.index]<<(op.scale&3) + uint64(int64(op.disp))
 				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-4 {
 					d += e.add
@@ -6141,14 +6139,14 @@ func (c *CPU) interp(bk *block) (step bool) {
 				} else if a, ok = c.readSlow(ea, 4, c.mmu); !ok {
 					goto leave
 				}
-				b = uint64(uint32(c.R[op.src&31]))
+				b = uint64(uint32(c.R[op.src]))
 				c.lzOp, c.lzA, c.lzB = lzSub|2, a, b
 				if !(int32(a) <= int32(b)) {
 					goto taken
 				}
-				break body
+				goto fall
 			case opCmp32miJ2:
-				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
+				ea = c.R[op.base] + c.R[op.index]<<(op.scale&3) + uint64(int64(op.disp))
 				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-4 {
 					d += e.add
@@ -6164,9 +6162,9 @@ func (c *CPU) interp(bk *block) (step bool) {
 				if a < b {
 					goto taken
 				}
-				break body
+				goto fall
 			case opCmp32miJ3:
-				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
+				ea = c.R[op.base] + c.R[op.index]<<(op.scale&3) + uint64(int64(op.disp))
 				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-4 {
 					d += e.add
@@ -6182,9 +6180,9 @@ func (c *CPU) interp(bk *block) (step bool) {
 				if !(a < b) {
 					goto taken
 				}
-				break body
+				goto fall
 			case opCmp32miJ4:
-				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
+				ea = c.R[op.base] + c.R[op.index]<<(op.scale&3) + uint64(int64(op.disp))
 				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-4 {
 					d += e.add
@@ -6200,9 +6198,9 @@ func (c *CPU) interp(bk *block) (step bool) {
 				if a == b {
 					goto taken
 				}
-				break body
+				goto fall
 			case opCmp32miJ5:
-				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
+				ea = c.R[op.base] + c.R[op.index]<<(op.scale&3) + uint64(int64(op.disp))
 				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-4 {
 					d += e.add
@@ -6218,9 +6216,9 @@ func (c *CPU) interp(bk *block) (step bool) {
 				if !(a == b) {
 					goto taken
 				}
-				break body
+				goto fall
 			case opCmp32miJ6:
-				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
+				ea = c.R[op.base] + c.R[op.index]<<(op.scale&3) + uint64(int64(op.disp))
 				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-4 {
 					d += e.add
@@ -6236,9 +6234,9 @@ func (c *CPU) interp(bk *block) (step bool) {
 				if a <= b {
 					goto taken
 				}
-				break body
+				goto fall
 			case opCmp32miJ7:
-				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
+				ea = c.R[op.base] + c.R[op.index]<<(op.scale&3) + uint64(int64(op.disp))
 				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-4 {
 					d += e.add
@@ -6254,9 +6252,9 @@ func (c *CPU) interp(bk *block) (step bool) {
 				if !(a <= b) {
 					goto taken
 				}
-				break body
+				goto fall
 			case opCmp32miJ8:
-				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
+				ea = c.R[op.base] + c.R[op.index]<<(op.scale&3) + uint64(int64(op.disp))
 				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-4 {
 					d += e.add
@@ -6272,9 +6270,9 @@ func (c *CPU) interp(bk *block) (step bool) {
 				if int32(a-b) < 0 {
 					goto taken
 				}
-				break body
+				goto fall
 			case opCmp32miJ9:
-				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
+				ea = c.R[op.base] + c.R[op.index]<<(op.scale&3) + uint64(int64(op.disp))
 				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-4 {
 					d += e.add
@@ -6290,9 +6288,9 @@ func (c *CPU) interp(bk *block) (step bool) {
 				if !(int32(a-b) < 0) {
 					goto taken
 				}
-				break body
+				goto fall
 			case opCmp32miJ12:
-				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
+				ea = c.R[op.base] + c.R[op.index]<<(op.scale&3) + uint64(int64(op.disp))
 				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-4 {
 					d += e.add
@@ -6308,9 +6306,9 @@ func (c *CPU) interp(bk *block) (step bool) {
 				if int32(a) < int32(b) {
 					goto taken
 				}
-				break body
+				goto fall
 			case opCmp32miJ13:
-				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
+				ea = c.R[op.base] + c.R[op.index]<<(op.scale&3) + uint64(int64(op.disp))
 				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-4 {
 					d += e.add
@@ -6326,9 +6324,9 @@ func (c *CPU) interp(bk *block) (step bool) {
 				if !(int32(a) < int32(b)) {
 					goto taken
 				}
-				break body
+				goto fall
 			case opCmp32miJ14:
-				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
+				ea = c.R[op.base] + c.R[op.index]<<(op.scale&3) + uint64(int64(op.disp))
 				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-4 {
 					d += e.add
@@ -6344,9 +6342,9 @@ func (c *CPU) interp(bk *block) (step bool) {
 				if int32(a) <= int32(b) {
 					goto taken
 				}
-				break body
+				goto fall
 			case opCmp32miJ15:
-				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
+				ea = c.R[op.base] + c.R[op.index]<<(op.scale&3) + uint64(int64(op.disp))
 				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-4 {
 					d += e.add
@@ -6362,201 +6360,201 @@ func (c *CPU) interp(bk *block) (step bool) {
 				if !(int32(a) <= int32(b)) {
 					goto taken
 				}
-				break body
+				goto fall
 			case opCmp64rrJ2:
-				a = c.R[op.dst&31]
-				b = c.R[op.src&31]
+				a = c.R[op.dst]
+				b = c.R[op.src]
 				c.lzOp, c.lzA, c.lzB = lzSub|3, a, b
 				if a < b {
 					goto taken
 				}
-				break body
+				goto fall
 			case opCmp64rrJ3:
-				a = c.R[op.dst&31]
-				b = c.R[op.src&31]
+				a = c.R[op.dst]
+				b = c.R[op.src]
 				c.lzOp, c.lzA, c.lzB = lzSub|3, a, b
 				if !(a < b) {
 					goto taken
 				}
-				break body
+				goto fall
 			case opCmp64rrJ4:
-				a = c.R[op.dst&31]
-				b = c.R[op.src&31]
+				a = c.R[op.dst]
+				b = c.R[op.src]
 				c.lzOp, c.lzA, c.lzB = lzSub|3, a, b
 				if a == b {
 					goto taken
 				}
-				break body
+				goto fall
 			case opCmp64rrJ5:
-				a = c.R[op.dst&31]
-				b = c.R[op.src&31]
+				a = c.R[op.dst]
+				b = c.R[op.src]
 				c.lzOp, c.lzA, c.lzB = lzSub|3, a, b
 				if !(a == b) {
 					goto taken
 				}
-				break body
+				goto fall
 			case opCmp64rrJ6:
-				a = c.R[op.dst&31]
-				b = c.R[op.src&31]
+				a = c.R[op.dst]
+				b = c.R[op.src]
 				c.lzOp, c.lzA, c.lzB = lzSub|3, a, b
 				if a <= b {
 					goto taken
 				}
-				break body
+				goto fall
 			case opCmp64rrJ7:
-				a = c.R[op.dst&31]
-				b = c.R[op.src&31]
+				a = c.R[op.dst]
+				b = c.R[op.src]
 				c.lzOp, c.lzA, c.lzB = lzSub|3, a, b
 				if !(a <= b) {
 					goto taken
 				}
-				break body
+				goto fall
 			case opCmp64rrJ8:
-				a = c.R[op.dst&31]
-				b = c.R[op.src&31]
+				a = c.R[op.dst]
+				b = c.R[op.src]
 				c.lzOp, c.lzA, c.lzB = lzSub|3, a, b
 				if int64(a-b) < 0 {
 					goto taken
 				}
-				break body
+				goto fall
 			case opCmp64rrJ9:
-				a = c.R[op.dst&31]
-				b = c.R[op.src&31]
+				a = c.R[op.dst]
+				b = c.R[op.src]
 				c.lzOp, c.lzA, c.lzB = lzSub|3, a, b
 				if !(int64(a-b) < 0) {
 					goto taken
 				}
-				break body
+				goto fall
 			case opCmp64rrJ12:
-				a = c.R[op.dst&31]
-				b = c.R[op.src&31]
+				a = c.R[op.dst]
+				b = c.R[op.src]
 				c.lzOp, c.lzA, c.lzB = lzSub|3, a, b
 				if int64(a) < int64(b) {
 					goto taken
 				}
-				break body
+				goto fall
 			case opCmp64rrJ13:
-				a = c.R[op.dst&31]
-				b = c.R[op.src&31]
+				a = c.R[op.dst]
+				b = c.R[op.src]
 				c.lzOp, c.lzA, c.lzB = lzSub|3, a, b
 				if !(int64(a) < int64(b)) {
 					goto taken
 				}
-				break body
+				goto fall
 			case opCmp64rrJ14:
-				a = c.R[op.dst&31]
-				b = c.R[op.src&31]
+				a = c.R[op.dst]
+				b = c.R[op.src]
 				c.lzOp, c.lzA, c.lzB = lzSub|3, a, b
 				if int64(a) <= int64(b) {
 					goto taken
 				}
-				break body
+				goto fall
 			case opCmp64rrJ15:
-				a = c.R[op.dst&31]
-				b = c.R[op.src&31]
+				a = c.R[op.dst]
+				b = c.R[op.src]
 				c.lzOp, c.lzA, c.lzB = lzSub|3, a, b
 				if !(int64(a) <= int64(b)) {
 					goto taken
 				}
-				break body
+				goto fall
 			case opCmp64riJ2:
-				a = c.R[op.dst&31]
+				a = c.R[op.dst]
 				b = uint64(int64(op.imm))
 				c.lzOp, c.lzA, c.lzB = lzSub|3, a, b
 				if a < b {
 					goto taken
 				}
-				break body
+				goto fall
 			case opCmp64riJ3:
-				a = c.R[op.dst&31]
+				a = c.R[op.dst]
 				b = uint64(int64(op.imm))
 				c.lzOp, c.lzA, c.lzB = lzSub|3, a, b
 				if !(a < b) {
 					goto taken
 				}
-				break body
+				goto fall
 			case opCmp64riJ4:
-				a = c.R[op.dst&31]
+				a = c.R[op.dst]
 				b = uint64(int64(op.imm))
 				c.lzOp, c.lzA, c.lzB = lzSub|3, a, b
 				if a == b {
 					goto taken
 				}
-				break body
+				goto fall
 			case opCmp64riJ5:
-				a = c.R[op.dst&31]
+				a = c.R[op.dst]
 				b = uint64(int64(op.imm))
 				c.lzOp, c.lzA, c.lzB = lzSub|3, a, b
 				if !(a == b) {
 					goto taken
 				}
-				break body
+				goto fall
 			case opCmp64riJ6:
-				a = c.R[op.dst&31]
+				a = c.R[op.dst]
 				b = uint64(int64(op.imm))
 				c.lzOp, c.lzA, c.lzB = lzSub|3, a, b
 				if a <= b {
 					goto taken
 				}
-				break body
+				goto fall
 			case opCmp64riJ7:
-				a = c.R[op.dst&31]
+				a = c.R[op.dst]
 				b = uint64(int64(op.imm))
 				c.lzOp, c.lzA, c.lzB = lzSub|3, a, b
 				if !(a <= b) {
 					goto taken
 				}
-				break body
+				goto fall
 			case opCmp64riJ8:
-				a = c.R[op.dst&31]
+				a = c.R[op.dst]
 				b = uint64(int64(op.imm))
 				c.lzOp, c.lzA, c.lzB = lzSub|3, a, b
 				if int64(a-b) < 0 {
 					goto taken
 				}
-				break body
+				goto fall
 			case opCmp64riJ9:
-				a = c.R[op.dst&31]
+				a = c.R[op.dst]
 				b = uint64(int64(op.imm))
 				c.lzOp, c.lzA, c.lzB = lzSub|3, a, b
 				if !(int64(a-b) < 0) {
 					goto taken
 				}
-				break body
+				goto fall
 			case opCmp64riJ12:
-				a = c.R[op.dst&31]
+				a = c.R[op.dst]
 				b = uint64(int64(op.imm))
 				c.lzOp, c.lzA, c.lzB = lzSub|3, a, b
 				if int64(a) < int64(b) {
 					goto taken
 				}
-				break body
+				goto fall
 			case opCmp64riJ13:
-				a = c.R[op.dst&31]
+				a = c.R[op.dst]
 				b = uint64(int64(op.imm))
 				c.lzOp, c.lzA, c.lzB = lzSub|3, a, b
 				if !(int64(a) < int64(b)) {
 					goto taken
 				}
-				break body
+				goto fall
 			case opCmp64riJ14:
-				a = c.R[op.dst&31]
+				a = c.R[op.dst]
 				b = uint64(int64(op.imm))
 				c.lzOp, c.lzA, c.lzB = lzSub|3, a, b
 				if int64(a) <= int64(b) {
 					goto taken
 				}
-				break body
+				goto fall
 			case opCmp64riJ15:
-				a = c.R[op.dst&31]
+				a = c.R[op.dst]
 				b = uint64(int64(op.imm))
 				c.lzOp, c.lzA, c.lzB = lzSub|3, a, b
 				if !(int64(a) <= int64(b)) {
 					goto taken
 				}
-				break body
+				goto fall
 			case opCmp64rmJ2:
-				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
+				ea = c.R[op.base] + c.R[op.index]<<(op.scale&3) + uint64(int64(op.disp))
 				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-8 {
 					d += e.add
@@ -6567,14 +6565,14 @@ func (c *CPU) interp(bk *block) (step bool) {
 				} else if b, ok = c.readSlow(ea, 8, c.mmu); !ok {
 					goto leave
 				}
-				a = c.R[op.dst&31]
+				a = c.R[op.dst]
 				c.lzOp, c.lzA, c.lzB = lzSub|3, a, b
 				if a < b {
 					goto taken
 				}
-				break body
+				goto fall
 			case opCmp64rmJ3:
-				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
+				ea = c.R[op.base] + c.R[op.index]<<(op.scale&3) + uint64(int64(op.disp))
 				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-8 {
 					d += e.add
@@ -6585,14 +6583,14 @@ func (c *CPU) interp(bk *block) (step bool) {
 				} else if b, ok = c.readSlow(ea, 8, c.mmu); !ok {
 					goto leave
 				}
-				a = c.R[op.dst&31]
+				a = c.R[op.dst]
 				c.lzOp, c.lzA, c.lzB = lzSub|3, a, b
 				if !(a < b) {
 					goto taken
 				}
-				break body
+				goto fall
 			case opCmp64rmJ4:
-				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
+				ea = c.R[op.base] + c.R[op.index]<<(op.scale&3) + uint64(int64(op.disp))
 				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-8 {
 					d += e.add
@@ -6603,14 +6601,14 @@ func (c *CPU) interp(bk *block) (step bool) {
 				} else if b, ok = c.readSlow(ea, 8, c.mmu); !ok {
 					goto leave
 				}
-				a = c.R[op.dst&31]
+				a = c.R[op.dst]
 				c.lzOp, c.lzA, c.lzB = lzSub|3, a, b
 				if a == b {
 					goto taken
 				}
-				break body
+				goto fall
 			case opCmp64rmJ5:
-				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
+				ea = c.R[op.base] + c.R[op.index]<<(op.scale&3) + uint64(int64(op.disp))
 				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-8 {
 					d += e.add
@@ -6621,14 +6619,14 @@ func (c *CPU) interp(bk *block) (step bool) {
 				} else if b, ok = c.readSlow(ea, 8, c.mmu); !ok {
 					goto leave
 				}
-				a = c.R[op.dst&31]
+				a = c.R[op.dst]
 				c.lzOp, c.lzA, c.lzB = lzSub|3, a, b
 				if !(a == b) {
 					goto taken
 				}
-				break body
+				goto fall
 			case opCmp64rmJ6:
-				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
+				ea = c.R[op.base] + c.R[op.index]<<(op.scale&3) + uint64(int64(op.disp))
 				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-8 {
 					d += e.add
@@ -6639,14 +6637,14 @@ func (c *CPU) interp(bk *block) (step bool) {
 				} else if b, ok = c.readSlow(ea, 8, c.mmu); !ok {
 					goto leave
 				}
-				a = c.R[op.dst&31]
+				a = c.R[op.dst]
 				c.lzOp, c.lzA, c.lzB = lzSub|3, a, b
 				if a <= b {
 					goto taken
 				}
-				break body
+				goto fall
 			case opCmp64rmJ7:
-				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
+				ea = c.R[op.base] + c.R[op.index]<<(op.scale&3) + uint64(int64(op.disp))
 				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-8 {
 					d += e.add
@@ -6657,14 +6655,14 @@ func (c *CPU) interp(bk *block) (step bool) {
 				} else if b, ok = c.readSlow(ea, 8, c.mmu); !ok {
 					goto leave
 				}
-				a = c.R[op.dst&31]
+				a = c.R[op.dst]
 				c.lzOp, c.lzA, c.lzB = lzSub|3, a, b
 				if !(a <= b) {
 					goto taken
 				}
-				break body
+				goto fall
 			case opCmp64rmJ8:
-				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
+				ea = c.R[op.base] + c.R[op.index]<<(op.scale&3) + uint64(int64(op.disp))
 				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-8 {
 					d += e.add
@@ -6675,14 +6673,14 @@ func (c *CPU) interp(bk *block) (step bool) {
 				} else if b, ok = c.readSlow(ea, 8, c.mmu); !ok {
 					goto leave
 				}
-				a = c.R[op.dst&31]
+				a = c.R[op.dst]
 				c.lzOp, c.lzA, c.lzB = lzSub|3, a, b
 				if int64(a-b) < 0 {
 					goto taken
 				}
-				break body
+				goto fall
 			case opCmp64rmJ9:
-				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
+				ea = c.R[op.base] + c.R[op.index]<<(op.scale&3) + uint64(int64(op.disp))
 				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-8 {
 					d += e.add
@@ -6693,14 +6691,14 @@ func (c *CPU) interp(bk *block) (step bool) {
 				} else if b, ok = c.readSlow(ea, 8, c.mmu); !ok {
 					goto leave
 				}
-				a = c.R[op.dst&31]
+				a = c.R[op.dst]
 				c.lzOp, c.lzA, c.lzB = lzSub|3, a, b
 				if !(int64(a-b) < 0) {
 					goto taken
 				}
-				break body
+				goto fall
 			case opCmp64rmJ12:
-				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
+				ea = c.R[op.base] + c.R[op.index]<<(op.scale&3) + uint64(int64(op.disp))
 				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-8 {
 					d += e.add
@@ -6711,14 +6709,14 @@ func (c *CPU) interp(bk *block) (step bool) {
 				} else if b, ok = c.readSlow(ea, 8, c.mmu); !ok {
 					goto leave
 				}
-				a = c.R[op.dst&31]
+				a = c.R[op.dst]
 				c.lzOp, c.lzA, c.lzB = lzSub|3, a, b
 				if int64(a) < int64(b) {
 					goto taken
 				}
-				break body
+				goto fall
 			case opCmp64rmJ13:
-				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
+				ea = c.R[op.base] + c.R[op.index]<<(op.scale&3) + uint64(int64(op.disp))
 				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-8 {
 					d += e.add
@@ -6729,14 +6727,14 @@ func (c *CPU) interp(bk *block) (step bool) {
 				} else if b, ok = c.readSlow(ea, 8, c.mmu); !ok {
 					goto leave
 				}
-				a = c.R[op.dst&31]
+				a = c.R[op.dst]
 				c.lzOp, c.lzA, c.lzB = lzSub|3, a, b
 				if !(int64(a) < int64(b)) {
 					goto taken
 				}
-				break body
+				goto fall
 			case opCmp64rmJ14:
-				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
+				ea = c.R[op.base] + c.R[op.index]<<(op.scale&3) + uint64(int64(op.disp))
 				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-8 {
 					d += e.add
@@ -6747,14 +6745,14 @@ func (c *CPU) interp(bk *block) (step bool) {
 				} else if b, ok = c.readSlow(ea, 8, c.mmu); !ok {
 					goto leave
 				}
-				a = c.R[op.dst&31]
+				a = c.R[op.dst]
 				c.lzOp, c.lzA, c.lzB = lzSub|3, a, b
 				if int64(a) <= int64(b) {
 					goto taken
 				}
-				break body
+				goto fall
 			case opCmp64rmJ15:
-				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
+				ea = c.R[op.base] + c.R[op.index]<<(op.scale&3) + uint64(int64(op.disp))
 				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-8 {
 					d += e.add
@@ -6765,14 +6763,14 @@ func (c *CPU) interp(bk *block) (step bool) {
 				} else if b, ok = c.readSlow(ea, 8, c.mmu); !ok {
 					goto leave
 				}
-				a = c.R[op.dst&31]
+				a = c.R[op.dst]
 				c.lzOp, c.lzA, c.lzB = lzSub|3, a, b
 				if !(int64(a) <= int64(b)) {
 					goto taken
 				}
-				break body
+				goto fall
 			case opCmp64mrJ2:
-				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
+				ea = c.R[op.base] + c.R[op.index]<<(op.scale&3) + uint64(int64(op.disp))
 				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-8 {
 					d += e.add
@@ -6783,14 +6781,14 @@ func (c *CPU) interp(bk *block) (step bool) {
 				} else if a, ok = c.readSlow(ea, 8, c.mmu); !ok {
 					goto leave
 				}
-				b = c.R[op.src&31]
+				b = c.R[op.src]
 				c.lzOp, c.lzA, c.lzB = lzSub|3, a, b
 				if a < b {
 					goto taken
 				}
-				break body
+				goto fall
 			case opCmp64mrJ3:
-				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
+				ea = c.R[op.base] + c.R[op.index]<<(op.scale&3) + uint64(int64(op.disp))
 				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-8 {
 					d += e.add
@@ -6801,14 +6799,14 @@ func (c *CPU) interp(bk *block) (step bool) {
 				} else if a, ok = c.readSlow(ea, 8, c.mmu); !ok {
 					goto leave
 				}
-				b = c.R[op.src&31]
+				b = c.R[op.src]
 				c.lzOp, c.lzA, c.lzB = lzSub|3, a, b
 				if !(a < b) {
 					goto taken
 				}
-				break body
+				goto fall
 			case opCmp64mrJ4:
-				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
+				ea = c.R[op.base] + c.R[op.index]<<(op.scale&3) + uint64(int64(op.disp))
 				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-8 {
 					d += e.add
@@ -6819,14 +6817,14 @@ func (c *CPU) interp(bk *block) (step bool) {
 				} else if a, ok = c.readSlow(ea, 8, c.mmu); !ok {
 					goto leave
 				}
-				b = c.R[op.src&31]
+				b = c.R[op.src]
 				c.lzOp, c.lzA, c.lzB = lzSub|3, a, b
 				if a == b {
 					goto taken
 				}
-				break body
+				goto fall
 			case opCmp64mrJ5:
-				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
+				ea = c.R[op.base] + c.R[op.index]<<(op.scale&3) + uint64(int64(op.disp))
 				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-8 {
 					d += e.add
@@ -6837,14 +6835,14 @@ func (c *CPU) interp(bk *block) (step bool) {
 				} else if a, ok = c.readSlow(ea, 8, c.mmu); !ok {
 					goto leave
 				}
-				b = c.R[op.src&31]
+				b = c.R[op.src]
 				c.lzOp, c.lzA, c.lzB = lzSub|3, a, b
 				if !(a == b) {
 					goto taken
 				}
-				break body
+				goto fall
 			case opCmp64mrJ6:
-				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
+				ea = c.R[op.base] + c.R[op.index]<<(op.scale&3) + uint64(int64(op.disp))
 				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-8 {
 					d += e.add
@@ -6855,14 +6853,14 @@ func (c *CPU) interp(bk *block) (step bool) {
 				} else if a, ok = c.readSlow(ea, 8, c.mmu); !ok {
 					goto leave
 				}
-				b = c.R[op.src&31]
+				b = c.R[op.src]
 				c.lzOp, c.lzA, c.lzB = lzSub|3, a, b
 				if a <= b {
 					goto taken
 				}
-				break body
+				goto fall
 			case opCmp64mrJ7:
-				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
+				ea = c.R[op.base] + c.R[op.index]<<(op.scale&3) + uint64(int64(op.disp))
 				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-8 {
 					d += e.add
@@ -6873,14 +6871,14 @@ func (c *CPU) interp(bk *block) (step bool) {
 				} else if a, ok = c.readSlow(ea, 8, c.mmu); !ok {
 					goto leave
 				}
-				b = c.R[op.src&31]
+				b = c.R[op.src]
 				c.lzOp, c.lzA, c.lzB = lzSub|3, a, b
 				if !(a <= b) {
 					goto taken
 				}
-				break body
+				goto fall
 			case opCmp64mrJ8:
-				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
+				ea = c.R[op.base] + c.R[op.index]<<(op.scale&3) + uint64(int64(op.disp))
 				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-8 {
 					d += e.add
@@ -6891,14 +6889,14 @@ func (c *CPU) interp(bk *block) (step bool) {
 				} else if a, ok = c.readSlow(ea, 8, c.mmu); !ok {
 					goto leave
 				}
-				b = c.R[op.src&31]
+				b = c.R[op.src]
 				c.lzOp, c.lzA, c.lzB = lzSub|3, a, b
 				if int64(a-b) < 0 {
 					goto taken
 				}
-				break body
+				goto fall
 			case opCmp64mrJ9:
-				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
+				ea = c.R[op.base] + c.R[op.index]<<(op.scale&3) + uint64(int64(op.disp))
 				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-8 {
 					d += e.add
@@ -6909,14 +6907,14 @@ func (c *CPU) interp(bk *block) (step bool) {
 				} else if a, ok = c.readSlow(ea, 8, c.mmu); !ok {
 					goto leave
 				}
-				b = c.R[op.src&31]
+				b = c.R[op.src]
 				c.lzOp, c.lzA, c.lzB = lzSub|3, a, b
 				if !(int64(a-b) < 0) {
 					goto taken
 				}
-				break body
+				goto fall
 			case opCmp64mrJ12:
-				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
+				ea = c.R[op.base] + c.R[op.index]<<(op.scale&3) + uint64(int64(op.disp))
 				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-8 {
 					d += e.add
@@ -6927,14 +6925,14 @@ func (c *CPU) interp(bk *block) (step bool) {
 				} else if a, ok = c.readSlow(ea, 8, c.mmu); !ok {
 					goto leave
 				}
-				b = c.R[op.src&31]
+				b = c.R[op.src]
 				c.lzOp, c.lzA, c.lzB = lzSub|3, a, b
 				if int64(a) < int64(b) {
 					goto taken
 				}
-				break body
+				goto fall
 			case opCmp64mrJ13:
-				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
+				ea = c.R[op.base] + c.R[op.index]<<(op.scale&3) + uint64(int64(op.disp))
 				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-8 {
 					d += e.add
@@ -6945,14 +6943,14 @@ func (c *CPU) interp(bk *block) (step bool) {
 				} else if a, ok = c.readSlow(ea, 8, c.mmu); !ok {
 					goto leave
 				}
-				b = c.R[op.src&31]
+				b = c.R[op.src]
 				c.lzOp, c.lzA, c.lzB = lzSub|3, a, b
 				if !(int64(a) < int64(b)) {
 					goto taken
 				}
-				break body
+				goto fall
 			case opCmp64mrJ14:
-				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
+				ea = c.R[op.base] + c.R[op.index]<<(op.scale&3) + uint64(int64(op.disp))
 				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-8 {
 					d += e.add
@@ -6963,14 +6961,14 @@ func (c *CPU) interp(bk *block) (step bool) {
 				} else if a, ok = c.readSlow(ea, 8, c.mmu); !ok {
 					goto leave
 				}
-				b = c.R[op.src&31]
+				b = c.R[op.src]
 				c.lzOp, c.lzA, c.lzB = lzSub|3, a, b
 				if int64(a) <= int64(b) {
 					goto taken
 				}
-				break body
+				goto fall
 			case opCmp64mrJ15:
-				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
+				ea = c.R[op.base] + c.R[op.index]<<(op.scale&3) + uint64(int64(op.disp))
 				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-8 {
 					d += e.add
@@ -6981,14 +6979,14 @@ func (c *CPU) interp(bk *block) (step bool) {
 				} else if a, ok = c.readSlow(ea, 8, c.mmu); !ok {
 					goto leave
 				}
-				b = c.R[op.src&31]
+				b = c.R[op.src]
 				c.lzOp, c.lzA, c.lzB = lzSub|3, a, b
 				if !(int64(a) <= int64(b)) {
 					goto taken
 				}
-				break body
+				goto fall
 			case opCmp64miJ2:
-				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
+				ea = c.R[op.base] + c.R[op.index]<<(op.scale&3) + uint64(int64(op.disp))
 				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-8 {
 					d += e.add
@@ -7004,9 +7002,9 @@ func (c *CPU) interp(bk *block) (step bool) {
 				if a < b {
 					goto taken
 				}
-				break body
+				goto fall
 			case opCmp64miJ3:
-				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
+				ea = c.R[op.base] + c.R[op.index]<<(op.scale&3) + uint64(int64(op.disp))
 				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-8 {
 					d += e.add
@@ -7022,9 +7020,9 @@ func (c *CPU) interp(bk *block) (step bool) {
 				if !(a < b) {
 					goto taken
 				}
-				break body
+				goto fall
 			case opCmp64miJ4:
-				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
+				ea = c.R[op.base] + c.R[op.index]<<(op.scale&3) + uint64(int64(op.disp))
 				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-8 {
 					d += e.add
@@ -7040,9 +7038,9 @@ func (c *CPU) interp(bk *block) (step bool) {
 				if a == b {
 					goto taken
 				}
-				break body
+				goto fall
 			case opCmp64miJ5:
-				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
+				ea = c.R[op.base] + c.R[op.index]<<(op.scale&3) + uint64(int64(op.disp))
 				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-8 {
 					d += e.add
@@ -7058,9 +7056,9 @@ func (c *CPU) interp(bk *block) (step bool) {
 				if !(a == b) {
 					goto taken
 				}
-				break body
+				goto fall
 			case opCmp64miJ6:
-				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
+				ea = c.R[op.base] + c.R[op.index]<<(op.scale&3) + uint64(int64(op.disp))
 				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-8 {
 					d += e.add
@@ -7076,9 +7074,9 @@ func (c *CPU) interp(bk *block) (step bool) {
 				if a <= b {
 					goto taken
 				}
-				break body
+				goto fall
 			case opCmp64miJ7:
-				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
+				ea = c.R[op.base] + c.R[op.index]<<(op.scale&3) + uint64(int64(op.disp))
 				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-8 {
 					d += e.add
@@ -7094,9 +7092,9 @@ func (c *CPU) interp(bk *block) (step bool) {
 				if !(a <= b) {
 					goto taken
 				}
-				break body
+				goto fall
 			case opCmp64miJ8:
-				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
+				ea = c.R[op.base] + c.R[op.index]<<(op.scale&3) + uint64(int64(op.disp))
 				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-8 {
 					d += e.add
@@ -7112,9 +7110,9 @@ func (c *CPU) interp(bk *block) (step bool) {
 				if int64(a-b) < 0 {
 					goto taken
 				}
-				break body
+				goto fall
 			case opCmp64miJ9:
-				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
+				ea = c.R[op.base] + c.R[op.index]<<(op.scale&3) + uint64(int64(op.disp))
 				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-8 {
 					d += e.add
@@ -7130,9 +7128,9 @@ func (c *CPU) interp(bk *block) (step bool) {
 				if !(int64(a-b) < 0) {
 					goto taken
 				}
-				break body
+				goto fall
 			case opCmp64miJ12:
-				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
+				ea = c.R[op.base] + c.R[op.index]<<(op.scale&3) + uint64(int64(op.disp))
 				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-8 {
 					d += e.add
@@ -7148,9 +7146,9 @@ func (c *CPU) interp(bk *block) (step bool) {
 				if int64(a) < int64(b) {
 					goto taken
 				}
-				break body
+				goto fall
 			case opCmp64miJ13:
-				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
+				ea = c.R[op.base] + c.R[op.index]<<(op.scale&3) + uint64(int64(op.disp))
 				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-8 {
 					d += e.add
@@ -7166,9 +7164,9 @@ func (c *CPU) interp(bk *block) (step bool) {
 				if !(int64(a) < int64(b)) {
 					goto taken
 				}
-				break body
+				goto fall
 			case opCmp64miJ14:
-				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
+				ea = c.R[op.base] + c.R[op.index]<<(op.scale&3) + uint64(int64(op.disp))
 				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-8 {
 					d += e.add
@@ -7184,9 +7182,9 @@ func (c *CPU) interp(bk *block) (step bool) {
 				if int64(a) <= int64(b) {
 					goto taken
 				}
-				break body
+				goto fall
 			case opCmp64miJ15:
-				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
+				ea = c.R[op.base] + c.R[op.index]<<(op.scale&3) + uint64(int64(op.disp))
 				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-8 {
 					d += e.add
@@ -7202,225 +7200,225 @@ func (c *CPU) interp(bk *block) (step bool) {
 				if !(int64(a) <= int64(b)) {
 					goto taken
 				}
-				break body
+				goto fall
 			case opTest8rrJ2:
-				a = c.R[op.dst&31] & 0xff
-				b = c.R[op.src&31] & 0xff
+				a = c.R[op.dst] & 0xff
+				b = c.R[op.src] & 0xff
 				v = a & b
 				c.lzOp, c.lzA, c.lzB = lzLogic, v, 0
 				if false {
 					goto taken
 				}
-				break body
+				goto fall
 			case opTest8rrJ3:
-				a = c.R[op.dst&31] & 0xff
-				b = c.R[op.src&31] & 0xff
+				a = c.R[op.dst] & 0xff
+				b = c.R[op.src] & 0xff
 				v = a & b
 				c.lzOp, c.lzA, c.lzB = lzLogic, v, 0
 				if !(false) {
 					goto taken
 				}
-				break body
+				goto fall
 			case opTest8rrJ4:
-				a = c.R[op.dst&31] & 0xff
-				b = c.R[op.src&31] & 0xff
+				a = c.R[op.dst] & 0xff
+				b = c.R[op.src] & 0xff
 				v = a & b
 				c.lzOp, c.lzA, c.lzB = lzLogic, v, 0
 				if v == 0 {
 					goto taken
 				}
-				break body
+				goto fall
 			case opTest8rrJ5:
-				a = c.R[op.dst&31] & 0xff
-				b = c.R[op.src&31] & 0xff
+				a = c.R[op.dst] & 0xff
+				b = c.R[op.src] & 0xff
 				v = a & b
 				c.lzOp, c.lzA, c.lzB = lzLogic, v, 0
 				if !(v == 0) {
 					goto taken
 				}
-				break body
+				goto fall
 			case opTest8rrJ6:
-				a = c.R[op.dst&31] & 0xff
-				b = c.R[op.src&31] & 0xff
+				a = c.R[op.dst] & 0xff
+				b = c.R[op.src] & 0xff
 				v = a & b
 				c.lzOp, c.lzA, c.lzB = lzLogic, v, 0
 				if v == 0 {
 					goto taken
 				}
-				break body
+				goto fall
 			case opTest8rrJ7:
-				a = c.R[op.dst&31] & 0xff
-				b = c.R[op.src&31] & 0xff
+				a = c.R[op.dst] & 0xff
+				b = c.R[op.src] & 0xff
 				v = a & b
 				c.lzOp, c.lzA, c.lzB = lzLogic, v, 0
 				if !(v == 0) {
 					goto taken
 				}
-				break body
+				goto fall
 			case opTest8rrJ8:
-				a = c.R[op.dst&31] & 0xff
-				b = c.R[op.src&31] & 0xff
+				a = c.R[op.dst] & 0xff
+				b = c.R[op.src] & 0xff
 				v = a & b
 				c.lzOp, c.lzA, c.lzB = lzLogic, v, 0
 				if int8(v) < 0 {
 					goto taken
 				}
-				break body
+				goto fall
 			case opTest8rrJ9:
-				a = c.R[op.dst&31] & 0xff
-				b = c.R[op.src&31] & 0xff
+				a = c.R[op.dst] & 0xff
+				b = c.R[op.src] & 0xff
 				v = a & b
 				c.lzOp, c.lzA, c.lzB = lzLogic, v, 0
 				if !(int8(v) < 0) {
 					goto taken
 				}
-				break body
+				goto fall
 			case opTest8rrJ12:
-				a = c.R[op.dst&31] & 0xff
-				b = c.R[op.src&31] & 0xff
+				a = c.R[op.dst] & 0xff
+				b = c.R[op.src] & 0xff
 				v = a & b
 				c.lzOp, c.lzA, c.lzB = lzLogic, v, 0
 				if int8(v) < 0 {
 					goto taken
 				}
-				break body
+				goto fall
 			case opTest8rrJ13:
-				a = c.R[op.dst&31] & 0xff
-				b = c.R[op.src&31] & 0xff
+				a = c.R[op.dst] & 0xff
+				b = c.R[op.src] & 0xff
 				v = a & b
 				c.lzOp, c.lzA, c.lzB = lzLogic, v, 0
 				if !(int8(v) < 0) {
 					goto taken
 				}
-				break body
+				goto fall
 			case opTest8rrJ14:
-				a = c.R[op.dst&31] & 0xff
-				b = c.R[op.src&31] & 0xff
+				a = c.R[op.dst] & 0xff
+				b = c.R[op.src] & 0xff
 				v = a & b
 				c.lzOp, c.lzA, c.lzB = lzLogic, v, 0
 				if int8(v) <= 0 {
 					goto taken
 				}
-				break body
+				goto fall
 			case opTest8rrJ15:
-				a = c.R[op.dst&31] & 0xff
-				b = c.R[op.src&31] & 0xff
+				a = c.R[op.dst] & 0xff
+				b = c.R[op.src] & 0xff
 				v = a & b
 				c.lzOp, c.lzA, c.lzB = lzLogic, v, 0
 				if !(int8(v) <= 0) {
 					goto taken
 				}
-				break body
+				goto fall
 			case opTest8riJ2:
-				a = c.R[op.dst&31] & 0xff
+				a = c.R[op.dst] & 0xff
 				b = (uint64(int64(op.imm))) & 0xff
 				v = a & b
 				c.lzOp, c.lzA, c.lzB = lzLogic, v, 0
 				if false {
 					goto taken
 				}
-				break body
+				goto fall
 			case opTest8riJ3:
-				a = c.R[op.dst&31] & 0xff
+				a = c.R[op.dst] & 0xff
 				b = (uint64(int64(op.imm))) & 0xff
 				v = a & b
 				c.lzOp, c.lzA, c.lzB = lzLogic, v, 0
 				if !(false) {
 					goto taken
 				}
-				break body
+				goto fall
 			case opTest8riJ4:
-				a = c.R[op.dst&31] & 0xff
+				a = c.R[op.dst] & 0xff
 				b = (uint64(int64(op.imm))) & 0xff
 				v = a & b
 				c.lzOp, c.lzA, c.lzB = lzLogic, v, 0
 				if v == 0 {
 					goto taken
 				}
-				break body
+				goto fall
 			case opTest8riJ5:
-				a = c.R[op.dst&31] & 0xff
+				a = c.R[op.dst] & 0xff
 				b = (uint64(int64(op.imm))) & 0xff
 				v = a & b
 				c.lzOp, c.lzA, c.lzB = lzLogic, v, 0
 				if !(v == 0) {
 					goto taken
 				}
-				break body
+				goto fall
 			case opTest8riJ6:
-				a = c.R[op.dst&31] & 0xff
+				a = c.R[op.dst] & 0xff
 				b = (uint64(int64(op.imm))) & 0xff
 				v = a & b
 				c.lzOp, c.lzA, c.lzB = lzLogic, v, 0
 				if v == 0 {
 					goto taken
 				}
-				break body
+				goto fall
 			case opTest8riJ7:
-				a = c.R[op.dst&31] & 0xff
+				a = c.R[op.dst] & 0xff
 				b = (uint64(int64(op.imm))) & 0xff
 				v = a & b
 				c.lzOp, c.lzA, c.lzB = lzLogic, v, 0
 				if !(v == 0) {
 					goto taken
 				}
-				break body
+				goto fall
 			case opTest8riJ8:
-				a = c.R[op.dst&31] & 0xff
+				a = c.R[op.dst] & 0xff
 				b = (uint64(int64(op.imm))) & 0xff
 				v = a & b
 				c.lzOp, c.lzA, c.lzB = lzLogic, v, 0
 				if int8(v) < 0 {
 					goto taken
 				}
-				break body
+				goto fall
 			case opTest8riJ9:
-				a = c.R[op.dst&31] & 0xff
+				a = c.R[op.dst] & 0xff
 				b = (uint64(int64(op.imm))) & 0xff
 				v = a & b
 				c.lzOp, c.lzA, c.lzB = lzLogic, v, 0
 				if !(int8(v) < 0) {
 					goto taken
 				}
-				break body
+				goto fall
 			case opTest8riJ12:
-				a = c.R[op.dst&31] & 0xff
+				a = c.R[op.dst] & 0xff
 				b = (uint64(int64(op.imm))) & 0xff
 				v = a & b
 				c.lzOp, c.lzA, c.lzB = lzLogic, v, 0
 				if int8(v) < 0 {
 					goto taken
 				}
-				break body
+				goto fall
 			case opTest8riJ13:
-				a = c.R[op.dst&31] & 0xff
+				a = c.R[op.dst] & 0xff
 				b = (uint64(int64(op.imm))) & 0xff
 				v = a & b
 				c.lzOp, c.lzA, c.lzB = lzLogic, v, 0
 				if !(int8(v) < 0) {
 					goto taken
 				}
-				break body
+				goto fall
 			case opTest8riJ14:
-				a = c.R[op.dst&31] & 0xff
+				a = c.R[op.dst] & 0xff
 				b = (uint64(int64(op.imm))) & 0xff
 				v = a & b
 				c.lzOp, c.lzA, c.lzB = lzLogic, v, 0
 				if int8(v) <= 0 {
 					goto taken
 				}
-				break body
+				goto fall
 			case opTest8riJ15:
-				a = c.R[op.dst&31] & 0xff
+				a = c.R[op.dst] & 0xff
 				b = (uint64(int64(op.imm))) & 0xff
 				v = a & b
 				c.lzOp, c.lzA, c.lzB = lzLogic, v, 0
 				if !(int8(v) <= 0) {
 					goto taken
 				}
-				break body
+				goto fall
 			case opTest8miJ2:
-				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
+				ea = c.R[op.base] + c.R[op.index]<<(op.scale&3) + uint64(int64(op.disp))
 				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-1 {
 					d += e.add
@@ -7434,9 +7432,9 @@ func (c *CPU) interp(bk *block) (step bool) {
 				if false {
 					goto taken
 				}
-				break body
+				goto fall
 			case opTest8miJ3:
-				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
+				ea = c.R[op.base] + c.R[op.index]<<(op.scale&3) + uint64(int64(op.disp))
 				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-1 {
 					d += e.add
@@ -7450,9 +7448,9 @@ func (c *CPU) interp(bk *block) (step bool) {
 				if !(false) {
 					goto taken
 				}
-				break body
+				goto fall
 			case opTest8miJ4:
-				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
+				ea = c.R[op.base] + c.R[op.index]<<(op.scale&3) + uint64(int64(op.disp))
 				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-1 {
 					d += e.add
@@ -7466,9 +7464,9 @@ func (c *CPU) interp(bk *block) (step bool) {
 				if v == 0 {
 					goto taken
 				}
-				break body
+				goto fall
 			case opTest8miJ5:
-				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
+				ea = c.R[op.base] + c.R[op.index]<<(op.scale&3) + uint64(int64(op.disp))
 				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-1 {
 					d += e.add
@@ -7482,9 +7480,9 @@ func (c *CPU) interp(bk *block) (step bool) {
 				if !(v == 0) {
 					goto taken
 				}
-				break body
+				goto fall
 			case opTest8miJ6:
-				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
+				ea = c.R[op.base] + c.R[op.index]<<(op.scale&3) + uint64(int64(op.disp))
 				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-1 {
 					d += e.add
@@ -7498,9 +7496,9 @@ func (c *CPU) interp(bk *block) (step bool) {
 				if v == 0 {
 					goto taken
 				}
-				break body
+				goto fall
 			case opTest8miJ7:
-				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
+				ea = c.R[op.base] + c.R[op.index]<<(op.scale&3) + uint64(int64(op.disp))
 				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-1 {
 					d += e.add
@@ -7514,9 +7512,9 @@ func (c *CPU) interp(bk *block) (step bool) {
 				if !(v == 0) {
 					goto taken
 				}
-				break body
+				goto fall
 			case opTest8miJ8:
-				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
+				ea = c.R[op.base] + c.R[op.index]<<(op.scale&3) + uint64(int64(op.disp))
 				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-1 {
 					d += e.add
@@ -7530,9 +7528,9 @@ func (c *CPU) interp(bk *block) (step bool) {
 				if int8(v) < 0 {
 					goto taken
 				}
-				break body
+				goto fall
 			case opTest8miJ9:
-				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
+				ea = c.R[op.base] + c.R[op.index]<<(op.scale&3) + uint64(int64(op.disp))
 				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-1 {
 					d += e.add
@@ -7546,9 +7544,9 @@ func (c *CPU) interp(bk *block) (step bool) {
 				if !(int8(v) < 0) {
 					goto taken
 				}
-				break body
+				goto fall
 			case opTest8miJ12:
-				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
+				ea = c.R[op.base] + c.R[op.index]<<(op.scale&3) + uint64(int64(op.disp))
 				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-1 {
 					d += e.add
@@ -7562,9 +7560,9 @@ func (c *CPU) interp(bk *block) (step bool) {
 				if int8(v) < 0 {
 					goto taken
 				}
-				break body
+				goto fall
 			case opTest8miJ13:
-				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
+				ea = c.R[op.base] + c.R[op.index]<<(op.scale&3) + uint64(int64(op.disp))
 				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-1 {
 					d += e.add
@@ -7578,9 +7576,9 @@ func (c *CPU) interp(bk *block) (step bool) {
 				if !(int8(v) < 0) {
 					goto taken
 				}
-				break body
+				goto fall
 			case opTest8miJ14:
-				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
+				ea = c.R[op.base] + c.R[op.index]<<(op.scale&3) + uint64(int64(op.disp))
 				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-1 {
 					d += e.add
@@ -7594,9 +7592,9 @@ func (c *CPU) interp(bk *block) (step bool) {
 				if int8(v) <= 0 {
 					goto taken
 				}
-				break body
+				goto fall
 			case opTest8miJ15:
-				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
+				ea = c.R[op.base] + c.R[op.index]<<(op.scale&3) + uint64(int64(op.disp))
 				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-1 {
 					d += e.add
@@ -7610,225 +7608,225 @@ func (c *CPU) interp(bk *block) (step bool) {
 				if !(int8(v) <= 0) {
 					goto taken
 				}
-				break body
+				goto fall
 			case opTest32rrJ2:
-				a = uint64(uint32(c.R[op.dst&31]))
-				b = uint64(uint32(c.R[op.src&31]))
+				a = uint64(uint32(c.R[op.dst]))
+				b = uint64(uint32(c.R[op.src]))
 				v = a & b
 				c.lzOp, c.lzA, c.lzB = lzLogic|2, v, 0
 				if false {
 					goto taken
 				}
-				break body
+				goto fall
 			case opTest32rrJ3:
-				a = uint64(uint32(c.R[op.dst&31]))
-				b = uint64(uint32(c.R[op.src&31]))
+				a = uint64(uint32(c.R[op.dst]))
+				b = uint64(uint32(c.R[op.src]))
 				v = a & b
 				c.lzOp, c.lzA, c.lzB = lzLogic|2, v, 0
 				if !(false) {
 					goto taken
 				}
-				break body
+				goto fall
 			case opTest32rrJ4:
-				a = uint64(uint32(c.R[op.dst&31]))
-				b = uint64(uint32(c.R[op.src&31]))
+				a = uint64(uint32(c.R[op.dst]))
+				b = uint64(uint32(c.R[op.src]))
 				v = a & b
 				c.lzOp, c.lzA, c.lzB = lzLogic|2, v, 0
 				if v == 0 {
 					goto taken
 				}
-				break body
+				goto fall
 			case opTest32rrJ5:
-				a = uint64(uint32(c.R[op.dst&31]))
-				b = uint64(uint32(c.R[op.src&31]))
+				a = uint64(uint32(c.R[op.dst]))
+				b = uint64(uint32(c.R[op.src]))
 				v = a & b
 				c.lzOp, c.lzA, c.lzB = lzLogic|2, v, 0
 				if !(v == 0) {
 					goto taken
 				}
-				break body
+				goto fall
 			case opTest32rrJ6:
-				a = uint64(uint32(c.R[op.dst&31]))
-				b = uint64(uint32(c.R[op.src&31]))
+				a = uint64(uint32(c.R[op.dst]))
+				b = uint64(uint32(c.R[op.src]))
 				v = a & b
 				c.lzOp, c.lzA, c.lzB = lzLogic|2, v, 0
 				if v == 0 {
 					goto taken
 				}
-				break body
+				goto fall
 			case opTest32rrJ7:
-				a = uint64(uint32(c.R[op.dst&31]))
-				b = uint64(uint32(c.R[op.src&31]))
+				a = uint64(uint32(c.R[op.dst]))
+				b = uint64(uint32(c.R[op.src]))
 				v = a & b
 				c.lzOp, c.lzA, c.lzB = lzLogic|2, v, 0
 				if !(v == 0) {
 					goto taken
 				}
-				break body
+				goto fall
 			case opTest32rrJ8:
-				a = uint64(uint32(c.R[op.dst&31]))
-				b = uint64(uint32(c.R[op.src&31]))
+				a = uint64(uint32(c.R[op.dst]))
+				b = uint64(uint32(c.R[op.src]))
 				v = a & b
 				c.lzOp, c.lzA, c.lzB = lzLogic|2, v, 0
 				if int32(v) < 0 {
 					goto taken
 				}
-				break body
+				goto fall
 			case opTest32rrJ9:
-				a = uint64(uint32(c.R[op.dst&31]))
-				b = uint64(uint32(c.R[op.src&31]))
+				a = uint64(uint32(c.R[op.dst]))
+				b = uint64(uint32(c.R[op.src]))
 				v = a & b
 				c.lzOp, c.lzA, c.lzB = lzLogic|2, v, 0
 				if !(int32(v) < 0) {
 					goto taken
 				}
-				break body
+				goto fall
 			case opTest32rrJ12:
-				a = uint64(uint32(c.R[op.dst&31]))
-				b = uint64(uint32(c.R[op.src&31]))
+				a = uint64(uint32(c.R[op.dst]))
+				b = uint64(uint32(c.R[op.src]))
 				v = a & b
 				c.lzOp, c.lzA, c.lzB = lzLogic|2, v, 0
 				if int32(v) < 0 {
 					goto taken
 				}
-				break body
+				goto fall
 			case opTest32rrJ13:
-				a = uint64(uint32(c.R[op.dst&31]))
-				b = uint64(uint32(c.R[op.src&31]))
+				a = uint64(uint32(c.R[op.dst]))
+				b = uint64(uint32(c.R[op.src]))
 				v = a & b
 				c.lzOp, c.lzA, c.lzB = lzLogic|2, v, 0
 				if !(int32(v) < 0) {
 					goto taken
 				}
-				break body
+				goto fall
 			case opTest32rrJ14:
-				a = uint64(uint32(c.R[op.dst&31]))
-				b = uint64(uint32(c.R[op.src&31]))
+				a = uint64(uint32(c.R[op.dst]))
+				b = uint64(uint32(c.R[op.src]))
 				v = a & b
 				c.lzOp, c.lzA, c.lzB = lzLogic|2, v, 0
 				if int32(v) <= 0 {
 					goto taken
 				}
-				break body
+				goto fall
 			case opTest32rrJ15:
-				a = uint64(uint32(c.R[op.dst&31]))
-				b = uint64(uint32(c.R[op.src&31]))
+				a = uint64(uint32(c.R[op.dst]))
+				b = uint64(uint32(c.R[op.src]))
 				v = a & b
 				c.lzOp, c.lzA, c.lzB = lzLogic|2, v, 0
 				if !(int32(v) <= 0) {
 					goto taken
 				}
-				break body
+				goto fall
 			case opTest32riJ2:
-				a = uint64(uint32(c.R[op.dst&31]))
+				a = uint64(uint32(c.R[op.dst]))
 				b = uint64(uint32(uint64(int64(op.imm))))
 				v = a & b
 				c.lzOp, c.lzA, c.lzB = lzLogic|2, v, 0
 				if false {
 					goto taken
 				}
-				break body
+				goto fall
 			case opTest32riJ3:
-				a = uint64(uint32(c.R[op.dst&31]))
+				a = uint64(uint32(c.R[op.dst]))
 				b = uint64(uint32(uint64(int64(op.imm))))
 				v = a & b
 				c.lzOp, c.lzA, c.lzB = lzLogic|2, v, 0
 				if !(false) {
 					goto taken
 				}
-				break body
+				goto fall
 			case opTest32riJ4:
-				a = uint64(uint32(c.R[op.dst&31]))
+				a = uint64(uint32(c.R[op.dst]))
 				b = uint64(uint32(uint64(int64(op.imm))))
 				v = a & b
 				c.lzOp, c.lzA, c.lzB = lzLogic|2, v, 0
 				if v == 0 {
 					goto taken
 				}
-				break body
+				goto fall
 			case opTest32riJ5:
-				a = uint64(uint32(c.R[op.dst&31]))
+				a = uint64(uint32(c.R[op.dst]))
 				b = uint64(uint32(uint64(int64(op.imm))))
 				v = a & b
 				c.lzOp, c.lzA, c.lzB = lzLogic|2, v, 0
 				if !(v == 0) {
 					goto taken
 				}
-				break body
+				goto fall
 			case opTest32riJ6:
-				a = uint64(uint32(c.R[op.dst&31]))
+				a = uint64(uint32(c.R[op.dst]))
 				b = uint64(uint32(uint64(int64(op.imm))))
 				v = a & b
 				c.lzOp, c.lzA, c.lzB = lzLogic|2, v, 0
 				if v == 0 {
 					goto taken
 				}
-				break body
+				goto fall
 			case opTest32riJ7:
-				a = uint64(uint32(c.R[op.dst&31]))
+				a = uint64(uint32(c.R[op.dst]))
 				b = uint64(uint32(uint64(int64(op.imm))))
 				v = a & b
 				c.lzOp, c.lzA, c.lzB = lzLogic|2, v, 0
 				if !(v == 0) {
 					goto taken
 				}
-				break body
+				goto fall
 			case opTest32riJ8:
-				a = uint64(uint32(c.R[op.dst&31]))
+				a = uint64(uint32(c.R[op.dst]))
 				b = uint64(uint32(uint64(int64(op.imm))))
 				v = a & b
 				c.lzOp, c.lzA, c.lzB = lzLogic|2, v, 0
 				if int32(v) < 0 {
 					goto taken
 				}
-				break body
+				goto fall
 			case opTest32riJ9:
-				a = uint64(uint32(c.R[op.dst&31]))
+				a = uint64(uint32(c.R[op.dst]))
 				b = uint64(uint32(uint64(int64(op.imm))))
 				v = a & b
 				c.lzOp, c.lzA, c.lzB = lzLogic|2, v, 0
 				if !(int32(v) < 0) {
 					goto taken
 				}
-				break body
+				goto fall
 			case opTest32riJ12:
-				a = uint64(uint32(c.R[op.dst&31]))
+				a = uint64(uint32(c.R[op.dst]))
 				b = uint64(uint32(uint64(int64(op.imm))))
 				v = a & b
 				c.lzOp, c.lzA, c.lzB = lzLogic|2, v, 0
 				if int32(v) < 0 {
 					goto taken
 				}
-				break body
+				goto fall
 			case opTest32riJ13:
-				a = uint64(uint32(c.R[op.dst&31]))
+				a = uint64(uint32(c.R[op.dst]))
 				b = uint64(uint32(uint64(int64(op.imm))))
 				v = a & b
 				c.lzOp, c.lzA, c.lzB = lzLogic|2, v, 0
 				if !(int32(v) < 0) {
 					goto taken
 				}
-				break body
+				goto fall
 			case opTest32riJ14:
-				a = uint64(uint32(c.R[op.dst&31]))
+				a = uint64(uint32(c.R[op.dst]))
 				b = uint64(uint32(uint64(int64(op.imm))))
 				v = a & b
 				c.lzOp, c.lzA, c.lzB = lzLogic|2, v, 0
 				if int32(v) <= 0 {
 					goto taken
 				}
-				break body
+				goto fall
 			case opTest32riJ15:
-				a = uint64(uint32(c.R[op.dst&31]))
+				a = uint64(uint32(c.R[op.dst]))
 				b = uint64(uint32(uint64(int64(op.imm))))
 				v = a & b
 				c.lzOp, c.lzA, c.lzB = lzLogic|2, v, 0
 				if !(int32(v) <= 0) {
 					goto taken
 				}
-				break body
+				goto fall
 			case opTest32miJ2:
-				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
+				ea = c.R[op.base] + c.R[op.index]<<(op.scale&3) + uint64(int64(op.disp))
 				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-4 {
 					d += e.add
@@ -7845,9 +7843,9 @@ func (c *CPU) interp(bk *block) (step bool) {
 				if false {
 					goto taken
 				}
-				break body
+				goto fall
 			case opTest32miJ3:
-				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
+				ea = c.R[op.base] + c.R[op.index]<<(op.scale&3) + uint64(int64(op.disp))
 				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-4 {
 					d += e.add
@@ -7864,9 +7862,9 @@ func (c *CPU) interp(bk *block) (step bool) {
 				if !(false) {
 					goto taken
 				}
-				break body
+				goto fall
 			case opTest32miJ4:
-				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
+				ea = c.R[op.base] + c.R[op.index]<<(op.scale&3) + uint64(int64(op.disp))
 				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-4 {
 					d += e.add
@@ -7883,9 +7881,9 @@ func (c *CPU) interp(bk *block) (step bool) {
 				if v == 0 {
 					goto taken
 				}
-				break body
+				goto fall
 			case opTest32miJ5:
-				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
+				ea = c.R[op.base] + c.R[op.index]<<(op.scale&3) + uint64(int64(op.disp))
 				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-4 {
 					d += e.add
@@ -7902,9 +7900,9 @@ func (c *CPU) interp(bk *block) (step bool) {
 				if !(v == 0) {
 					goto taken
 				}
-				break body
+				goto fall
 			case opTest32miJ6:
-				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
+				ea = c.R[op.base] + c.R[op.index]<<(op.scale&3) + uint64(int64(op.disp))
 				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-4 {
 					d += e.add
@@ -7921,9 +7919,9 @@ func (c *CPU) interp(bk *block) (step bool) {
 				if v == 0 {
 					goto taken
 				}
-				break body
+				goto fall
 			case opTest32miJ7:
-				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
+				ea = c.R[op.base] + c.R[op.index]<<(op.scale&3) + uint64(int64(op.disp))
 				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-4 {
 					d += e.add
@@ -7940,9 +7938,9 @@ func (c *CPU) interp(bk *block) (step bool) {
 				if !(v == 0) {
 					goto taken
 				}
-				break body
+				goto fall
 			case opTest32miJ8:
-				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
+				ea = c.R[op.base] + c.R[op.index]<<(op.scale&3) + uint64(int64(op.disp))
 				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-4 {
 					d += e.add
@@ -7959,9 +7957,9 @@ func (c *CPU) interp(bk *block) (step bool) {
 				if int32(v) < 0 {
 					goto taken
 				}
-				break body
+				goto fall
 			case opTest32miJ9:
-				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
+				ea = c.R[op.base] + c.R[op.index]<<(op.scale&3) + uint64(int64(op.disp))
 				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-4 {
 					d += e.add
@@ -7978,9 +7976,9 @@ func (c *CPU) interp(bk *block) (step bool) {
 				if !(int32(v) < 0) {
 					goto taken
 				}
-				break body
+				goto fall
 			case opTest32miJ12:
-				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
+				ea = c.R[op.base] + c.R[op.index]<<(op.scale&3) + uint64(int64(op.disp))
 				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-4 {
 					d += e.add
@@ -7997,9 +7995,9 @@ func (c *CPU) interp(bk *block) (step bool) {
 				if int32(v) < 0 {
 					goto taken
 				}
-				break body
+				goto fall
 			case opTest32miJ13:
-				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
+				ea = c.R[op.base] + c.R[op.index]<<(op.scale&3) + uint64(int64(op.disp))
 				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-4 {
 					d += e.add
@@ -8016,9 +8014,9 @@ func (c *CPU) interp(bk *block) (step bool) {
 				if !(int32(v) < 0) {
 					goto taken
 				}
-				break body
+				goto fall
 			case opTest32miJ14:
-				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
+				ea = c.R[op.base] + c.R[op.index]<<(op.scale&3) + uint64(int64(op.disp))
 				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-4 {
 					d += e.add
@@ -8035,9 +8033,9 @@ func (c *CPU) interp(bk *block) (step bool) {
 				if int32(v) <= 0 {
 					goto taken
 				}
-				break body
+				goto fall
 			case opTest32miJ15:
-				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
+				ea = c.R[op.base] + c.R[op.index]<<(op.scale&3) + uint64(int64(op.disp))
 				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-4 {
 					d += e.add
@@ -8054,225 +8052,225 @@ func (c *CPU) interp(bk *block) (step bool) {
 				if !(int32(v) <= 0) {
 					goto taken
 				}
-				break body
+				goto fall
 			case opTest64rrJ2:
-				a = c.R[op.dst&31]
-				b = c.R[op.src&31]
+				a = c.R[op.dst]
+				b = c.R[op.src]
 				v = a & b
 				c.lzOp, c.lzA, c.lzB = lzLogic|3, v, 0
 				if false {
 					goto taken
 				}
-				break body
+				goto fall
 			case opTest64rrJ3:
-				a = c.R[op.dst&31]
-				b = c.R[op.src&31]
+				a = c.R[op.dst]
+				b = c.R[op.src]
 				v = a & b
 				c.lzOp, c.lzA, c.lzB = lzLogic|3, v, 0
 				if !(false) {
 					goto taken
 				}
-				break body
+				goto fall
 			case opTest64rrJ4:
-				a = c.R[op.dst&31]
-				b = c.R[op.src&31]
+				a = c.R[op.dst]
+				b = c.R[op.src]
 				v = a & b
 				c.lzOp, c.lzA, c.lzB = lzLogic|3, v, 0
 				if v == 0 {
 					goto taken
 				}
-				break body
+				goto fall
 			case opTest64rrJ5:
-				a = c.R[op.dst&31]
-				b = c.R[op.src&31]
+				a = c.R[op.dst]
+				b = c.R[op.src]
 				v = a & b
 				c.lzOp, c.lzA, c.lzB = lzLogic|3, v, 0
 				if !(v == 0) {
 					goto taken
 				}
-				break body
+				goto fall
 			case opTest64rrJ6:
-				a = c.R[op.dst&31]
-				b = c.R[op.src&31]
+				a = c.R[op.dst]
+				b = c.R[op.src]
 				v = a & b
 				c.lzOp, c.lzA, c.lzB = lzLogic|3, v, 0
 				if v == 0 {
 					goto taken
 				}
-				break body
+				goto fall
 			case opTest64rrJ7:
-				a = c.R[op.dst&31]
-				b = c.R[op.src&31]
+				a = c.R[op.dst]
+				b = c.R[op.src]
 				v = a & b
 				c.lzOp, c.lzA, c.lzB = lzLogic|3, v, 0
 				if !(v == 0) {
 					goto taken
 				}
-				break body
+				goto fall
 			case opTest64rrJ8:
-				a = c.R[op.dst&31]
-				b = c.R[op.src&31]
+				a = c.R[op.dst]
+				b = c.R[op.src]
 				v = a & b
 				c.lzOp, c.lzA, c.lzB = lzLogic|3, v, 0
 				if int64(v) < 0 {
 					goto taken
 				}
-				break body
+				goto fall
 			case opTest64rrJ9:
-				a = c.R[op.dst&31]
-				b = c.R[op.src&31]
+				a = c.R[op.dst]
+				b = c.R[op.src]
 				v = a & b
 				c.lzOp, c.lzA, c.lzB = lzLogic|3, v, 0
 				if !(int64(v) < 0) {
 					goto taken
 				}
-				break body
+				goto fall
 			case opTest64rrJ12:
-				a = c.R[op.dst&31]
-				b = c.R[op.src&31]
+				a = c.R[op.dst]
+				b = c.R[op.src]
 				v = a & b
 				c.lzOp, c.lzA, c.lzB = lzLogic|3, v, 0
 				if int64(v) < 0 {
 					goto taken
 				}
-				break body
+				goto fall
 			case opTest64rrJ13:
-				a = c.R[op.dst&31]
-				b = c.R[op.src&31]
+				a = c.R[op.dst]
+				b = c.R[op.src]
 				v = a & b
 				c.lzOp, c.lzA, c.lzB = lzLogic|3, v, 0
 				if !(int64(v) < 0) {
 					goto taken
 				}
-				break body
+				goto fall
 			case opTest64rrJ14:
-				a = c.R[op.dst&31]
-				b = c.R[op.src&31]
+				a = c.R[op.dst]
+				b = c.R[op.src]
 				v = a & b
 				c.lzOp, c.lzA, c.lzB = lzLogic|3, v, 0
 				if int64(v) <= 0 {
 					goto taken
 				}
-				break body
+				goto fall
 			case opTest64rrJ15:
-				a = c.R[op.dst&31]
-				b = c.R[op.src&31]
+				a = c.R[op.dst]
+				b = c.R[op.src]
 				v = a & b
 				c.lzOp, c.lzA, c.lzB = lzLogic|3, v, 0
 				if !(int64(v) <= 0) {
 					goto taken
 				}
-				break body
+				goto fall
 			case opTest64riJ2:
-				a = c.R[op.dst&31]
+				a = c.R[op.dst]
 				b = uint64(int64(op.imm))
 				v = a & b
 				c.lzOp, c.lzA, c.lzB = lzLogic|3, v, 0
 				if false {
 					goto taken
 				}
-				break body
+				goto fall
 			case opTest64riJ3:
-				a = c.R[op.dst&31]
+				a = c.R[op.dst]
 				b = uint64(int64(op.imm))
 				v = a & b
 				c.lzOp, c.lzA, c.lzB = lzLogic|3, v, 0
 				if !(false) {
 					goto taken
 				}
-				break body
+				goto fall
 			case opTest64riJ4:
-				a = c.R[op.dst&31]
+				a = c.R[op.dst]
 				b = uint64(int64(op.imm))
 				v = a & b
 				c.lzOp, c.lzA, c.lzB = lzLogic|3, v, 0
 				if v == 0 {
 					goto taken
 				}
-				break body
+				goto fall
 			case opTest64riJ5:
-				a = c.R[op.dst&31]
+				a = c.R[op.dst]
 				b = uint64(int64(op.imm))
 				v = a & b
 				c.lzOp, c.lzA, c.lzB = lzLogic|3, v, 0
 				if !(v == 0) {
 					goto taken
 				}
-				break body
+				goto fall
 			case opTest64riJ6:
-				a = c.R[op.dst&31]
+				a = c.R[op.dst]
 				b = uint64(int64(op.imm))
 				v = a & b
 				c.lzOp, c.lzA, c.lzB = lzLogic|3, v, 0
 				if v == 0 {
 					goto taken
 				}
-				break body
+				goto fall
 			case opTest64riJ7:
-				a = c.R[op.dst&31]
+				a = c.R[op.dst]
 				b = uint64(int64(op.imm))
 				v = a & b
 				c.lzOp, c.lzA, c.lzB = lzLogic|3, v, 0
 				if !(v == 0) {
 					goto taken
 				}
-				break body
+				goto fall
 			case opTest64riJ8:
-				a = c.R[op.dst&31]
+				a = c.R[op.dst]
 				b = uint64(int64(op.imm))
 				v = a & b
 				c.lzOp, c.lzA, c.lzB = lzLogic|3, v, 0
 				if int64(v) < 0 {
 					goto taken
 				}
-				break body
+				goto fall
 			case opTest64riJ9:
-				a = c.R[op.dst&31]
+				a = c.R[op.dst]
 				b = uint64(int64(op.imm))
 				v = a & b
 				c.lzOp, c.lzA, c.lzB = lzLogic|3, v, 0
 				if !(int64(v) < 0) {
 					goto taken
 				}
-				break body
+				goto fall
 			case opTest64riJ12:
-				a = c.R[op.dst&31]
+				a = c.R[op.dst]
 				b = uint64(int64(op.imm))
 				v = a & b
 				c.lzOp, c.lzA, c.lzB = lzLogic|3, v, 0
 				if int64(v) < 0 {
 					goto taken
 				}
-				break body
+				goto fall
 			case opTest64riJ13:
-				a = c.R[op.dst&31]
+				a = c.R[op.dst]
 				b = uint64(int64(op.imm))
 				v = a & b
 				c.lzOp, c.lzA, c.lzB = lzLogic|3, v, 0
 				if !(int64(v) < 0) {
 					goto taken
 				}
-				break body
+				goto fall
 			case opTest64riJ14:
-				a = c.R[op.dst&31]
+				a = c.R[op.dst]
 				b = uint64(int64(op.imm))
 				v = a & b
 				c.lzOp, c.lzA, c.lzB = lzLogic|3, v, 0
 				if int64(v) <= 0 {
 					goto taken
 				}
-				break body
+				goto fall
 			case opTest64riJ15:
-				a = c.R[op.dst&31]
+				a = c.R[op.dst]
 				b = uint64(int64(op.imm))
 				v = a & b
 				c.lzOp, c.lzA, c.lzB = lzLogic|3, v, 0
 				if !(int64(v) <= 0) {
 					goto taken
 				}
-				break body
+				goto fall
 			case opTest64miJ2:
-				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
+				ea = c.R[op.base] + c.R[op.index]<<(op.scale&3) + uint64(int64(op.disp))
 				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-8 {
 					d += e.add
@@ -8289,9 +8287,9 @@ func (c *CPU) interp(bk *block) (step bool) {
 				if false {
 					goto taken
 				}
-				break body
+				goto fall
 			case opTest64miJ3:
-				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
+				ea = c.R[op.base] + c.R[op.index]<<(op.scale&3) + uint64(int64(op.disp))
 				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-8 {
 					d += e.add
@@ -8308,9 +8306,9 @@ func (c *CPU) interp(bk *block) (step bool) {
 				if !(false) {
 					goto taken
 				}
-				break body
+				goto fall
 			case opTest64miJ4:
-				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
+				ea = c.R[op.base] + c.R[op.index]<<(op.scale&3) + uint64(int64(op.disp))
 				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-8 {
 					d += e.add
@@ -8327,9 +8325,9 @@ func (c *CPU) interp(bk *block) (step bool) {
 				if v == 0 {
 					goto taken
 				}
-				break body
+				goto fall
 			case opTest64miJ5:
-				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
+				ea = c.R[op.base] + c.R[op.index]<<(op.scale&3) + uint64(int64(op.disp))
 				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-8 {
 					d += e.add
@@ -8346,9 +8344,9 @@ func (c *CPU) interp(bk *block) (step bool) {
 				if !(v == 0) {
 					goto taken
 				}
-				break body
+				goto fall
 			case opTest64miJ6:
-				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
+				ea = c.R[op.base] + c.R[op.index]<<(op.scale&3) + uint64(int64(op.disp))
 				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-8 {
 					d += e.add
@@ -8365,9 +8363,9 @@ func (c *CPU) interp(bk *block) (step bool) {
 				if v == 0 {
 					goto taken
 				}
-				break body
+				goto fall
 			case opTest64miJ7:
-				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
+				ea = c.R[op.base] + c.R[op.index]<<(op.scale&3) + uint64(int64(op.disp))
 				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-8 {
 					d += e.add
@@ -8384,9 +8382,9 @@ func (c *CPU) interp(bk *block) (step bool) {
 				if !(v == 0) {
 					goto taken
 				}
-				break body
+				goto fall
 			case opTest64miJ8:
-				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
+				ea = c.R[op.base] + c.R[op.index]<<(op.scale&3) + uint64(int64(op.disp))
 				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-8 {
 					d += e.add
@@ -8403,9 +8401,9 @@ func (c *CPU) interp(bk *block) (step bool) {
 				if int64(v) < 0 {
 					goto taken
 				}
-				break body
+				goto fall
 			case opTest64miJ9:
-				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
+				ea = c.R[op.base] + c.R[op.index]<<(op.scale&3) + uint64(int64(op.disp))
 				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-8 {
 					d += e.add
@@ -8422,9 +8420,9 @@ func (c *CPU) interp(bk *block) (step bool) {
 				if !(int64(v) < 0) {
 					goto taken
 				}
-				break body
+				goto fall
 			case opTest64miJ12:
-				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
+				ea = c.R[op.base] + c.R[op.index]<<(op.scale&3) + uint64(int64(op.disp))
 				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-8 {
 					d += e.add
@@ -8441,9 +8439,9 @@ func (c *CPU) interp(bk *block) (step bool) {
 				if int64(v) < 0 {
 					goto taken
 				}
-				break body
+				goto fall
 			case opTest64miJ13:
-				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
+				ea = c.R[op.base] + c.R[op.index]<<(op.scale&3) + uint64(int64(op.disp))
 				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-8 {
 					d += e.add
@@ -8460,9 +8458,9 @@ func (c *CPU) interp(bk *block) (step bool) {
 				if !(int64(v) < 0) {
 					goto taken
 				}
-				break body
+				goto fall
 			case opTest64miJ14:
-				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
+				ea = c.R[op.base] + c.R[op.index]<<(op.scale&3) + uint64(int64(op.disp))
 				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-8 {
 					d += e.add
@@ -8479,9 +8477,9 @@ func (c *CPU) interp(bk *block) (step bool) {
 				if int64(v) <= 0 {
 					goto taken
 				}
-				break body
+				goto fall
 			case opTest64miJ15:
-				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
+				ea = c.R[op.base] + c.R[op.index]<<(op.scale&3) + uint64(int64(op.disp))
 				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-8 {
 					d += e.add
@@ -8498,35 +8496,35 @@ func (c *CPU) interp(bk *block) (step bool) {
 				if !(int64(v) <= 0) {
 					goto taken
 				}
-				break body
+				goto fall
 			case opInc8r:
-				a = c.R[op.dst&31] & 0xff
+				a = c.R[op.dst] & 0xff
 				v = c.carry()
-				c.R[op.dst&31] = c.R[op.dst&31]&^0xff | (a+1)&0xff
+				c.R[op.dst] = c.R[op.dst]&^0xff | (a+1)&0xff
 				c.lzOp, c.lzA, c.lzB = lzInc, a, v
 			case opInc8rN:
-				a = c.R[op.dst&31] & 0xff
-				c.R[op.dst&31] = c.R[op.dst&31]&^0xff | (a+1)&0xff
+				a = c.R[op.dst] & 0xff
+				c.R[op.dst] = c.R[op.dst]&^0xff | (a+1)&0xff
 			case opDec8r:
-				a = c.R[op.dst&31] & 0xff
+				a = c.R[op.dst] & 0xff
 				v = c.carry()
-				c.R[op.dst&31] = c.R[op.dst&31]&^0xff | (a-1)&0xff
+				c.R[op.dst] = c.R[op.dst]&^0xff | (a-1)&0xff
 				c.lzOp, c.lzA, c.lzB = lzDec, a, v
 			case opDec8rN:
-				a = c.R[op.dst&31] & 0xff
-				c.R[op.dst&31] = c.R[op.dst&31]&^0xff | (a-1)&0xff
+				a = c.R[op.dst] & 0xff
+				c.R[op.dst] = c.R[op.dst]&^0xff | (a-1)&0xff
 			case opNeg8r:
-				a = c.R[op.dst&31] & 0xff
-				c.R[op.dst&31] = c.R[op.dst&31]&^0xff | (-a)&0xff
+				a = c.R[op.dst] & 0xff
+				c.R[op.dst] = c.R[op.dst]&^0xff | (-a)&0xff
 				c.lzOp, c.lzA, c.lzB = lzSub, 0, a
 			case opNeg8rN:
-				a = c.R[op.dst&31] & 0xff
-				c.R[op.dst&31] = c.R[op.dst&31]&^0xff | (-a)&0xff
+				a = c.R[op.dst] & 0xff
+				c.R[op.dst] = c.R[op.dst]&^0xff | (-a)&0xff
 			case opNot8r:
-				a = c.R[op.dst&31] & 0xff
-				c.R[op.dst&31] = c.R[op.dst&31]&^0xff | (^a)&0xff
+				a = c.R[op.dst] & 0xff
+				c.R[op.dst] = c.R[op.dst]&^0xff | (^a)&0xff
 			case opInc8m:
-				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
+				ea = c.R[op.base] + c.R[op.index]<<(op.scale&3) + uint64(int64(op.disp))
 				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
 				at := ea - e.w
 				if at > 4096-1 {
@@ -8541,7 +8539,7 @@ func (c *CPU) interp(bk *block) (step bool) {
 				c.ram[at] = byte(a + 1)
 				c.lzOp, c.lzA, c.lzB = lzInc, a, v
 			case opInc8mN:
-				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
+				ea = c.R[op.base] + c.R[op.index]<<(op.scale&3) + uint64(int64(op.disp))
 				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
 				at := ea - e.w
 				if at > 4096-1 {
@@ -8554,7 +8552,7 @@ func (c *CPU) interp(bk *block) (step bool) {
 				a = uint64(c.ram[at])
 				c.ram[at] = byte(a + 1)
 			case opDec8m:
-				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
+				ea = c.R[op.base] + c.R[op.index]<<(op.scale&3) + uint64(int64(op.disp))
 				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
 				at := ea - e.w
 				if at > 4096-1 {
@@ -8569,7 +8567,7 @@ func (c *CPU) interp(bk *block) (step bool) {
 				c.ram[at] = byte(a - 1)
 				c.lzOp, c.lzA, c.lzB = lzDec, a, v
 			case opDec8mN:
-				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
+				ea = c.R[op.base] + c.R[op.index]<<(op.scale&3) + uint64(int64(op.disp))
 				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
 				at := ea - e.w
 				if at > 4096-1 {
@@ -8582,7 +8580,7 @@ func (c *CPU) interp(bk *block) (step bool) {
 				a = uint64(c.ram[at])
 				c.ram[at] = byte(a - 1)
 			case opNeg8m:
-				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
+				ea = c.R[op.base] + c.R[op.index]<<(op.scale&3) + uint64(int64(op.disp))
 				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
 				at := ea - e.w
 				if at > 4096-1 {
@@ -8596,7 +8594,7 @@ func (c *CPU) interp(bk *block) (step bool) {
 				c.ram[at] = byte(-a)
 				c.lzOp, c.lzA, c.lzB = lzSub, 0, a
 			case opNeg8mN:
-				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
+				ea = c.R[op.base] + c.R[op.index]<<(op.scale&3) + uint64(int64(op.disp))
 				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
 				at := ea - e.w
 				if at > 4096-1 {
@@ -8609,7 +8607,7 @@ func (c *CPU) interp(bk *block) (step bool) {
 				a = uint64(c.ram[at])
 				c.ram[at] = byte(-a)
 			case opNot8m:
-				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
+				ea = c.R[op.base] + c.R[op.index]<<(op.scale&3) + uint64(int64(op.disp))
 				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
 				at := ea - e.w
 				if at > 4096-1 {
@@ -8622,33 +8620,33 @@ func (c *CPU) interp(bk *block) (step bool) {
 				a = uint64(c.ram[at])
 				c.ram[at] = byte(^a)
 			case opInc32r:
-				a = uint64(uint32(c.R[op.dst&31]))
+				a = uint64(uint32(c.R[op.dst]))
 				v = c.carry()
-				c.R[op.dst&31] = uint64(uint32(a + 1))
+				c.R[op.dst] = uint64(uint32(a + 1))
 				c.lzOp, c.lzA, c.lzB = lzInc|2, a, v
 			case opInc32rN:
-				a = uint64(uint32(c.R[op.dst&31]))
-				c.R[op.dst&31] = uint64(uint32(a + 1))
+				a = uint64(uint32(c.R[op.dst]))
+				c.R[op.dst] = uint64(uint32(a + 1))
 			case opDec32r:
-				a = uint64(uint32(c.R[op.dst&31]))
+				a = uint64(uint32(c.R[op.dst]))
 				v = c.carry()
-				c.R[op.dst&31] = uint64(uint32(a - 1))
+				c.R[op.dst] = uint64(uint32(a - 1))
 				c.lzOp, c.lzA, c.lzB = lzDec|2, a, v
 			case opDec32rN:
-				a = uint64(uint32(c.R[op.dst&31]))
-				c.R[op.dst&31] = uint64(uint32(a - 1))
+				a = uint64(uint32(c.R[op.dst]))
+				c.R[op.dst] = uint64(uint32(a - 1))
 			case opNeg32r:
-				a = uint64(uint32(c.R[op.dst&31]))
-				c.R[op.dst&31] = uint64(uint32(-a))
+				a = uint64(uint32(c.R[op.dst]))
+				c.R[op.dst] = uint64(uint32(-a))
 				c.lzOp, c.lzA, c.lzB = lzSub|2, 0, a
 			case opNeg32rN:
-				a = uint64(uint32(c.R[op.dst&31]))
-				c.R[op.dst&31] = uint64(uint32(-a))
+				a = uint64(uint32(c.R[op.dst]))
+				c.R[op.dst] = uint64(uint32(-a))
 			case opNot32r:
-				a = uint64(uint32(c.R[op.dst&31]))
-				c.R[op.dst&31] = uint64(uint32(^a))
+				a = uint64(uint32(c.R[op.dst]))
+				c.R[op.dst] = uint64(uint32(^a))
 			case opInc32m:
-				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
+				ea = c.R[op.base] + c.R[op.index]<<(op.scale&3) + uint64(int64(op.disp))
 				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
 				at := ea - e.w
 				if at > 4096-4 {
@@ -8672,7 +8670,7 @@ func (c *CPU) interp(bk *block) (step bool) {
 				}
 				c.lzOp, c.lzA, c.lzB = lzInc|2, a, v
 			case opInc32mN:
-				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
+				ea = c.R[op.base] + c.R[op.index]<<(op.scale&3) + uint64(int64(op.disp))
 				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
 				at := ea - e.w
 				if at > 4096-4 {
@@ -8694,7 +8692,7 @@ func (c *CPU) interp(bk *block) (step bool) {
 					m[3] = byte(v >> 24)
 				}
 			case opDec32m:
-				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
+				ea = c.R[op.base] + c.R[op.index]<<(op.scale&3) + uint64(int64(op.disp))
 				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
 				at := ea - e.w
 				if at > 4096-4 {
@@ -8718,7 +8716,7 @@ func (c *CPU) interp(bk *block) (step bool) {
 				}
 				c.lzOp, c.lzA, c.lzB = lzDec|2, a, v
 			case opDec32mN:
-				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
+				ea = c.R[op.base] + c.R[op.index]<<(op.scale&3) + uint64(int64(op.disp))
 				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
 				at := ea - e.w
 				if at > 4096-4 {
@@ -8740,7 +8738,7 @@ func (c *CPU) interp(bk *block) (step bool) {
 					m[3] = byte(v >> 24)
 				}
 			case opNeg32m:
-				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
+				ea = c.R[op.base] + c.R[op.index]<<(op.scale&3) + uint64(int64(op.disp))
 				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
 				at := ea - e.w
 				if at > 4096-4 {
@@ -8763,7 +8761,7 @@ func (c *CPU) interp(bk *block) (step bool) {
 				}
 				c.lzOp, c.lzA, c.lzB = lzSub|2, 0, a
 			case opNeg32mN:
-				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
+				ea = c.R[op.base] + c.R[op.index]<<(op.scale&3) + uint64(int64(op.disp))
 				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
 				at := ea - e.w
 				if at > 4096-4 {
@@ -8785,7 +8783,7 @@ func (c *CPU) interp(bk *block) (step bool) {
 					m[3] = byte(v >> 24)
 				}
 			case opNot32m:
-				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
+				ea = c.R[op.base] + c.R[op.index]<<(op.scale&3) + uint64(int64(op.disp))
 				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
 				at := ea - e.w
 				if at > 4096-4 {
@@ -8807,33 +8805,33 @@ func (c *CPU) interp(bk *block) (step bool) {
 					m[3] = byte(v >> 24)
 				}
 			case opInc64r:
-				a = c.R[op.dst&31]
+				a = c.R[op.dst]
 				v = c.carry()
-				c.R[op.dst&31] = a + 1
+				c.R[op.dst] = a + 1
 				c.lzOp, c.lzA, c.lzB = lzInc|3, a, v
 			case opInc64rN:
-				a = c.R[op.dst&31]
-				c.R[op.dst&31] = a + 1
+				a = c.R[op.dst]
+				c.R[op.dst] = a + 1
 			case opDec64r:
-				a = c.R[op.dst&31]
+				a = c.R[op.dst]
 				v = c.carry()
-				c.R[op.dst&31] = a - 1
+				c.R[op.dst] = a - 1
 				c.lzOp, c.lzA, c.lzB = lzDec|3, a, v
 			case opDec64rN:
-				a = c.R[op.dst&31]
-				c.R[op.dst&31] = a - 1
+				a = c.R[op.dst]
+				c.R[op.dst] = a - 1
 			case opNeg64r:
-				a = c.R[op.dst&31]
-				c.R[op.dst&31] = -a
+				a = c.R[op.dst]
+				c.R[op.dst] = -a
 				c.lzOp, c.lzA, c.lzB = lzSub|3, 0, a
 			case opNeg64rN:
-				a = c.R[op.dst&31]
-				c.R[op.dst&31] = -a
+				a = c.R[op.dst]
+				c.R[op.dst] = -a
 			case opNot64r:
-				a = c.R[op.dst&31]
-				c.R[op.dst&31] = ^a
+				a = c.R[op.dst]
+				c.R[op.dst] = ^a
 			case opInc64m:
-				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
+				ea = c.R[op.base] + c.R[op.index]<<(op.scale&3) + uint64(int64(op.disp))
 				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
 				at := ea - e.w
 				if at > 4096-8 {
@@ -8861,7 +8859,7 @@ func (c *CPU) interp(bk *block) (step bool) {
 				}
 				c.lzOp, c.lzA, c.lzB = lzInc|3, a, v
 			case opInc64mN:
-				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
+				ea = c.R[op.base] + c.R[op.index]<<(op.scale&3) + uint64(int64(op.disp))
 				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
 				at := ea - e.w
 				if at > 4096-8 {
@@ -8887,7 +8885,7 @@ func (c *CPU) interp(bk *block) (step bool) {
 					m[7] = byte(v >> 56)
 				}
 			case opDec64m:
-				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
+				ea = c.R[op.base] + c.R[op.index]<<(op.scale&3) + uint64(int64(op.disp))
 				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
 				at := ea - e.w
 				if at > 4096-8 {
@@ -8915,7 +8913,7 @@ func (c *CPU) interp(bk *block) (step bool) {
 				}
 				c.lzOp, c.lzA, c.lzB = lzDec|3, a, v
 			case opDec64mN:
-				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
+				ea = c.R[op.base] + c.R[op.index]<<(op.scale&3) + uint64(int64(op.disp))
 				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
 				at := ea - e.w
 				if at > 4096-8 {
@@ -8941,7 +8939,7 @@ func (c *CPU) interp(bk *block) (step bool) {
 					m[7] = byte(v >> 56)
 				}
 			case opNeg64m:
-				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
+				ea = c.R[op.base] + c.R[op.index]<<(op.scale&3) + uint64(int64(op.disp))
 				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
 				at := ea - e.w
 				if at > 4096-8 {
@@ -8968,7 +8966,7 @@ func (c *CPU) interp(bk *block) (step bool) {
 				}
 				c.lzOp, c.lzA, c.lzB = lzSub|3, 0, a
 			case opNeg64mN:
-				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
+				ea = c.R[op.base] + c.R[op.index]<<(op.scale&3) + uint64(int64(op.disp))
 				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
 				at := ea - e.w
 				if at > 4096-8 {
@@ -8994,7 +8992,7 @@ func (c *CPU) interp(bk *block) (step bool) {
 					m[7] = byte(v >> 56)
 				}
 			case opNot64m:
-				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
+				ea = c.R[op.base] + c.R[op.index]<<(op.scale&3) + uint64(int64(op.disp))
 				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
 				at := ea - e.w
 				if at > 4096-8 {
@@ -9020,233 +9018,233 @@ func (c *CPU) interp(bk *block) (step bool) {
 					m[7] = byte(v >> 56)
 				}
 			case opShl32ri:
-				a = uint64(uint32(c.R[op.dst&31]))
+				a = uint64(uint32(c.R[op.dst]))
 				b = uint64(op.imm) & 63
-				c.R[op.dst&31] = uint64(uint32(a << b))
+				c.R[op.dst] = uint64(uint32(a << b))
 				c.lzOp, c.lzA, c.lzB = lzShl|2, a, b
 			case opShl32riN:
-				a = uint64(uint32(c.R[op.dst&31]))
+				a = uint64(uint32(c.R[op.dst]))
 				b = uint64(op.imm) & 63
-				c.R[op.dst&31] = uint64(uint32(a << b))
+				c.R[op.dst] = uint64(uint32(a << b))
 			case opShl32rc:
-				a = uint64(uint32(c.R[op.dst&31]))
+				a = uint64(uint32(c.R[op.dst]))
 				b = c.R[RCX] & 31
-				c.R[op.dst&31] = uint64(uint32(a << b))
+				c.R[op.dst] = uint64(uint32(a << b))
 				if b != 0 {
 					c.lzOp, c.lzA, c.lzB = lzShl|2, a, b
 				}
 			case opShl32rcN:
-				a = uint64(uint32(c.R[op.dst&31]))
+				a = uint64(uint32(c.R[op.dst]))
 				b = c.R[RCX] & 31
-				c.R[op.dst&31] = uint64(uint32(a << b))
+				c.R[op.dst] = uint64(uint32(a << b))
 			case opShr32ri:
-				a = uint64(uint32(c.R[op.dst&31]))
+				a = uint64(uint32(c.R[op.dst]))
 				b = uint64(op.imm) & 63
-				c.R[op.dst&31] = uint64(uint32(a >> b))
+				c.R[op.dst] = uint64(uint32(a >> b))
 				c.lzOp, c.lzA, c.lzB = lzShr|2, a, b
 			case opShr32riN:
-				a = uint64(uint32(c.R[op.dst&31]))
+				a = uint64(uint32(c.R[op.dst]))
 				b = uint64(op.imm) & 63
-				c.R[op.dst&31] = uint64(uint32(a >> b))
+				c.R[op.dst] = uint64(uint32(a >> b))
 			case opShr32rc:
-				a = uint64(uint32(c.R[op.dst&31]))
+				a = uint64(uint32(c.R[op.dst]))
 				b = c.R[RCX] & 31
-				c.R[op.dst&31] = uint64(uint32(a >> b))
+				c.R[op.dst] = uint64(uint32(a >> b))
 				if b != 0 {
 					c.lzOp, c.lzA, c.lzB = lzShr|2, a, b
 				}
 			case opShr32rcN:
-				a = uint64(uint32(c.R[op.dst&31]))
+				a = uint64(uint32(c.R[op.dst]))
 				b = c.R[RCX] & 31
-				c.R[op.dst&31] = uint64(uint32(a >> b))
+				c.R[op.dst] = uint64(uint32(a >> b))
 			case opSar32ri:
-				a = uint64(uint32(c.R[op.dst&31]))
+				a = uint64(uint32(c.R[op.dst]))
 				b = uint64(op.imm) & 63
-				c.R[op.dst&31] = uint64(uint32(uint64(int32(a) >> b)))
+				c.R[op.dst] = uint64(uint32(uint64(int32(a) >> b)))
 				c.lzOp, c.lzA, c.lzB = lzSar|2, a, b
 			case opSar32riN:
-				a = uint64(uint32(c.R[op.dst&31]))
+				a = uint64(uint32(c.R[op.dst]))
 				b = uint64(op.imm) & 63
-				c.R[op.dst&31] = uint64(uint32(uint64(int32(a) >> b)))
+				c.R[op.dst] = uint64(uint32(uint64(int32(a) >> b)))
 			case opSar32rc:
-				a = uint64(uint32(c.R[op.dst&31]))
+				a = uint64(uint32(c.R[op.dst]))
 				b = c.R[RCX] & 31
-				c.R[op.dst&31] = uint64(uint32(uint64(int32(a) >> b)))
+				c.R[op.dst] = uint64(uint32(uint64(int32(a) >> b)))
 				if b != 0 {
 					c.lzOp, c.lzA, c.lzB = lzSar|2, a, b
 				}
 			case opSar32rcN:
-				a = uint64(uint32(c.R[op.dst&31]))
+				a = uint64(uint32(c.R[op.dst]))
 				b = c.R[RCX] & 31
-				c.R[op.dst&31] = uint64(uint32(uint64(int32(a) >> b)))
+				c.R[op.dst] = uint64(uint32(uint64(int32(a) >> b)))
 			case opRol32ri:
-				a = uint64(uint32(c.R[op.dst&31]))
+				a = uint64(uint32(c.R[op.dst]))
 				b = uint64(op.imm) & 63
 				a = uint64(bits.RotateLeft32(uint32(a), int(b)))
-				c.R[op.dst&31] = uint64(uint32(a))
+				c.R[op.dst] = uint64(uint32(a))
 				c.rotFlags(a, a>>31^a)
 			case opRol32riN:
-				a = uint64(uint32(c.R[op.dst&31]))
+				a = uint64(uint32(c.R[op.dst]))
 				b = uint64(op.imm) & 63
-				c.R[op.dst&31] = uint64(uint32(uint64(bits.RotateLeft32(uint32(a), int(b)))))
+				c.R[op.dst] = uint64(uint32(uint64(bits.RotateLeft32(uint32(a), int(b)))))
 			case opRor32ri:
-				a = uint64(uint32(c.R[op.dst&31]))
+				a = uint64(uint32(c.R[op.dst]))
 				b = uint64(op.imm) & 63
 				a = uint64(bits.RotateLeft32(uint32(a), -int(b)))
-				c.R[op.dst&31] = uint64(uint32(a))
+				c.R[op.dst] = uint64(uint32(a))
 				c.rotFlags(a>>31, a>>31^a>>30)
 			case opRor32riN:
-				a = uint64(uint32(c.R[op.dst&31]))
+				a = uint64(uint32(c.R[op.dst]))
 				b = uint64(op.imm) & 63
-				c.R[op.dst&31] = uint64(uint32(uint64(bits.RotateLeft32(uint32(a), -int(b)))))
+				c.R[op.dst] = uint64(uint32(uint64(bits.RotateLeft32(uint32(a), -int(b)))))
 			case opIntelRol32ri:
-				a = uint64(uint32(c.R[op.dst&31]))
+				a = uint64(uint32(c.R[op.dst]))
 				b = uint64(op.imm) & 63
 				v = uint64(bits.RotateLeft32(uint32(a), int(b)))
-				c.R[op.dst&31] = uint64(uint32(v))
+				c.R[op.dst] = uint64(uint32(v))
 				c.setFlags(flagCF, v>>0)
 			case opIntelRol32riN:
-				a = uint64(uint32(c.R[op.dst&31]))
+				a = uint64(uint32(c.R[op.dst]))
 				b = uint64(op.imm) & 63
 				v = uint64(bits.RotateLeft32(uint32(a), int(b)))
-				c.R[op.dst&31] = uint64(uint32(v))
+				c.R[op.dst] = uint64(uint32(v))
 			case opIntelRor32ri:
-				a = uint64(uint32(c.R[op.dst&31]))
+				a = uint64(uint32(c.R[op.dst]))
 				b = uint64(op.imm) & 63
 				v = uint64(bits.RotateLeft32(uint32(a), -int(b)))
-				c.R[op.dst&31] = uint64(uint32(v))
+				c.R[op.dst] = uint64(uint32(v))
 				c.setFlags(flagCF, v>>31)
 			case opIntelRor32riN:
-				a = uint64(uint32(c.R[op.dst&31]))
+				a = uint64(uint32(c.R[op.dst]))
 				b = uint64(op.imm) & 63
 				v = uint64(bits.RotateLeft32(uint32(a), -int(b)))
-				c.R[op.dst&31] = uint64(uint32(v))
+				c.R[op.dst] = uint64(uint32(v))
 			case opShld32riN:
-				a = uint64(uint32(c.R[op.dst&31]))
+				a = uint64(uint32(c.R[op.dst]))
 				b = uint64(op.imm) & 63
-				v = uint64(uint32(c.R[op.src&31]))
-				c.R[op.dst&31] = uint64(uint32(a<<b | v>>(32-b)))
+				v = uint64(uint32(c.R[op.src]))
+				c.R[op.dst] = uint64(uint32(a<<b | v>>(32-b)))
 			case opShrd32riN:
-				a = uint64(uint32(c.R[op.dst&31]))
+				a = uint64(uint32(c.R[op.dst]))
 				b = uint64(op.imm) & 63
-				v = uint64(uint32(c.R[op.src&31]))
-				c.R[op.dst&31] = uint64(uint32(a>>b | v<<(32-b)))
+				v = uint64(uint32(c.R[op.src]))
+				c.R[op.dst] = uint64(uint32(a>>b | v<<(32-b)))
 			case opShl64ri:
-				a = c.R[op.dst&31]
+				a = c.R[op.dst]
 				b = uint64(op.imm) & 63
-				c.R[op.dst&31] = a << b
+				c.R[op.dst] = a << b
 				c.lzOp, c.lzA, c.lzB = lzShl|3, a, b
 			case opShl64riN:
-				a = c.R[op.dst&31]
+				a = c.R[op.dst]
 				b = uint64(op.imm) & 63
-				c.R[op.dst&31] = a << b
+				c.R[op.dst] = a << b
 			case opShl64rc:
-				a = c.R[op.dst&31]
+				a = c.R[op.dst]
 				b = c.R[RCX] & 63
-				c.R[op.dst&31] = a << b
+				c.R[op.dst] = a << b
 				if b != 0 {
 					c.lzOp, c.lzA, c.lzB = lzShl|3, a, b
 				}
 			case opShl64rcN:
-				a = c.R[op.dst&31]
+				a = c.R[op.dst]
 				b = c.R[RCX] & 63
-				c.R[op.dst&31] = a << b
+				c.R[op.dst] = a << b
 			case opShr64ri:
-				a = c.R[op.dst&31]
+				a = c.R[op.dst]
 				b = uint64(op.imm) & 63
-				c.R[op.dst&31] = a >> b
+				c.R[op.dst] = a >> b
 				c.lzOp, c.lzA, c.lzB = lzShr|3, a, b
 			case opShr64riN:
-				a = c.R[op.dst&31]
+				a = c.R[op.dst]
 				b = uint64(op.imm) & 63
-				c.R[op.dst&31] = a >> b
+				c.R[op.dst] = a >> b
 			case opShr64rc:
-				a = c.R[op.dst&31]
+				a = c.R[op.dst]
 				b = c.R[RCX] & 63
-				c.R[op.dst&31] = a >> b
+				c.R[op.dst] = a >> b
 				if b != 0 {
 					c.lzOp, c.lzA, c.lzB = lzShr|3, a, b
 				}
 			case opShr64rcN:
-				a = c.R[op.dst&31]
+				a = c.R[op.dst]
 				b = c.R[RCX] & 63
-				c.R[op.dst&31] = a >> b
+				c.R[op.dst] = a >> b
 			case opSar64ri:
-				a = c.R[op.dst&31]
+				a = c.R[op.dst]
 				b = uint64(op.imm) & 63
-				c.R[op.dst&31] = uint64(int64(a) >> b)
+				c.R[op.dst] = uint64(int64(a) >> b)
 				c.lzOp, c.lzA, c.lzB = lzSar|3, a, b
 			case opSar64riN:
-				a = c.R[op.dst&31]
+				a = c.R[op.dst]
 				b = uint64(op.imm) & 63
-				c.R[op.dst&31] = uint64(int64(a) >> b)
+				c.R[op.dst] = uint64(int64(a) >> b)
 			case opSar64rc:
-				a = c.R[op.dst&31]
+				a = c.R[op.dst]
 				b = c.R[RCX] & 63
-				c.R[op.dst&31] = uint64(int64(a) >> b)
+				c.R[op.dst] = uint64(int64(a) >> b)
 				if b != 0 {
 					c.lzOp, c.lzA, c.lzB = lzSar|3, a, b
 				}
 			case opSar64rcN:
-				a = c.R[op.dst&31]
+				a = c.R[op.dst]
 				b = c.R[RCX] & 63
-				c.R[op.dst&31] = uint64(int64(a) >> b)
+				c.R[op.dst] = uint64(int64(a) >> b)
 			case opRol64ri:
-				a = c.R[op.dst&31]
+				a = c.R[op.dst]
 				b = uint64(op.imm) & 63
 				a = uint64(bits.RotateLeft64(uint64(a), int(b)))
-				c.R[op.dst&31] = a
+				c.R[op.dst] = a
 				c.rotFlags(a, a>>63^a)
 			case opRol64riN:
-				a = c.R[op.dst&31]
+				a = c.R[op.dst]
 				b = uint64(op.imm) & 63
-				c.R[op.dst&31] = uint64(bits.RotateLeft64(uint64(a), int(b)))
+				c.R[op.dst] = uint64(bits.RotateLeft64(uint64(a), int(b)))
 			case opRor64ri:
-				a = c.R[op.dst&31]
+				a = c.R[op.dst]
 				b = uint64(op.imm) & 63
 				a = uint64(bits.RotateLeft64(uint64(a), -int(b)))
-				c.R[op.dst&31] = a
+				c.R[op.dst] = a
 				c.rotFlags(a>>63, a>>63^a>>62)
 			case opRor64riN:
-				a = c.R[op.dst&31]
+				a = c.R[op.dst]
 				b = uint64(op.imm) & 63
-				c.R[op.dst&31] = uint64(bits.RotateLeft64(uint64(a), -int(b)))
+				c.R[op.dst] = uint64(bits.RotateLeft64(uint64(a), -int(b)))
 			case opIntelRol64ri:
-				a = c.R[op.dst&31]
+				a = c.R[op.dst]
 				b = uint64(op.imm) & 63
 				v = uint64(bits.RotateLeft64(uint64(a), int(b)))
-				c.R[op.dst&31] = v
+				c.R[op.dst] = v
 				c.setFlags(flagCF, v>>0)
 			case opIntelRol64riN:
-				a = c.R[op.dst&31]
+				a = c.R[op.dst]
 				b = uint64(op.imm) & 63
 				v = uint64(bits.RotateLeft64(uint64(a), int(b)))
-				c.R[op.dst&31] = v
+				c.R[op.dst] = v
 			case opIntelRor64ri:
-				a = c.R[op.dst&31]
+				a = c.R[op.dst]
 				b = uint64(op.imm) & 63
 				v = uint64(bits.RotateLeft64(uint64(a), -int(b)))
-				c.R[op.dst&31] = v
+				c.R[op.dst] = v
 				c.setFlags(flagCF, v>>63)
 			case opIntelRor64riN:
-				a = c.R[op.dst&31]
+				a = c.R[op.dst]
 				b = uint64(op.imm) & 63
 				v = uint64(bits.RotateLeft64(uint64(a), -int(b)))
-				c.R[op.dst&31] = v
+				c.R[op.dst] = v
 			case opShld64riN:
-				a = c.R[op.dst&31]
+				a = c.R[op.dst]
 				b = uint64(op.imm) & 63
-				v = c.R[op.src&31]
-				c.R[op.dst&31] = a<<b | v>>(64-b)
+				v = c.R[op.src]
+				c.R[op.dst] = a<<b | v>>(64-b)
 			case opShrd64riN:
-				a = c.R[op.dst&31]
+				a = c.R[op.dst]
 				b = uint64(op.imm) & 63
-				v = c.R[op.src&31]
-				c.R[op.dst&31] = a>>b | v<<(64-b)
+				v = c.R[op.src]
+				c.R[op.dst] = a>>b | v<<(64-b)
 			case opMov8rr:
-				c.R[op.dst&31] = c.R[op.dst&31]&^0xff | (c.R[op.src&31]&0xff)&0xff
+				c.R[op.dst] = c.R[op.dst]&^0xff | (c.R[op.src]&0xff)&0xff
 			case opMov8rm:
-				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
+				ea = c.R[op.base] + c.R[op.index]<<(op.scale&3) + uint64(int64(op.disp))
 				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-1 {
 					d += e.add
@@ -9254,10 +9252,10 @@ func (c *CPU) interp(bk *block) (step bool) {
 				} else if v, ok = c.readSlow(ea, 1, c.mmu); !ok {
 					goto leave
 				}
-				c.R[op.dst&31] = c.R[op.dst&31]&^0xff | (v)&0xff
+				c.R[op.dst] = c.R[op.dst]&^0xff | (v)&0xff
 			case opMov8mr:
-				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				v = c.R[op.src&31] & 0xff
+				ea = c.R[op.base] + c.R[op.index]<<(op.scale&3) + uint64(int64(op.disp))
+				v = c.R[op.src] & 0xff
 				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
 				if d := ea - e.w; d <= 4096-1 {
 					d += e.add
@@ -9266,7 +9264,7 @@ func (c *CPU) interp(bk *block) (step bool) {
 					goto leave
 				}
 			case opMov8mi:
-				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
+				ea = c.R[op.base] + c.R[op.index]<<(op.scale&3) + uint64(int64(op.disp))
 				v = uint64(int64(op.imm))
 				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
 				if d := ea - e.w; d <= 4096-1 {
@@ -9276,9 +9274,9 @@ func (c *CPU) interp(bk *block) (step bool) {
 					goto leave
 				}
 			case opMov16rr:
-				c.R[op.dst&31] = c.R[op.dst&31]&^0xffff | (c.R[op.src&31]&0xffff)&0xffff
+				c.R[op.dst] = c.R[op.dst]&^0xffff | (c.R[op.src]&0xffff)&0xffff
 			case opMov16rm:
-				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
+				ea = c.R[op.base] + c.R[op.index]<<(op.scale&3) + uint64(int64(op.disp))
 				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-2 {
 					d += e.add
@@ -9289,10 +9287,10 @@ func (c *CPU) interp(bk *block) (step bool) {
 				} else if v, ok = c.readSlow(ea, 2, c.mmu); !ok {
 					goto leave
 				}
-				c.R[op.dst&31] = c.R[op.dst&31]&^0xffff | (v)&0xffff
+				c.R[op.dst] = c.R[op.dst]&^0xffff | (v)&0xffff
 			case opMov16mr:
-				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				v = c.R[op.src&31] & 0xffff
+				ea = c.R[op.base] + c.R[op.index]<<(op.scale&3) + uint64(int64(op.disp))
+				v = c.R[op.src] & 0xffff
 				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
 				if d := ea - e.w; d <= 4096-2 {
 					d += e.add
@@ -9305,7 +9303,7 @@ func (c *CPU) interp(bk *block) (step bool) {
 					goto leave
 				}
 			case opMov16mi:
-				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
+				ea = c.R[op.base] + c.R[op.index]<<(op.scale&3) + uint64(int64(op.disp))
 				v = uint64(int64(op.imm))
 				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
 				if d := ea - e.w; d <= 4096-2 {
@@ -9319,9 +9317,9 @@ func (c *CPU) interp(bk *block) (step bool) {
 					goto leave
 				}
 			case opMov32rr:
-				c.R[op.dst&31] = uint64(uint32(uint64(uint32(c.R[op.src&31]))))
+				c.R[op.dst] = uint64(uint32(uint64(uint32(c.R[op.src]))))
 			case opMov32rm:
-				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
+				ea = c.R[op.base] + c.R[op.index]<<(op.scale&3) + uint64(int64(op.disp))
 				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-4 {
 					d += e.add
@@ -9332,10 +9330,10 @@ func (c *CPU) interp(bk *block) (step bool) {
 				} else if v, ok = c.readSlow(ea, 4, c.mmu); !ok {
 					goto leave
 				}
-				c.R[op.dst&31] = uint64(uint32(v))
+				c.R[op.dst] = uint64(uint32(v))
 			case opMov32mr:
-				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				v = uint64(uint32(c.R[op.src&31]))
+				ea = c.R[op.base] + c.R[op.index]<<(op.scale&3) + uint64(int64(op.disp))
+				v = uint64(uint32(c.R[op.src]))
 				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
 				if d := ea - e.w; d <= 4096-4 {
 					d += e.add
@@ -9350,7 +9348,7 @@ func (c *CPU) interp(bk *block) (step bool) {
 					goto leave
 				}
 			case opMov32mi:
-				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
+				ea = c.R[op.base] + c.R[op.index]<<(op.scale&3) + uint64(int64(op.disp))
 				v = uint64(int64(op.imm))
 				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
 				if d := ea - e.w; d <= 4096-4 {
@@ -9366,9 +9364,9 @@ func (c *CPU) interp(bk *block) (step bool) {
 					goto leave
 				}
 			case opMov64rr:
-				c.R[op.dst&31] = c.R[op.src&31]
+				c.R[op.dst] = c.R[op.src]
 			case opMov64rm:
-				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
+				ea = c.R[op.base] + c.R[op.index]<<(op.scale&3) + uint64(int64(op.disp))
 				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-8 {
 					d += e.add
@@ -9379,10 +9377,10 @@ func (c *CPU) interp(bk *block) (step bool) {
 				} else if v, ok = c.readSlow(ea, 8, c.mmu); !ok {
 					goto leave
 				}
-				c.R[op.dst&31] = v
+				c.R[op.dst] = v
 			case opMov64mr:
-				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				v = c.R[op.src&31]
+				ea = c.R[op.base] + c.R[op.index]<<(op.scale&3) + uint64(int64(op.disp))
+				v = c.R[op.src]
 				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
 				if d := ea - e.w; d <= 4096-8 {
 					d += e.add
@@ -9401,7 +9399,7 @@ func (c *CPU) interp(bk *block) (step bool) {
 					goto leave
 				}
 			case opMov64mi:
-				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
+				ea = c.R[op.base] + c.R[op.index]<<(op.scale&3) + uint64(int64(op.disp))
 				v = uint64(int64(op.imm))
 				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
 				if d := ea - e.w; d <= 4096-8 {
@@ -9421,15 +9419,15 @@ func (c *CPU) interp(bk *block) (step bool) {
 					goto leave
 				}
 			case opMov8ri:
-				c.R[op.dst&31] = c.R[op.dst&31]&^0xff | (uint64(int64(op.imm)))&0xff
+				c.R[op.dst] = c.R[op.dst]&^0xff | (uint64(int64(op.imm)))&0xff
 			case opMov16ri:
-				c.R[op.dst&31] = c.R[op.dst&31]&^0xffff | (uint64(int64(op.imm)))&0xffff
+				c.R[op.dst] = c.R[op.dst]&^0xffff | (uint64(int64(op.imm)))&0xffff
 			case opMovri:
-				c.R[op.dst&31] = op.imm64()
+				c.R[op.dst] = op.imm64()
 			case opMovzx8rr:
-				c.R[op.dst&31] = c.R[op.src&31] & 0xff
+				c.R[op.dst] = c.R[op.src] & 0xff
 			case opMovzx8rm:
-				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
+				ea = c.R[op.base] + c.R[op.index]<<(op.scale&3) + uint64(int64(op.disp))
 				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-1 {
 					d += e.add
@@ -9437,11 +9435,11 @@ func (c *CPU) interp(bk *block) (step bool) {
 				} else if v, ok = c.readSlow(ea, 1, c.mmu); !ok {
 					goto leave
 				}
-				c.R[op.dst&31] = v
+				c.R[op.dst] = v
 			case opMovsx8to32rr:
-				c.R[op.dst&31] = uint64(uint32(uint64(int64(int8(c.R[op.src&31])))))
+				c.R[op.dst] = uint64(uint32(uint64(int64(int8(c.R[op.src])))))
 			case opMovsx8to32rm:
-				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
+				ea = c.R[op.base] + c.R[op.index]<<(op.scale&3) + uint64(int64(op.disp))
 				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-1 {
 					d += e.add
@@ -9449,11 +9447,11 @@ func (c *CPU) interp(bk *block) (step bool) {
 				} else if v, ok = c.readSlow(ea, 1, c.mmu); !ok {
 					goto leave
 				}
-				c.R[op.dst&31] = uint64(uint32(uint64(int64(int8(v)))))
+				c.R[op.dst] = uint64(uint32(uint64(int64(int8(v)))))
 			case opMovsx8to64rr:
-				c.R[op.dst&31] = uint64(int64(int8(c.R[op.src&31])))
+				c.R[op.dst] = uint64(int64(int8(c.R[op.src])))
 			case opMovsx8to64rm:
-				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
+				ea = c.R[op.base] + c.R[op.index]<<(op.scale&3) + uint64(int64(op.disp))
 				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-1 {
 					d += e.add
@@ -9461,11 +9459,11 @@ func (c *CPU) interp(bk *block) (step bool) {
 				} else if v, ok = c.readSlow(ea, 1, c.mmu); !ok {
 					goto leave
 				}
-				c.R[op.dst&31] = uint64(int64(int8(v)))
+				c.R[op.dst] = uint64(int64(int8(v)))
 			case opMovzx16rr:
-				c.R[op.dst&31] = c.R[op.src&31] & 0xffff
+				c.R[op.dst] = c.R[op.src] & 0xffff
 			case opMovzx16rm:
-				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
+				ea = c.R[op.base] + c.R[op.index]<<(op.scale&3) + uint64(int64(op.disp))
 				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-2 {
 					d += e.add
@@ -9476,11 +9474,11 @@ func (c *CPU) interp(bk *block) (step bool) {
 				} else if v, ok = c.readSlow(ea, 2, c.mmu); !ok {
 					goto leave
 				}
-				c.R[op.dst&31] = v
+				c.R[op.dst] = v
 			case opMovsx16to32rr:
-				c.R[op.dst&31] = uint64(uint32(uint64(int64(int16(c.R[op.src&31])))))
+				c.R[op.dst] = uint64(uint32(uint64(int64(int16(c.R[op.src])))))
 			case opMovsx16to32rm:
-				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
+				ea = c.R[op.base] + c.R[op.index]<<(op.scale&3) + uint64(int64(op.disp))
 				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-2 {
 					d += e.add
@@ -9491,11 +9489,11 @@ func (c *CPU) interp(bk *block) (step bool) {
 				} else if v, ok = c.readSlow(ea, 2, c.mmu); !ok {
 					goto leave
 				}
-				c.R[op.dst&31] = uint64(uint32(uint64(int64(int16(v)))))
+				c.R[op.dst] = uint64(uint32(uint64(int64(int16(v)))))
 			case opMovsx16to64rr:
-				c.R[op.dst&31] = uint64(int64(int16(c.R[op.src&31])))
+				c.R[op.dst] = uint64(int64(int16(c.R[op.src])))
 			case opMovsx16to64rm:
-				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
+				ea = c.R[op.base] + c.R[op.index]<<(op.scale&3) + uint64(int64(op.disp))
 				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-2 {
 					d += e.add
@@ -9506,11 +9504,11 @@ func (c *CPU) interp(bk *block) (step bool) {
 				} else if v, ok = c.readSlow(ea, 2, c.mmu); !ok {
 					goto leave
 				}
-				c.R[op.dst&31] = uint64(int64(int16(v)))
+				c.R[op.dst] = uint64(int64(int16(v)))
 			case opMovsx32to64rr:
-				c.R[op.dst&31] = uint64(int64(int32(c.R[op.src&31])))
+				c.R[op.dst] = uint64(int64(int32(c.R[op.src])))
 			case opMovsx32to64rm:
-				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
+				ea = c.R[op.base] + c.R[op.index]<<(op.scale&3) + uint64(int64(op.disp))
 				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-4 {
 					d += e.add
@@ -9521,20 +9519,20 @@ func (c *CPU) interp(bk *block) (step bool) {
 				} else if v, ok = c.readSlow(ea, 4, c.mmu); !ok {
 					goto leave
 				}
-				c.R[op.dst&31] = uint64(int64(int32(v)))
+				c.R[op.dst] = uint64(int64(int32(v)))
 			case opLea32:
-				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				c.R[op.dst&31] = uint64(uint32(ea))
+				ea = c.R[op.base] + c.R[op.index]<<(op.scale&3) + uint64(int64(op.disp))
+				c.R[op.dst] = uint64(uint32(ea))
 			case opLea64:
-				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
-				c.R[op.dst&31] = ea
+				ea = c.R[op.base] + c.R[op.index]<<(op.scale&3) + uint64(int64(op.disp))
+				c.R[op.dst] = ea
 			case opXchg32rr:
-				a = uint64(uint32(c.R[op.dst&31]))
-				b = uint64(uint32(c.R[op.src&31]))
-				c.R[op.dst&31] = uint64(uint32(b))
-				c.R[op.src&31] = uint64(uint32(a))
+				a = uint64(uint32(c.R[op.dst]))
+				b = uint64(uint32(c.R[op.src]))
+				c.R[op.dst] = uint64(uint32(b))
+				c.R[op.src] = uint64(uint32(a))
 			case opXchg32mr:
-				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
+				ea = c.R[op.base] + c.R[op.index]<<(op.scale&3) + uint64(int64(op.disp))
 				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
 				at := ea - e.w
 				if at > 4096-4 {
@@ -9544,7 +9542,7 @@ func (c *CPU) interp(bk *block) (step bool) {
 					at = ea - e.w
 				}
 				at += e.add
-				b = uint64(uint32(c.R[op.src&31]))
+				b = uint64(uint32(c.R[op.src]))
 				{
 					m := c.ram[at : at+4]
 					a = uint64(uint32(m[0])<<0 | uint32(m[1])<<8 | uint32(m[2])<<16 | uint32(m[3])<<24)
@@ -9556,26 +9554,26 @@ func (c *CPU) interp(bk *block) (step bool) {
 					m[2] = byte(v >> 16)
 					m[3] = byte(v >> 24)
 				}
-				c.R[op.src&31] = uint64(uint32(a))
+				c.R[op.src] = uint64(uint32(a))
 			case opCmov32rr:
-				v = uint64(uint32(c.R[op.dst&31]))
+				v = uint64(uint32(c.R[op.dst]))
 				if c.cond(op.scale) {
-					v = uint64(uint32(c.R[op.src&31]))
+					v = uint64(uint32(c.R[op.src]))
 				}
-				c.R[op.dst&31] = uint64(uint32(v))
+				c.R[op.dst] = uint64(uint32(v))
 			case opCbw32:
-				c.R[op.dst&31] = uint64(uint32(uint64(int64(int16(c.R[RAX])))))
+				c.R[op.dst] = uint64(uint32(uint64(int64(int16(c.R[RAX])))))
 			case opCwd32:
-				c.R[op.dst&31] = uint64(uint32(uint64(int32(c.R[RAX]) >> 31)))
+				c.R[op.dst] = uint64(uint32(uint64(int32(c.R[RAX]) >> 31)))
 			case opBswap32:
-				c.R[op.dst&31] = uint64(uint32(uint64(bits.ReverseBytes32(uint32(c.R[op.dst&31])))))
+				c.R[op.dst] = uint64(uint32(uint64(bits.ReverseBytes32(uint32(c.R[op.dst])))))
 			case opXchg64rr:
-				a = c.R[op.dst&31]
-				b = c.R[op.src&31]
-				c.R[op.dst&31] = b
-				c.R[op.src&31] = a
+				a = c.R[op.dst]
+				b = c.R[op.src]
+				c.R[op.dst] = b
+				c.R[op.src] = a
 			case opXchg64mr:
-				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
+				ea = c.R[op.base] + c.R[op.index]<<(op.scale&3) + uint64(int64(op.disp))
 				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
 				at := ea - e.w
 				if at > 4096-8 {
@@ -9585,7 +9583,7 @@ func (c *CPU) interp(bk *block) (step bool) {
 					at = ea - e.w
 				}
 				at += e.add
-				b = c.R[op.src&31]
+				b = c.R[op.src]
 				{
 					m := c.ram[at : at+8]
 					a = uint64(uint64(m[0])<<0 | uint64(m[1])<<8 | uint64(m[2])<<16 | uint64(m[3])<<24 | uint64(m[4])<<32 | uint64(m[5])<<40 | uint64(m[6])<<48 | uint64(m[7])<<56)
@@ -9601,37 +9599,37 @@ func (c *CPU) interp(bk *block) (step bool) {
 					m[6] = byte(v >> 48)
 					m[7] = byte(v >> 56)
 				}
-				c.R[op.src&31] = a
+				c.R[op.src] = a
 			case opCmov64rr:
-				v = c.R[op.dst&31]
+				v = c.R[op.dst]
 				if c.cond(op.scale) {
-					v = c.R[op.src&31]
+					v = c.R[op.src]
 				}
-				c.R[op.dst&31] = v
+				c.R[op.dst] = v
 			case opCbw64:
-				c.R[op.dst&31] = uint64(int64(int32(c.R[RAX])))
+				c.R[op.dst] = uint64(int64(int32(c.R[RAX])))
 			case opCwd64:
-				c.R[op.dst&31] = uint64(int64(c.R[RAX]) >> 63)
+				c.R[op.dst] = uint64(int64(c.R[RAX]) >> 63)
 			case opBswap64:
-				c.R[op.dst&31] = uint64(bits.ReverseBytes64(uint64(c.R[op.dst&31])))
+				c.R[op.dst] = uint64(bits.ReverseBytes64(uint64(c.R[op.dst])))
 			case opSetcc:
 				v = 0
 				if c.cond(op.scale) {
 					v = 1
 				}
-				c.R[op.dst&31] = c.R[op.dst&31]&^0xff | (v)&0xff
+				c.R[op.dst] = c.R[op.dst]&^0xff | (v)&0xff
 			case opImul32rr:
-				a = uint64(uint32(c.R[op.dst&31]))
-				b = uint64(uint32(c.R[op.src&31]))
+				a = uint64(uint32(c.R[op.dst]))
+				b = uint64(uint32(c.R[op.src]))
 				v = uint64(int64(int32(a)) * int64(int32(b)))
-				c.R[op.dst&31] = uint64(uint32(v))
+				c.R[op.dst] = uint64(uint32(v))
 				c.mulFlags(int64(v) != int64(int32(v)))
 			case opImul32rrN:
-				a = uint64(uint32(c.R[op.dst&31]))
-				b = uint64(uint32(c.R[op.src&31]))
-				c.R[op.dst&31] = uint64(uint32(a * b))
+				a = uint64(uint32(c.R[op.dst]))
+				b = uint64(uint32(c.R[op.src]))
+				c.R[op.dst] = uint64(uint32(a * b))
 			case opImul32rm:
-				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
+				ea = c.R[op.base] + c.R[op.index]<<(op.scale&3) + uint64(int64(op.disp))
 				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-4 {
 					d += e.add
@@ -9642,12 +9640,12 @@ func (c *CPU) interp(bk *block) (step bool) {
 				} else if b, ok = c.readSlow(ea, 4, c.mmu); !ok {
 					goto leave
 				}
-				a = uint64(uint32(c.R[op.dst&31]))
+				a = uint64(uint32(c.R[op.dst]))
 				v = uint64(int64(int32(a)) * int64(int32(b)))
-				c.R[op.dst&31] = uint64(uint32(v))
+				c.R[op.dst] = uint64(uint32(v))
 				c.mulFlags(int64(v) != int64(int32(v)))
 			case opImul32rmN:
-				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
+				ea = c.R[op.base] + c.R[op.index]<<(op.scale&3) + uint64(int64(op.disp))
 				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-4 {
 					d += e.add
@@ -9658,38 +9656,38 @@ func (c *CPU) interp(bk *block) (step bool) {
 				} else if b, ok = c.readSlow(ea, 4, c.mmu); !ok {
 					goto leave
 				}
-				a = uint64(uint32(c.R[op.dst&31]))
-				c.R[op.dst&31] = uint64(uint32(a * b))
+				a = uint64(uint32(c.R[op.dst]))
+				c.R[op.dst] = uint64(uint32(a * b))
 			case opImul32rri:
-				a = uint64(uint32(c.R[op.src&31]))
+				a = uint64(uint32(c.R[op.src]))
 				b = uint64(uint32(op.imm))
 				v = uint64(int64(int32(a)) * int64(int32(b)))
-				c.R[op.dst&31] = uint64(uint32(v))
+				c.R[op.dst] = uint64(uint32(v))
 				c.mulFlags(int64(v) != int64(int32(v)))
 			case opImul32rriN:
-				a = uint64(uint32(c.R[op.src&31]))
+				a = uint64(uint32(c.R[op.src]))
 				b = uint64(uint32(op.imm))
-				c.R[op.dst&31] = uint64(uint32(a * b))
+				c.R[op.dst] = uint64(uint32(a * b))
 			case opMul32r:
-				hi, v = mulWide(uint64(uint32(c.R[op.src&31])), uint64(uint32(c.R[op.dst&31])), 4)
+				hi, v = mulWide(uint64(uint32(c.R[op.src])), uint64(uint32(c.R[op.dst])), 4)
 				c.R[RAX] = uint64(uint32(v))
 				c.R[RDX] = uint64(uint32(hi))
 				c.mulFlags(hi != 0)
 			case opProduct32:
-				c.intelProduct(2, uint64(uint32(c.R[op.dst&31])))
+				c.intelProduct(2, uint64(uint32(c.R[op.dst])))
 			case opProduct32N:
 			case opImul64rr:
-				a = c.R[op.dst&31]
-				b = c.R[op.src&31]
+				a = c.R[op.dst]
+				b = c.R[op.src]
 				hi, v = imulWide(a, b, 8)
-				c.R[op.dst&31] = v
+				c.R[op.dst] = v
 				c.mulFlags(hi != uint64(int64(v)>>63))
 			case opImul64rrN:
-				a = c.R[op.dst&31]
-				b = c.R[op.src&31]
-				c.R[op.dst&31] = a * b
+				a = c.R[op.dst]
+				b = c.R[op.src]
+				c.R[op.dst] = a * b
 			case opImul64rm:
-				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
+				ea = c.R[op.base] + c.R[op.index]<<(op.scale&3) + uint64(int64(op.disp))
 				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-8 {
 					d += e.add
@@ -9700,12 +9698,12 @@ func (c *CPU) interp(bk *block) (step bool) {
 				} else if b, ok = c.readSlow(ea, 8, c.mmu); !ok {
 					goto leave
 				}
-				a = c.R[op.dst&31]
+				a = c.R[op.dst]
 				hi, v = imulWide(a, b, 8)
-				c.R[op.dst&31] = v
+				c.R[op.dst] = v
 				c.mulFlags(hi != uint64(int64(v)>>63))
 			case opImul64rmN:
-				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
+				ea = c.R[op.base] + c.R[op.index]<<(op.scale&3) + uint64(int64(op.disp))
 				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-8 {
 					d += e.add
@@ -9716,36 +9714,36 @@ func (c *CPU) interp(bk *block) (step bool) {
 				} else if b, ok = c.readSlow(ea, 8, c.mmu); !ok {
 					goto leave
 				}
-				a = c.R[op.dst&31]
-				c.R[op.dst&31] = a * b
+				a = c.R[op.dst]
+				c.R[op.dst] = a * b
 			case opImul64rri:
-				a = c.R[op.src&31]
+				a = c.R[op.src]
 				b = uint64(int64(op.imm))
 				hi, v = imulWide(a, b, 8)
-				c.R[op.dst&31] = v
+				c.R[op.dst] = v
 				c.mulFlags(hi != uint64(int64(v)>>63))
 			case opImul64rriN:
-				a = c.R[op.src&31]
+				a = c.R[op.src]
 				b = uint64(int64(op.imm))
-				c.R[op.dst&31] = a * b
+				c.R[op.dst] = a * b
 			case opMul64r:
-				hi, v = mulWide(c.R[op.src&31], c.R[op.dst&31], 8)
+				hi, v = mulWide(c.R[op.src], c.R[op.dst], 8)
 				c.R[RAX] = v
 				c.R[RDX] = hi
 				c.mulFlags(hi != 0)
 			case opProduct64:
-				c.intelProduct(3, c.R[op.dst&31])
+				c.intelProduct(3, c.R[op.dst])
 			case opProduct64N:
 			case opBt32rr:
-				a = uint64(uint32(c.R[op.dst&31]))
-				b = c.R[op.src&31] & 31
+				a = uint64(uint32(c.R[op.dst]))
+				b = c.R[op.src] & 31
 				c.setFlags(flagCF, a>>b&1)
 			case opBt32ri:
-				a = uint64(uint32(c.R[op.dst&31]))
+				a = uint64(uint32(c.R[op.dst]))
 				b = uint64(op.imm) & 31
 				c.setFlags(flagCF, a>>b&1)
 			case opBt32mi:
-				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
+				ea = c.R[op.base] + c.R[op.index]<<(op.scale&3) + uint64(int64(op.disp))
 				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-4 {
 					d += e.add
@@ -9759,15 +9757,15 @@ func (c *CPU) interp(bk *block) (step bool) {
 				b = uint64(op.imm) & 31
 				c.setFlags(flagCF, a>>b&1)
 			case opBt64rr:
-				a = c.R[op.dst&31]
-				b = c.R[op.src&31] & 63
+				a = c.R[op.dst]
+				b = c.R[op.src] & 63
 				c.setFlags(flagCF, a>>b&1)
 			case opBt64ri:
-				a = c.R[op.dst&31]
+				a = c.R[op.dst]
 				b = uint64(op.imm) & 63
 				c.setFlags(flagCF, a>>b&1)
 			case opBt64mi:
-				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
+				ea = c.R[op.base] + c.R[op.index]<<(op.scale&3) + uint64(int64(op.disp))
 				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-8 {
 					d += e.add
@@ -9781,26 +9779,28 @@ func (c *CPU) interp(bk *block) (step bool) {
 				b = uint64(op.imm) & 63
 				c.setFlags(flagCF, a>>b&1)
 			case opNop:
+			case opFall:
+				goto fall
 			case opJmp:
 				goto taken
 			case opJcc:
 				if c.cond(op.scale) {
 					goto taken
 				}
-				break body
+				goto fall
 			case opJccZ:
 				if c.zero() {
 					goto taken
 				}
-				break body
+				goto fall
 			case opJccNZ:
 				if !c.zero() {
 					goto taken
 				}
-				break body
+				goto fall
 			case opPush:
 				ea = c.R[RSP] - 8
-				v = c.R[op.src&31]
+				v = c.R[op.src]
 				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
 				if d := ea - e.w; d <= 4096-8 {
 					d += e.add
@@ -9853,7 +9853,7 @@ func (c *CPU) interp(bk *block) (step bool) {
 					goto leave
 				}
 				c.R[RSP] += 8
-				c.R[op.dst&31] = v
+				c.R[op.dst] = v
 			case opLeave:
 				ea = c.R[RBP]
 				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
@@ -9891,7 +9891,7 @@ func (c *CPU) interp(bk *block) (step bool) {
 				c.R[RSP] -= 8
 				goto taken
 			case opCallr:
-				rip = c.R[op.dst&31]
+				rip = c.R[op.dst]
 				if !c.canonical(rip) {
 					goto leave
 				}
@@ -9917,7 +9917,7 @@ func (c *CPU) interp(bk *block) (step bool) {
 				c.R[RSP] -= 8
 				goto indirect
 			case opCallm:
-				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
+				ea = c.R[op.base] + c.R[op.index]<<(op.scale&3) + uint64(int64(op.disp))
 				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-8 {
 					d += e.add
@@ -9955,13 +9955,13 @@ func (c *CPU) interp(bk *block) (step bool) {
 				c.R[RSP] -= 8
 				goto indirect
 			case opJmpr:
-				rip = c.R[op.dst&31]
+				rip = c.R[op.dst]
 				if !c.canonical(rip) {
 					goto leave
 				}
 				goto indirect
 			case opJmpm:
-				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
+				ea = c.R[op.base] + c.R[op.index]<<(op.scale&3) + uint64(int64(op.disp))
 				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
 				if d := ea - e.r; d <= 4096-8 {
 					d += e.add
@@ -9994,32 +9994,32 @@ func (c *CPU) interp(bk *block) (step bool) {
 				c.R[RSP] += 8 + uint64(uint32(op.imm))
 				goto indirect
 			case opAddr32:
-				ea = uint64(uint32(c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))))
+				ea = uint64(uint32(c.R[op.base] + c.R[op.index]<<(op.scale&3) + uint64(int64(op.disp))))
 				if ea > 0xfffffff0 {
 					goto leave
 				}
 				c.R[regTmp] = ea
 			case opAddrSeg:
-				ea = uint64(uint32(c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))))
+				ea = uint64(uint32(c.R[op.base] + c.R[op.index]<<(op.scale&3) + uint64(int64(op.disp))))
 				if ea > 0xfffffff0 {
 					goto leave
 				}
 				if !c.wide[op.src&1] {
 					goto leave
 				}
-				c.R[regTmp] = uint64(uint32(ea + c.R[op.dst&31]))
+				c.R[regTmp] = uint64(uint32(ea + c.R[op.dst]))
 			case opAddrSeg64:
-				ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
+				ea = c.R[op.base] + c.R[op.index]<<(op.scale&3) + uint64(int64(op.disp))
 				if !c.canonical(ea) || !c.canonical(ea+7) {
 					goto leave
 				}
-				c.R[regTmp] = ea + c.R[op.dst&31]
+				c.R[regTmp] = ea + c.R[op.dst]
 			case opPush32:
 				ea = uint64(uint32(c.R[RSP] - 4))
 				if ea > 0xfffffff0 {
 					goto leave
 				}
-				v = c.R[op.src&31]
+				v = c.R[op.src]
 				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
 				if d := ea - e.w; d <= 4096-4 {
 					d += e.add
@@ -10102,7 +10102,7 @@ func (c *CPU) interp(bk *block) (step bool) {
 					goto leave
 				}
 				c.R[RSP] = ea + 4
-				c.R[op.dst&31] = v
+				c.R[op.dst] = v
 			case opLeave32:
 				ea = uint64(uint32(c.R[RBP]))
 				if ea > 0xfffffff0 {
@@ -10142,7 +10142,7 @@ func (c *CPU) interp(bk *block) (step bool) {
 				c.R[RSP] = ea
 				goto taken
 			case opCallr32:
-				rip = uint64(uint32(c.R[op.dst&31]))
+				rip = uint64(uint32(c.R[op.dst]))
 				ea = uint64(uint32(c.R[RSP] - 4))
 				if ea > 0xfffffff0 {
 					goto leave
@@ -10198,7 +10198,7 @@ func (c *CPU) interp(bk *block) (step bool) {
 				c.R[RSP] = ea
 				goto indirect
 			case opJmpr32:
-				rip = uint64(uint32(c.R[op.dst&31]))
+				rip = uint64(uint32(c.R[op.dst]))
 				goto indirect
 			case opJmpm32:
 				ea = c.R[regTmp]
@@ -10231,18 +10231,19 @@ func (c *CPU) interp(bk *block) (step bool) {
 				c.R[RSP] = uint64(uint32(ea + 4 + uint64(uint32(op.imm))))
 				goto indirect
 			case opSlow:
-				if !c.slow(bk, i) {
+				if !c.slow(bk, op) {
 					goto leave
 				}
 			case opEnd:
-				c.end(bk, i)
+				c.end(bk, op)
 				return false
 			default:
-				if !c.vector(op) && !c.slow(bk, i) {
+				if !c.vector(op) && !c.slow(bk, op) {
 					goto leave
 				}
 			}
 		}
+	fall:
 		ea, rip = c.R[isa.RegRIP], c.R[isa.RegRIP]+uint64(int64(bk.exit[0]))
 		if c.mode != isa.Mode64 {
 			rip &= c.ripMask()
@@ -10297,7 +10298,7 @@ func (c *CPU) interp(bk *block) (step bool) {
 		return c.leave(rip)
 
 	leave:
-		c.leaveAt(bk, i)
+		c.leaveAt(bk, op)
 		return true
 	}
 }
@@ -10318,7 +10319,7 @@ func (c *CPU) vector(op *op) bool {
 		y := &c.V[op.src&15]
 		x[0], x[1] = y[0], y[1]
 	case opVmovarm:
-		ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
+		ea = c.R[op.base] + c.R[op.index]<<(op.scale&3) + uint64(int64(op.disp))
 		e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
 		d := ea - e.r
 		if !(d <= 4096-16 && ea&15 == 0) {
@@ -10336,7 +10337,7 @@ func (c *CPU) vector(op *op) bool {
 		x := &c.V[op.dst&15]
 		x[0], x[1] = v, hi
 	case opVmovamr:
-		ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
+		ea = c.R[op.base] + c.R[op.index]<<(op.scale&3) + uint64(int64(op.disp))
 		e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
 		d := ea - e.w
 		if !(d <= 4096-16 && ea&15 == 0) {
@@ -10367,7 +10368,7 @@ func (c *CPU) vector(op *op) bool {
 			m[7] = byte(v >> 56)
 		}
 	case opVmovurm:
-		ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
+		ea = c.R[op.base] + c.R[op.index]<<(op.scale&3) + uint64(int64(op.disp))
 		e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
 		d := ea - e.r
 		if !(d <= 4096-16) {
@@ -10385,7 +10386,7 @@ func (c *CPU) vector(op *op) bool {
 		x := &c.V[op.dst&15]
 		x[0], x[1] = v, hi
 	case opVmovumr:
-		ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
+		ea = c.R[op.base] + c.R[op.index]<<(op.scale&3) + uint64(int64(op.disp))
 		e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
 		d := ea - e.w
 		if !(d <= 4096-16) {
@@ -10420,7 +10421,7 @@ func (c *CPU) vector(op *op) bool {
 		y := &c.V[op.src&15]
 		x[0] = x[0]&^0xffffffff | y[0]&0xffffffff
 	case opVmov32rm:
-		ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
+		ea = c.R[op.base] + c.R[op.index]<<(op.scale&3) + uint64(int64(op.disp))
 		e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
 		d := ea - e.r
 		if !(d <= 4096-4) {
@@ -10434,7 +10435,7 @@ func (c *CPU) vector(op *op) bool {
 		x := &c.V[op.dst&15]
 		x[0], x[1] = v, 0
 	case opVmov32mr:
-		ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
+		ea = c.R[op.base] + c.R[op.index]<<(op.scale&3) + uint64(int64(op.disp))
 		e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
 		d := ea - e.w
 		if !(d <= 4096-4) {
@@ -10451,16 +10452,16 @@ func (c *CPU) vector(op *op) bool {
 		}
 	case opVfromR32:
 		x := &c.V[op.dst&15]
-		x[0], x[1] = uint64(uint32(c.R[op.src&31])), 0
+		x[0], x[1] = uint64(uint32(c.R[op.src])), 0
 	case opVtoR32:
 		x := &c.V[op.dst&15]
-		c.R[op.src&31] = uint64(uint32(x[0]))
+		c.R[op.src] = uint64(uint32(x[0]))
 	case opVmov64rr:
 		x := &c.V[op.dst&15]
 		y := &c.V[op.src&15]
 		x[0] = y[0]
 	case opVmov64rm:
-		ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
+		ea = c.R[op.base] + c.R[op.index]<<(op.scale&3) + uint64(int64(op.disp))
 		e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
 		d := ea - e.r
 		if !(d <= 4096-8) {
@@ -10474,7 +10475,7 @@ func (c *CPU) vector(op *op) bool {
 		x := &c.V[op.dst&15]
 		x[0], x[1] = v, 0
 	case opVmov64mr:
-		ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
+		ea = c.R[op.base] + c.R[op.index]<<(op.scale&3) + uint64(int64(op.disp))
 		e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
 		d := ea - e.w
 		if !(d <= 4096-8) {
@@ -10495,16 +10496,16 @@ func (c *CPU) vector(op *op) bool {
 		}
 	case opVfromR64:
 		x := &c.V[op.dst&15]
-		x[0], x[1] = c.R[op.src&31], 0
+		x[0], x[1] = c.R[op.src], 0
 	case opVtoR64:
 		x := &c.V[op.dst&15]
-		c.R[op.src&31] = x[0]
+		c.R[op.src] = x[0]
 	case opVmovqrr:
 		x := &c.V[op.dst&15]
 		y := &c.V[op.src&15]
 		x[0], x[1] = y[0], 0
 	case opVhalf0rm:
-		ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
+		ea = c.R[op.base] + c.R[op.index]<<(op.scale&3) + uint64(int64(op.disp))
 		e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
 		d := ea - e.r
 		if !(d <= 4096-8) {
@@ -10518,7 +10519,7 @@ func (c *CPU) vector(op *op) bool {
 		x := &c.V[op.dst&15]
 		x[0] = v
 	case opVhalf0mr:
-		ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
+		ea = c.R[op.base] + c.R[op.index]<<(op.scale&3) + uint64(int64(op.disp))
 		e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
 		d := ea - e.w
 		if !(d <= 4096-8) {
@@ -10538,7 +10539,7 @@ func (c *CPU) vector(op *op) bool {
 			m[7] = byte(v >> 56)
 		}
 	case opVhalf1rm:
-		ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
+		ea = c.R[op.base] + c.R[op.index]<<(op.scale&3) + uint64(int64(op.disp))
 		e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
 		d := ea - e.r
 		if !(d <= 4096-8) {
@@ -10552,7 +10553,7 @@ func (c *CPU) vector(op *op) bool {
 		x := &c.V[op.dst&15]
 		x[1] = v
 	case opVhalf1mr:
-		ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
+		ea = c.R[op.base] + c.R[op.index]<<(op.scale&3) + uint64(int64(op.disp))
 		e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
 		d := ea - e.w
 		if !(d <= 4096-8) {
@@ -10577,7 +10578,7 @@ func (c *CPU) vector(op *op) bool {
 		x := &c.V[op.dst&15]
 		x[0], x[1] = x[0]&v, x[1]&hi
 	case opVAndrm:
-		ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
+		ea = c.R[op.base] + c.R[op.index]<<(op.scale&3) + uint64(int64(op.disp))
 		e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
 		d := ea - e.r
 		if !(d <= 4096-16 && ea&15 == 0) {
@@ -10600,7 +10601,7 @@ func (c *CPU) vector(op *op) bool {
 		x := &c.V[op.dst&15]
 		x[0], x[1] = v&^x[0], hi&^x[1]
 	case opVAndnrm:
-		ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
+		ea = c.R[op.base] + c.R[op.index]<<(op.scale&3) + uint64(int64(op.disp))
 		e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
 		d := ea - e.r
 		if !(d <= 4096-16 && ea&15 == 0) {
@@ -10623,7 +10624,7 @@ func (c *CPU) vector(op *op) bool {
 		x := &c.V[op.dst&15]
 		x[0], x[1] = x[0]|v, x[1]|hi
 	case opVOrrm:
-		ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
+		ea = c.R[op.base] + c.R[op.index]<<(op.scale&3) + uint64(int64(op.disp))
 		e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
 		d := ea - e.r
 		if !(d <= 4096-16 && ea&15 == 0) {
@@ -10646,7 +10647,7 @@ func (c *CPU) vector(op *op) bool {
 		x := &c.V[op.dst&15]
 		x[0], x[1] = x[0]^v, x[1]^hi
 	case opVXorrm:
-		ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
+		ea = c.R[op.base] + c.R[op.index]<<(op.scale&3) + uint64(int64(op.disp))
 		e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
 		d := ea - e.r
 		if !(d <= 4096-16 && ea&15 == 0) {
@@ -10669,7 +10670,7 @@ func (c *CPU) vector(op *op) bool {
 		x := &c.V[op.dst&15]
 		x[0], x[1] = (x[0]&^top8+v&^top8)^(x[0]^v)&top8, (x[1]&^top8+hi&^top8)^(x[1]^hi)&top8
 	case opVAdd8rm:
-		ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
+		ea = c.R[op.base] + c.R[op.index]<<(op.scale&3) + uint64(int64(op.disp))
 		e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
 		d := ea - e.r
 		if !(d <= 4096-16 && ea&15 == 0) {
@@ -10692,7 +10693,7 @@ func (c *CPU) vector(op *op) bool {
 		x := &c.V[op.dst&15]
 		x[0], x[1] = (x[0]&^top16+v&^top16)^(x[0]^v)&top16, (x[1]&^top16+hi&^top16)^(x[1]^hi)&top16
 	case opVAdd16rm:
-		ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
+		ea = c.R[op.base] + c.R[op.index]<<(op.scale&3) + uint64(int64(op.disp))
 		e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
 		d := ea - e.r
 		if !(d <= 4096-16 && ea&15 == 0) {
@@ -10715,7 +10716,7 @@ func (c *CPU) vector(op *op) bool {
 		x := &c.V[op.dst&15]
 		x[0], x[1] = (x[0]&^top32+v&^top32)^(x[0]^v)&top32, (x[1]&^top32+hi&^top32)^(x[1]^hi)&top32
 	case opVAdd32rm:
-		ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
+		ea = c.R[op.base] + c.R[op.index]<<(op.scale&3) + uint64(int64(op.disp))
 		e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
 		d := ea - e.r
 		if !(d <= 4096-16 && ea&15 == 0) {
@@ -10738,7 +10739,7 @@ func (c *CPU) vector(op *op) bool {
 		x := &c.V[op.dst&15]
 		x[0], x[1] = x[0]+v, x[1]+hi
 	case opVAdd64rm:
-		ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
+		ea = c.R[op.base] + c.R[op.index]<<(op.scale&3) + uint64(int64(op.disp))
 		e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
 		d := ea - e.r
 		if !(d <= 4096-16 && ea&15 == 0) {
@@ -10761,7 +10762,7 @@ func (c *CPU) vector(op *op) bool {
 		x := &c.V[op.dst&15]
 		x[0], x[1] = ((x[0]|top8)-v&^top8)^^(x[0]^v)&top8, ((x[1]|top8)-hi&^top8)^^(x[1]^hi)&top8
 	case opVSub8rm:
-		ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
+		ea = c.R[op.base] + c.R[op.index]<<(op.scale&3) + uint64(int64(op.disp))
 		e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
 		d := ea - e.r
 		if !(d <= 4096-16 && ea&15 == 0) {
@@ -10784,7 +10785,7 @@ func (c *CPU) vector(op *op) bool {
 		x := &c.V[op.dst&15]
 		x[0], x[1] = ((x[0]|top16)-v&^top16)^^(x[0]^v)&top16, ((x[1]|top16)-hi&^top16)^^(x[1]^hi)&top16
 	case opVSub16rm:
-		ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
+		ea = c.R[op.base] + c.R[op.index]<<(op.scale&3) + uint64(int64(op.disp))
 		e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
 		d := ea - e.r
 		if !(d <= 4096-16 && ea&15 == 0) {
@@ -10807,7 +10808,7 @@ func (c *CPU) vector(op *op) bool {
 		x := &c.V[op.dst&15]
 		x[0], x[1] = ((x[0]|top32)-v&^top32)^^(x[0]^v)&top32, ((x[1]|top32)-hi&^top32)^^(x[1]^hi)&top32
 	case opVSub32rm:
-		ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
+		ea = c.R[op.base] + c.R[op.index]<<(op.scale&3) + uint64(int64(op.disp))
 		e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
 		d := ea - e.r
 		if !(d <= 4096-16 && ea&15 == 0) {
@@ -10830,7 +10831,7 @@ func (c *CPU) vector(op *op) bool {
 		x := &c.V[op.dst&15]
 		x[0], x[1] = x[0]-v, x[1]-hi
 	case opVSub64rm:
-		ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
+		ea = c.R[op.base] + c.R[op.index]<<(op.scale&3) + uint64(int64(op.disp))
 		e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
 		d := ea - e.r
 		if !(d <= 4096-16 && ea&15 == 0) {
@@ -10854,7 +10855,7 @@ func (c *CPU) vector(op *op) bool {
 		f := vecs[c.shared.code.insts[op.imm].Op].q
 		x[0], x[1] = f(x[0], v), f(x[1], hi)
 	case opVqrm:
-		ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
+		ea = c.R[op.base] + c.R[op.index]<<(op.scale&3) + uint64(int64(op.disp))
 		e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
 		d := ea - e.r
 		if !(d <= 4096-16 && ea&15 == 0) {
@@ -10879,7 +10880,7 @@ func (c *CPU) vector(op *op) bool {
 		r := vecs[c.shared.code.insts[op.imm].Op].x(xmm{x[0], x[1]}, xmm{v, hi}, op.n)
 		x[0], x[1] = r.lo, r.hi
 	case opVxrm:
-		ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
+		ea = c.R[op.base] + c.R[op.index]<<(op.scale&3) + uint64(int64(op.disp))
 		e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
 		d := ea - e.r
 		if !(d <= 4096-16 && ea&15 == 0) {
@@ -10915,7 +10916,7 @@ func (c *CPU) vector(op *op) bool {
 		}
 		x[0] = r
 	case opFAdd64rm:
-		ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
+		ea = c.R[op.base] + c.R[op.index]<<(op.scale&3) + uint64(int64(op.disp))
 		e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
 		d := ea - e.r
 		if !(d <= 4096-8) {
@@ -10950,7 +10951,7 @@ func (c *CPU) vector(op *op) bool {
 		}
 		x[0] = r
 	case opFSub64rm:
-		ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
+		ea = c.R[op.base] + c.R[op.index]<<(op.scale&3) + uint64(int64(op.disp))
 		e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
 		d := ea - e.r
 		if !(d <= 4096-8) {
@@ -10985,7 +10986,7 @@ func (c *CPU) vector(op *op) bool {
 		}
 		x[0] = r
 	case opFMul64rm:
-		ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
+		ea = c.R[op.base] + c.R[op.index]<<(op.scale&3) + uint64(int64(op.disp))
 		e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
 		d := ea - e.r
 		if !(d <= 4096-8) {
@@ -11020,7 +11021,7 @@ func (c *CPU) vector(op *op) bool {
 		}
 		x[0] = r
 	case opFDiv64rm:
-		ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
+		ea = c.R[op.base] + c.R[op.index]<<(op.scale&3) + uint64(int64(op.disp))
 		e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
 		d := ea - e.r
 		if !(d <= 4096-8) {
@@ -11051,7 +11052,7 @@ func (c *CPU) vector(op *op) bool {
 		r := math.Float64bits(float64(math.Sqrt(float64(math.Float64frombits(v)))))
 		x[0] = r
 	case opFSqrt64rm:
-		ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
+		ea = c.R[op.base] + c.R[op.index]<<(op.scale&3) + uint64(int64(op.disp))
 		e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
 		d := ea - e.r
 		if !(d <= 4096-8) {
@@ -11082,7 +11083,7 @@ func (c *CPU) vector(op *op) bool {
 		}
 		x[0] = r
 	case opFMin64rm:
-		ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
+		ea = c.R[op.base] + c.R[op.index]<<(op.scale&3) + uint64(int64(op.disp))
 		e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
 		d := ea - e.r
 		if !(d <= 4096-8) {
@@ -11117,7 +11118,7 @@ func (c *CPU) vector(op *op) bool {
 		}
 		x[0] = r
 	case opFMax64rm:
-		ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
+		ea = c.R[op.base] + c.R[op.index]<<(op.scale&3) + uint64(int64(op.disp))
 		e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
 		d := ea - e.r
 		if !(d <= 4096-8) {
@@ -11148,7 +11149,7 @@ func (c *CPU) vector(op *op) bool {
 		}
 		c.setRelation(math.Float64frombits(a) < math.Float64frombits(v), math.Float64frombits(a) == math.Float64frombits(v))
 	case opFCom64rm:
-		ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
+		ea = c.R[op.base] + c.R[op.index]<<(op.scale&3) + uint64(int64(op.disp))
 		e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
 		d := ea - e.r
 		if !(d <= 4096-8) {
@@ -11179,7 +11180,7 @@ func (c *CPU) vector(op *op) bool {
 		}
 		x[0] = x[0]&^0xffffffff | uint64(r)
 	case opFAdd32rm:
-		ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
+		ea = c.R[op.base] + c.R[op.index]<<(op.scale&3) + uint64(int64(op.disp))
 		e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
 		d := ea - e.r
 		if !(d <= 4096-4) {
@@ -11214,7 +11215,7 @@ func (c *CPU) vector(op *op) bool {
 		}
 		x[0] = x[0]&^0xffffffff | uint64(r)
 	case opFSub32rm:
-		ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
+		ea = c.R[op.base] + c.R[op.index]<<(op.scale&3) + uint64(int64(op.disp))
 		e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
 		d := ea - e.r
 		if !(d <= 4096-4) {
@@ -11249,7 +11250,7 @@ func (c *CPU) vector(op *op) bool {
 		}
 		x[0] = x[0]&^0xffffffff | uint64(r)
 	case opFMul32rm:
-		ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
+		ea = c.R[op.base] + c.R[op.index]<<(op.scale&3) + uint64(int64(op.disp))
 		e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
 		d := ea - e.r
 		if !(d <= 4096-4) {
@@ -11284,7 +11285,7 @@ func (c *CPU) vector(op *op) bool {
 		}
 		x[0] = x[0]&^0xffffffff | uint64(r)
 	case opFDiv32rm:
-		ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
+		ea = c.R[op.base] + c.R[op.index]<<(op.scale&3) + uint64(int64(op.disp))
 		e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
 		d := ea - e.r
 		if !(d <= 4096-4) {
@@ -11315,7 +11316,7 @@ func (c *CPU) vector(op *op) bool {
 		r := math.Float32bits(float32(math.Sqrt(float64(math.Float32frombits(uint32(v))))))
 		x[0] = x[0]&^0xffffffff | uint64(r)
 	case opFSqrt32rm:
-		ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
+		ea = c.R[op.base] + c.R[op.index]<<(op.scale&3) + uint64(int64(op.disp))
 		e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
 		d := ea - e.r
 		if !(d <= 4096-4) {
@@ -11346,7 +11347,7 @@ func (c *CPU) vector(op *op) bool {
 		}
 		x[0] = x[0]&^0xffffffff | uint64(r)
 	case opFMin32rm:
-		ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
+		ea = c.R[op.base] + c.R[op.index]<<(op.scale&3) + uint64(int64(op.disp))
 		e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
 		d := ea - e.r
 		if !(d <= 4096-4) {
@@ -11381,7 +11382,7 @@ func (c *CPU) vector(op *op) bool {
 		}
 		x[0] = x[0]&^0xffffffff | uint64(r)
 	case opFMax32rm:
-		ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
+		ea = c.R[op.base] + c.R[op.index]<<(op.scale&3) + uint64(int64(op.disp))
 		e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
 		d := ea - e.r
 		if !(d <= 4096-4) {
@@ -11412,7 +11413,7 @@ func (c *CPU) vector(op *op) bool {
 		}
 		c.setRelation(math.Float32frombits(uint32(a)) < math.Float32frombits(uint32(v)), math.Float32frombits(uint32(a)) == math.Float32frombits(uint32(v)))
 	case opFCom32rm:
-		ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
+		ea = c.R[op.base] + c.R[op.index]<<(op.scale&3) + uint64(int64(op.disp))
 		e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
 		d := ea - e.r
 		if !(d <= 4096-4) {
@@ -11443,7 +11444,7 @@ func (c *CPU) vector(op *op) bool {
 		}
 		x[0], x[1] = r, s
 	case opFAdd64x2rm:
-		ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
+		ea = c.R[op.base] + c.R[op.index]<<(op.scale&3) + uint64(int64(op.disp))
 		e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
 		d := ea - e.r
 		if !(d <= 4096-16 && ea&15 == 0) {
@@ -11482,7 +11483,7 @@ func (c *CPU) vector(op *op) bool {
 		}
 		x[0], x[1] = r, s
 	case opFSub64x2rm:
-		ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
+		ea = c.R[op.base] + c.R[op.index]<<(op.scale&3) + uint64(int64(op.disp))
 		e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
 		d := ea - e.r
 		if !(d <= 4096-16 && ea&15 == 0) {
@@ -11521,7 +11522,7 @@ func (c *CPU) vector(op *op) bool {
 		}
 		x[0], x[1] = r, s
 	case opFMul64x2rm:
-		ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
+		ea = c.R[op.base] + c.R[op.index]<<(op.scale&3) + uint64(int64(op.disp))
 		e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
 		d := ea - e.r
 		if !(d <= 4096-16 && ea&15 == 0) {
@@ -11560,7 +11561,7 @@ func (c *CPU) vector(op *op) bool {
 		}
 		x[0], x[1] = r, s
 	case opFDiv64x2rm:
-		ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
+		ea = c.R[op.base] + c.R[op.index]<<(op.scale&3) + uint64(int64(op.disp))
 		e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
 		d := ea - e.r
 		if !(d <= 4096-16 && ea&15 == 0) {
@@ -11586,7 +11587,7 @@ func (c *CPU) vector(op *op) bool {
 		}
 		x[0], x[1] = r, s
 	case opFInt32rr:
-		v = uint64(uint32(c.R[op.src&31]))
+		v = uint64(uint32(c.R[op.src]))
 		x := &c.V[op.dst&15]
 		a = uint64(int64(int32(v)))
 		if !fp.Exact64(int64(a)) {
@@ -11594,7 +11595,7 @@ func (c *CPU) vector(op *op) bool {
 		}
 		x[0] = math.Float64bits(float64(int64(a)))
 	case opFInt32rm:
-		ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
+		ea = c.R[op.base] + c.R[op.index]<<(op.scale&3) + uint64(int64(op.disp))
 		e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
 		d := ea - e.r
 		if !(d <= 4096-4) {
@@ -11617,9 +11618,9 @@ func (c *CPU) vector(op *op) bool {
 		if !fp.HostOK(c.MXCSR) || !fp.Fits32(v) {
 			return false
 		}
-		c.R[op.dst&31] = uint64(uint32(uint64(int32(math.Float64frombits(v)))))
+		c.R[op.dst] = uint64(uint32(uint64(int32(math.Float64frombits(v)))))
 	case opFTrunc32rm:
-		ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
+		ea = c.R[op.base] + c.R[op.index]<<(op.scale&3) + uint64(int64(op.disp))
 		e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
 		d := ea - e.r
 		if !(d <= 4096-8) {
@@ -11633,9 +11634,9 @@ func (c *CPU) vector(op *op) bool {
 		if !fp.HostOK(c.MXCSR) || !fp.Fits32(v) {
 			return false
 		}
-		c.R[op.dst&31] = uint64(uint32(uint64(int32(math.Float64frombits(v)))))
+		c.R[op.dst] = uint64(uint32(uint64(int32(math.Float64frombits(v)))))
 	case opFInt64rr:
-		v = c.R[op.src&31]
+		v = c.R[op.src]
 		x := &c.V[op.dst&15]
 		a = uint64(int64(int64(v)))
 		if !fp.Exact64(int64(a)) {
@@ -11643,7 +11644,7 @@ func (c *CPU) vector(op *op) bool {
 		}
 		x[0] = math.Float64bits(float64(int64(a)))
 	case opFInt64rm:
-		ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
+		ea = c.R[op.base] + c.R[op.index]<<(op.scale&3) + uint64(int64(op.disp))
 		e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
 		d := ea - e.r
 		if !(d <= 4096-8) {
@@ -11666,9 +11667,9 @@ func (c *CPU) vector(op *op) bool {
 		if !fp.HostOK(c.MXCSR) || !fp.Fits64(v) {
 			return false
 		}
-		c.R[op.dst&31] = uint64(int64(math.Float64frombits(v)))
+		c.R[op.dst] = uint64(int64(math.Float64frombits(v)))
 	case opFTrunc64rm:
-		ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))
+		ea = c.R[op.base] + c.R[op.index]<<(op.scale&3) + uint64(int64(op.disp))
 		e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
 		d := ea - e.r
 		if !(d <= 4096-8) {
@@ -11682,7 +11683,7 @@ func (c *CPU) vector(op *op) bool {
 		if !fp.HostOK(c.MXCSR) || !fp.Fits64(v) {
 			return false
 		}
-		c.R[op.dst&31] = uint64(int64(math.Float64frombits(v)))
+		c.R[op.dst] = uint64(int64(math.Float64frombits(v)))
 	default:
 		return false
 	}

@@ -9,8 +9,7 @@ const head = `// interp runs block bk, whose first instruction is at R[RegRIP], 
 func (c *CPU) interp(bk *block) (step bool) {
 	var (
 		t   = &c.tlb[c.mmu]
-		ops []op
-		i   int
+		op  *op
 
 		ea, a, b, v, hi, rip uint64
 		ok                   bool
@@ -25,20 +24,18 @@ func (c *CPU) interp(bk *block) (step bool) {
 			c.leave(c.R[isa.RegRIP])
 			return true
 		}
-		ops = bk.code
 	again:
-	body:
-		for i = 0; i < len(ops); i++ {
-			op := &ops[i]
+		for op = &bk.code[0]; ; op = elem.Next(bk.code, op) {
 			switch op.code {
 `
 
 const tail = `default:
-			if !c.vector(op) && !c.slow(bk, i) {
+			if !c.vector(op) && !c.slow(bk, op) {
 				goto leave
 			}
 		}
 		}
+	fall:
 		ea, rip = c.R[isa.RegRIP], c.R[isa.RegRIP]+uint64(int64(bk.exit[0]))
 		if c.mode != isa.Mode64 {
 			rip &= c.ripMask()
@@ -93,7 +90,7 @@ const tail = `default:
 		return c.leave(rip)
 
 	leave:
-		c.leaveAt(bk, i)
+		c.leaveAt(bk, op)
 		return true
 	}
 }

@@ -41,17 +41,17 @@ func emit(name string, body string, props ...string) {
 func get(w int, f string) string {
 	switch w {
 	case 8:
-		return "c.R[op." + f + "&31] & 0xff"
+		return "c.R[op." + f + "] & 0xff"
 	case 16:
-		return "c.R[op." + f + "&31] & 0xffff"
+		return "c.R[op." + f + "] & 0xffff"
 	case 32:
-		return "uint64(uint32(c.R[op." + f + "&31]))"
+		return "uint64(uint32(c.R[op." + f + "]))"
 	}
-	return "c.R[op." + f + "&31]"
+	return "c.R[op." + f + "]"
 }
 
 func set(w int, f, v string) string {
-	r := "c.R[op." + f + "&31]"
+	r := "c.R[op." + f + "]"
 	switch w {
 	case 8:
 		return r + " = " + r + "&^0xff | (" + v + ")&0xff\n"
@@ -73,7 +73,7 @@ func mask(w int, v string) string {
 	return v
 }
 
-const ea = "ea = c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))\n"
+const ea = "ea = c.R[op.base] + c.R[op.index]<<(op.scale&3) + uint64(int64(op.disp))\n"
 
 // rawLoad reads w bits at an arena offset into v. It is written out by bytes, which
 // the compiler makes one load of: interp is too large for it to inline a function that
@@ -256,7 +256,7 @@ func testCond(w, n int) string {
 	return e
 }
 
-func branch(cond string) string { return "if " + cond + " {\ngoto taken\n}\nbreak body\n" }
+func branch(cond string) string { return "if " + cond + " {\ngoto taken\n}\ngoto fall\n" }
 
 func compares() {
 	for _, w := range widths {
@@ -346,19 +346,19 @@ func moves() {
 	}
 	emit("opMov8ri", set(8, "dst", "uint64(int64(op.imm))"))
 	emit("opMov16ri", set(16, "dst", "uint64(int64(op.imm))"))
-	emit("opMovri", "c.R[op.dst&31] = op.imm64()\n")
+	emit("opMovri", "c.R[op.dst] = op.imm64()\n")
 	for _, from := range []int{8, 16, 32} {
 		// Zero extension to 32 and 64 bits is the same; from 32 bits it is MOV.
 		if from < 32 {
-			emit(fmt.Sprintf("opMovzx%drr", from), "c.R[op.dst&31] = "+get(from, "src")+"\n")
-			emit(fmt.Sprintf("opMovzx%drm", from), ea+load(from, "v")+"c.R[op.dst&31] = v\n", barrier)
+			emit(fmt.Sprintf("opMovzx%drr", from), "c.R[op.dst] = "+get(from, "src")+"\n")
+			emit(fmt.Sprintf("opMovzx%drm", from), ea+load(from, "v")+"c.R[op.dst] = v\n", barrier)
 		}
 		for _, to := range []int{32, 64} {
 			if from >= to {
 				continue
 			}
 			sx := func(v string) string { return fmt.Sprintf("uint64(int64(int%d(%s)))", from, v) }
-			emit(fmt.Sprintf("opMovsx%dto%drr", from, to), set(to, "dst", sx("c.R[op.src&31]")))
+			emit(fmt.Sprintf("opMovsx%dto%drr", from, to), set(to, "dst", sx("c.R[op.src]")))
 			emit(fmt.Sprintf("opMovsx%dto%drm", from, to), ea+load(from, "v")+set(to, "dst", sx("v")), barrier)
 		}
 	}
@@ -370,7 +370,7 @@ func moves() {
 		emit(fmt.Sprintf("opCmov%drr", w), "v = "+get(w, "dst")+"\nif c.cond(op.scale) {\nv = "+get(w, "src")+"\n}\n"+set(w, "dst", "v"), reads)
 		emit(fmt.Sprintf("opCbw%d", w), set(w, "dst", fmt.Sprintf("uint64(int64(int%d(c.R[RAX])))", w/2)))
 		emit(fmt.Sprintf("opCwd%d", w), set(w, "dst", fmt.Sprintf("uint64(int%d(c.R[RAX]) >> %d)", w, w-1)))
-		emit(fmt.Sprintf("opBswap%d", w), set(w, "dst", fmt.Sprintf("uint64(bits.ReverseBytes%d(uint%d(c.R[op.dst&31])))", w, w)))
+		emit(fmt.Sprintf("opBswap%d", w), set(w, "dst", fmt.Sprintf("uint64(bits.ReverseBytes%d(uint%d(c.R[op.dst])))", w, w)))
 	}
 	emit("opSetcc", "v = 0\nif c.cond(op.scale) {\nv = 1\n}\n"+set(8, "dst", "v"), reads)
 }
@@ -412,7 +412,7 @@ func bitops() {
 	for _, w := range []int{32, 64} {
 		m := fmt.Sprintf("%d", w-1)
 		for _, s := range []string{"rr", "ri", "mi"} {
-			b := "b = c.R[op.src&31] & " + m + "\n"
+			b := "b = c.R[op.src] & " + m + "\n"
 			if s != "rr" {
 				b = "b = uint64(op.imm) & " + m + "\n"
 			}
@@ -427,23 +427,24 @@ func bitops() {
 
 func control() {
 	emit("opNop", "")
+	emit("opFall", "goto fall\n") // ends a block without a branch
 	emit("opJmp", "goto taken\n")
-	emit("opJcc", "if c.cond(op.scale) {\ngoto taken\n}\nbreak body\n", reads)
-	emit("opJccZ", "if c.zero() {\ngoto taken\n}\nbreak body\n", reads)
-	emit("opJccNZ", "if !c.zero() {\ngoto taken\n}\nbreak body\n", reads)
-	emit("opPush", "ea = c.R[RSP] - 8\nv = c.R[op.src&31]\n"+store(64, "v")+"c.R[RSP] -= 8\n", barrier)
+	emit("opJcc", "if c.cond(op.scale) {\ngoto taken\n}\ngoto fall\n", reads)
+	emit("opJccZ", "if c.zero() {\ngoto taken\n}\ngoto fall\n", reads)
+	emit("opJccNZ", "if !c.zero() {\ngoto taken\n}\ngoto fall\n", reads)
+	emit("opPush", "ea = c.R[RSP] - 8\nv = c.R[op.src]\n"+store(64, "v")+"c.R[RSP] -= 8\n", barrier)
 	emit("opPushi", "ea = c.R[RSP] - 8\nv = uint64(int64(op.imm))\n"+store(64, "v")+"c.R[RSP] -= 8\n", barrier)
-	emit("opPop", "ea = c.R[RSP]\n"+load(64, "v")+"c.R[RSP] += 8\nc.R[op.dst&31] = v\n", barrier)
+	emit("opPop", "ea = c.R[RSP]\n"+load(64, "v")+"c.R[RSP] += 8\nc.R[op.dst] = v\n", barrier)
 	emit("opLeave", "ea = c.R[RBP]\n"+load(64, "v")+"c.R[RSP] = ea + 8\nc.R[RBP] = v\n", barrier)
 	emit("opCall", "ea = c.R[RSP] - 8\nv = c.R[isa.RegRIP] + uint64(int64(op.imm))\n"+store(64, "v")+"c.R[RSP] -= 8\ngoto taken\n", barrier)
-	emit("opCallr", "rip = c.R[op.dst&31]\nif !c.canonical(rip) {\ngoto leave\n}\nea = c.R[RSP] - 8\nv = c.R[isa.RegRIP] + uint64(int64(op.imm))\n"+store(64, "v")+"c.R[RSP] -= 8\ngoto indirect\n", barrier)
+	emit("opCallr", "rip = c.R[op.dst]\nif !c.canonical(rip) {\ngoto leave\n}\nea = c.R[RSP] - 8\nv = c.R[isa.RegRIP] + uint64(int64(op.imm))\n"+store(64, "v")+"c.R[RSP] -= 8\ngoto indirect\n", barrier)
 	emit("opCallm", ea+load(64, "rip")+"if !c.canonical(rip) {\ngoto leave\n}\nea = c.R[RSP] - 8\nv = c.R[isa.RegRIP] + uint64(int64(op.imm))\n{\n"+store(64, "v")+"}\nc.R[RSP] -= 8\ngoto indirect\n", barrier)
-	emit("opJmpr", "rip = c.R[op.dst&31]\nif !c.canonical(rip) {\ngoto leave\n}\ngoto indirect\n", barrier)
+	emit("opJmpr", "rip = c.R[op.dst]\nif !c.canonical(rip) {\ngoto leave\n}\ngoto indirect\n", barrier)
 	emit("opJmpm", ea+load(64, "rip")+"if !c.canonical(rip) {\ngoto leave\n}\ngoto indirect\n", barrier)
 	emit("opRet", "ea = c.R[RSP]\n"+load(64, "rip")+"if !c.canonical(rip) {\ngoto leave\n}\nc.R[RSP] += 8 + uint64(uint32(op.imm))\ngoto indirect\n", barrier)
 	flat32()
-	emit("opSlow", "if !c.slow(bk, i) {\ngoto leave\n}\n", reads, barrier)
-	emit("opEnd", "c.end(bk, i)\nreturn false\n", reads, barrier)
+	emit("opSlow", "if !c.slow(bk, op) {\ngoto leave\n}\n", reads, barrier)
+	emit("opEnd", "c.end(bk, op)\nreturn false\n", reads, barrier)
 }
 
 // maxFlat is the last offset of which no access of a handful of bytes meets the
@@ -453,25 +454,25 @@ const maxFlat = "0xfffffff0"
 // flat32 is what differs in flat 32-bit mode: addresses and the stack. Memory
 // operands have their address computed by an op before.
 func flat32() {
-	addr := "ea = uint64(uint32(c.R[op.base&31] + c.R[op.index&31]<<(op.scale&3) + uint64(int64(op.disp))))\n"
+	addr := "ea = uint64(uint32(c.R[op.base] + c.R[op.index]<<(op.scale&3) + uint64(int64(op.disp))))\n"
 	end := "if ea > " + maxFlat + " {\ngoto leave\n}\n"
 	emit("opAddr32", addr+end+"c.R[regTmp] = ea\n", barrier)
-	emit("opAddrSeg", addr+end+"if !c.wide[op.src&1] {\ngoto leave\n}\nc.R[regTmp] = uint64(uint32(ea + c.R[op.dst&31]))\n", barrier)
-	emit("opAddrSeg64", ea+"if !c.canonical(ea) || !c.canonical(ea+7) {\ngoto leave\n}\nc.R[regTmp] = ea + c.R[op.dst&31]\n", barrier)
+	emit("opAddrSeg", addr+end+"if !c.wide[op.src&1] {\ngoto leave\n}\nc.R[regTmp] = uint64(uint32(ea + c.R[op.dst]))\n", barrier)
+	emit("opAddrSeg64", ea+"if !c.canonical(ea) || !c.canonical(ea+7) {\ngoto leave\n}\nc.R[regTmp] = ea + c.R[op.dst]\n", barrier)
 
 	top, below := "ea = uint64(uint32(c.R[RSP]))\n"+end, "ea = uint64(uint32(c.R[RSP] - 4))\n"+end
 	pop := func(v string) string { return top + load(32, v) + "c.R[RSP] = ea + 4\n" }
 	push := func(v string) string { return below + "v = " + v + "\n" + store(32, "v") + "c.R[RSP] = ea\n" }
 	next := "c.R[isa.RegRIP] + uint64(int64(op.imm))"
-	emit("opPush32", push("c.R[op.src&31]"), barrier)
+	emit("opPush32", push("c.R[op.src]"), barrier)
 	emit("opPushi32", push("uint64(int64(op.imm))"), barrier)
 	emit("opPushm32", "ea = c.R[regTmp]\n"+load(32, "a")+below+"{\n"+store(32, "a")+"}\nc.R[RSP] = ea\n", barrier)
-	emit("opPop32", pop("v")+"c.R[op.dst&31] = v\n", barrier)
+	emit("opPop32", pop("v")+"c.R[op.dst] = v\n", barrier)
 	emit("opLeave32", "ea = uint64(uint32(c.R[RBP]))\n"+end+load(32, "v")+"c.R[RSP] = ea + 4\nc.R[RBP] = v\n", barrier)
 	emit("opCall32", push(next)+"goto taken\n", barrier)
-	emit("opCallr32", "rip = uint64(uint32(c.R[op.dst&31]))\n"+push(next)+"goto indirect\n", barrier)
+	emit("opCallr32", "rip = uint64(uint32(c.R[op.dst]))\n"+push(next)+"goto indirect\n", barrier)
 	emit("opCallm32", "ea = c.R[regTmp]\n"+load(32, "rip")+below+"v = "+next+"\n{\n"+store(32, "v")+"}\nc.R[RSP] = ea\ngoto indirect\n", barrier)
-	emit("opJmpr32", "rip = uint64(uint32(c.R[op.dst&31]))\ngoto indirect\n", barrier)
+	emit("opJmpr32", "rip = uint64(uint32(c.R[op.dst]))\ngoto indirect\n", barrier)
 	emit("opJmpm32", "ea = c.R[regTmp]\n"+load(32, "rip")+"goto indirect\n", barrier)
 	emit("opRet32", top+load(32, "rip")+"c.R[RSP] = uint64(uint32(ea + 4 + uint64(uint32(op.imm))))\ngoto indirect\n", barrier)
 }
@@ -490,7 +491,7 @@ func main() {
 
 	var out bytes.Buffer
 	p := func(f string, a ...any) { fmt.Fprintf(&out, f, a...) }
-	p("// Code generated by cpu/gen; DO NOT EDIT.\n\npackage cpu\n\nimport (\n\"math\"\n\"math/bits\"\n\n\"godwit/cpu/fp\"\n\"godwit/cpu/isa\"\n)\n\n")
+	p("// Code generated by cpu/gen; DO NOT EDIT.\n\npackage cpu\n\nimport (\n\"math\"\n\"math/bits\"\n\n\"godwit/cpu/fp\"\n\"godwit/cpu/isa\"\n\"godwit/cpu/elem\"\n)\n\n")
 	p("// Op codes of the block interpreter. N: without flags.\nconst (\n")
 	for i, o := range ops {
 		if i == 0 {
