@@ -7,12 +7,7 @@ import (
 )
 
 func TestSteps(t *testing.T) {
-	type pair struct {
-		a uint64
-		b string
-	}
-	s := make([]pair, 100)
-	s = s[7:42]
+	s := make([][3]uint64, 100)[7:42]
 	p := &s[0]
 	for i := range s {
 		require.Same(t, &s[i], p)
