@@ -222,9 +222,30 @@ func (l *layers) tidy(ctx context.Context) (gone []string, left string, err erro
 	return gone, left, errors.Join(err, ctx.Err())
 }
 
-// rest adds what the snapshots of a tree rest on.
-func (l *layers) rest(t *tree.Tree) {
-	for _, n := range t.Nodes() {
+// holds has a tree keep those of its files that disks are over, the present's included:
+// a snapshot may go whose own copy of a disk others go on from.
+func holds(t *tree.Tree, find func() (*layers, error)) {
+	t.Hold(func(nodes []tree.Node) (names []string, err error) {
+		l, err := find()
+		if err != nil {
+			return nil, err
+		}
+		l.rest(t, nodes)
+		if err := l.find(); err != nil {
+			return nil, err
+		}
+		for file := range l.below {
+			if filepath.Dir(file) == filepath.Clean(t.File("")) {
+				names = append(names, filepath.Base(file))
+			}
+		}
+		return names, nil
+	})
+}
+
+// rest adds what snapshots of a tree rest on.
+func (l *layers) rest(t *tree.Tree, nodes []tree.Node) {
+	for _, n := range nodes {
 		for _, d := range n.Disks {
 			l.rests = append(l.rests, DiskFile{ID: d.ID, File: inTree(t, d.File), Format: d.Format})
 		}

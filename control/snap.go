@@ -67,6 +67,7 @@ func (r *Runner) kept() (*snaps, error) {
 	if err != nil {
 		return nil, err
 	}
+	holds(t, r.layers)
 	r.snaps = &snaps{tree: t}
 	return r.snaps, nil
 }
@@ -362,6 +363,7 @@ func (res *SnapChanged) tidied(gone []string, left string, err error) error {
 
 // changeSnaps changes the tree of a VM that has a process.
 func (r *Runner) changeSnaps(ctx context.Context, c SnapChange) (res SnapChanged, err error) {
+	defer func() { err = AsNil(err, "cannot change the snapshots of "+r.Status().Name) }()
 	if err := r.begin(StateSaving, "snapshotted"); err != nil {
 		return res, err
 	}
@@ -408,6 +410,7 @@ func (h Home) ChangeSnaps(ctx context.Context, name string, c SnapChange) (res S
 	if err != nil {
 		return res, err
 	}
+	holds(t, func() (*layers, error) { l, _, err := h.layers(name); return l, err })
 	if res, err = c.apply(ctx, t, name); err == nil && (c.Remove != "" || c.GC) {
 		err = res.tidied(h.tidyDisks(ctx, name, t))
 	}

@@ -42,14 +42,17 @@ func export(ctx context.Context, t *tree.Tree, n tree.Node, file string) (e *Exp
 	}
 	made := 0
 	defer func() {
+		if err == nil {
+			return
+		}
+		// It may be there, if not for sure durable: not without its disks.
+		if r := os.Remove(file); r != nil && !errors.Is(r, fs.ErrNotExist) {
+			made, err = 0, errors.Join(err, r)
+		}
 		for _, d := range e.Disks[:made] {
-			if err != nil {
-				err = errors.Join(err, disk.Remove(d.File))
-			}
+			err = errors.Join(err, disk.Remove(d.File))
 		}
-		if err != nil {
-			e, err = nil, writing(what, err)
-		}
+		e, err = nil, writing(what, err)
 	}()
 	for i, d := range n.Disks {
 		if err := disk.Remove(e.Disks[i].File); err != nil {
@@ -66,6 +69,20 @@ func export(ctx context.Context, t *tree.Tree, n tree.Node, file string) (e *Exp
 	return e, err
 }
 
+// freeName is a name for a snapshot's own copy of a disk. One that is there already was
+// left by an attempt that failed, or by a snapshot that is gone, and others may be over it.
+func freeName(t *tree.Tree, id snapshot.UUID, diskID string) (string, error) {
+	name := copyName(id, diskID)
+	for n := 2; ; n++ {
+		if _, err := os.Lstat(t.File(name)); errors.Is(err, fs.ErrNotExist) {
+			return name, nil
+		} else if err != nil {
+			return "", err
+		}
+		name = copyName(id, fmt.Sprintf("%s-%d", diskID, n))
+	}
+}
+
 // imported tells of the machine in a file that is added to a tree, and copies the disks
 // that were exported with it.
 func (c *SnapChange) imported(ctx context.Context, t *tree.Tree) func(snapshot.UUID, []snapshot.Section) (int64, []tree.Disk, error) {
@@ -78,7 +95,7 @@ func (c *SnapChange) imported(ctx context.Context, t *tree.Tree) func(snapshot.U
 			return 0, nil, err
 		}
 		for _, d := range cfg.Disks {
-			from, name := besideName(c.Import, d.ID), copyName(id, d.ID)
+			from := besideName(c.Import, d.ID)
 			if _, err := os.Lstat(from); d.ReadOnly || errors.Is(err, fs.ErrNotExist) {
 				continue // it is used where it is
 			}
@@ -99,6 +116,10 @@ func (c *SnapChange) imported(ctx context.Context, t *tree.Tree) func(snapshot.U
 			}
 			if why != "" {
 				return 0, nil, Fail("incompatible", "cannot import "+c.Import, why, "godwit snap export")
+			}
+			name, err := freeName(t, id, d.ID)
+			if err != nil {
+				return 0, nil, err
 			}
 			format, err := disk.CopyLayer(ctx, t.File(name), from, disk.DeltaFull, disk.Options{Format: i.Format, FS: diskFS}, nil)
 			if err != nil {

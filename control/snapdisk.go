@@ -178,33 +178,47 @@ func (r *Runner) unmerged(left string, err error) {
 
 // tidyDisks merges and removes layers of a VM that has a process, while its guest runs.
 func (r *Runner) tidyDisks(ctx context.Context) (gone []string, left string, err error) {
-	l := &layers{dir: r.home(), vm: r.Status().Name}
-	if err := r.onMachine(func() error {
-		l.tops, l.drives = tops(r.m.Config().Disks), slices.Clone(r.drives)
-		return nil
-	}); err != nil {
+	l, err := r.layers()
+	if err != nil {
 		return nil, "", err
 	}
-	l.rest(r.snaps.tree)
+	l.rest(r.snaps.tree, r.snaps.tree.Nodes())
 	return l.tidy(ctx)
+}
+
+// layers is what the disks are in, without what snapshots rest on.
+func (r *Runner) layers() (*layers, error) {
+	l := &layers{dir: r.home(), vm: r.Status().Name}
+	return l, r.onMachine(func() error {
+		l.tops, l.drives = tops(r.m.Config().Disks), slices.Clone(r.drives)
+		return nil
+	})
 }
 
 // tidyDisks is that for a VM without a process, whose lock the caller holds.
 func (h Home) tidyDisks(ctx context.Context, name string, t *tree.Tree) (gone []string, left string, err error) {
-	files, ok, err := readTops(h.Dir(name))
+	l, ok, err := h.layers(name)
 	if err != nil || !ok { // what is there nobody knows about
 		return nil, "", err
+	}
+	l.rest(t, t.Nodes())
+	return l.tidy(ctx)
+}
+
+// layers is that for a VM without a process. It is not ok where nothing was ever noted.
+func (h Home) layers(name string) (l *layers, ok bool, err error) {
+	l = &layers{dir: h.Dir(name), vm: name}
+	if l.tops, ok, err = readTops(l.dir); err != nil {
+		return nil, false, err
 	}
 	if end, err := h.end(name); err == nil && end.State == StateSuspended {
 		more, err := disksIn(end.End.File)
 		if err != nil {
-			return nil, "", err
+			return nil, false, err
 		}
-		files = append(files, more...)
+		l.tops = append(l.tops, more...)
 	}
-	l := &layers{dir: h.Dir(name), vm: name, tops: files}
-	l.rest(t)
-	return l.tidy(ctx)
+	return l, ok, nil
 }
 
 // disksIn is the files that disks of a suspended machine are in.

@@ -47,7 +47,11 @@ func (t *Tree) Import(ctx context.Context, path, tag, message string, about func
 		Created: f.Meta().Created, Count: f.Meta().Count, GuestNS: guestNS,
 		Root: hex.EncodeToString(st.Root[:]), Bytes: st.Bytes, Pages: st.Pages, Stored: st.Stored, Disks: disks,
 	}
-	return n, t.publish(n)
+	if err := t.publish(n); err != nil {
+		t.retract(n.ID) // its machine may be part of another one here: GC knows
+		return Node{}, err
+	}
+	return n, nil
 }
 
 // Fork makes a snapshot the root and head of another VM's empty tree, sharing its

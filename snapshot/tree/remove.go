@@ -128,5 +128,12 @@ func (t *Tree) needed() (map[string]bool, error) {
 			need[d.File] = true
 		}
 	}
-	return need, nil
+	if t.held == nil {
+		return need, nil
+	}
+	held, err := t.held(t.Nodes())
+	for _, name := range held {
+		need[name] = true
+	}
+	return need, err
 }

@@ -52,7 +52,9 @@ func (t *Tree) Take(ctx context.Context, tag, message string, m Moment, o snapsh
 		Disks: m.Disks,
 	}
 	if err := t.publish(n); err != nil {
-		t.retract(n.ID)
+		if t.retract(n.ID) {
+			_ = t.fs.Remove(t.Path(n.ID)) // else GC finds it
+		}
 		return Node{}, err
 	}
 	return n, t.SetHead(n.ID)
@@ -79,17 +81,15 @@ func (t *Tree) Fits(m Moment, o snapshot.Options, beside uint64) error {
 	return snapshot.SaveFits(t.fs, t.Path(m.Meta.UUID), m.Sections, m.Pages, o, beside)
 }
 
-// retract removes what a snapshot that could not be published has left. The node may
-// be there though it is not sure to stay: its machine goes only once it is gone for
-// good. What cannot be removed GC finds.
-func (t *Tree) retract(id snapshot.UUID) {
+// retract removes a node that could not be published: it may be there though it is not
+// sure to stay, and what GC knows nothing of GC takes. It tells whether the node is gone
+// for good, so that what it had may go, too.
+func (t *Tree) retract(id snapshot.UUID) bool {
 	err := t.fs.Remove(filepath.Join(t.dir, id.String()+nodeExt))
 	if err == nil {
 		err = t.fs.SyncDir(t.dir)
 	}
-	if err == nil || errors.Is(err, fs.ErrNotExist) {
-		_ = t.fs.Remove(t.Path(id))
-	}
+	return err == nil || errors.Is(err, fs.ErrNotExist)
 }
 
 // publish makes a node whose files are durable exist.

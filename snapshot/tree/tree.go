@@ -94,6 +94,7 @@ type Tree struct {
 	dir   string
 	nodes []Node // by time, then ID
 	head  snapshot.UUID
+	held  func(nodes []Node) ([]string, error)
 }
 
 // Open reads the tree of a directory, which exists. A node that cannot be read is an
@@ -121,6 +122,11 @@ func Open(f FS, dir string) (*Tree, error) {
 	t.sort()
 	return t, errors.Join(t.checkParents(), t.readHead(names))
 }
+
+// Hold names a function that lists files of the tree's directory which GC must leave,
+// though no node names them: layers of disks that are needed, those of the nodes and
+// others, are over them. After an error nothing may go.
+func (t *Tree) Hold(f func(nodes []Node) ([]string, error)) { t.held = f }
 
 func (t *Tree) sort() {
 	slices.SortFunc(t.nodes, func(a, b Node) int {

@@ -267,16 +267,17 @@ func TestDamagedNode(t *testing.T) {
 }
 
 // steps is a file system that stops working at one of its steps: as after a
-// crash, all later ones fail too.
+// crash, all later ones fail too, unless it happens once.
 type steps struct {
 	tree.Host
 	left int
+	once bool
 }
 
 var errCrash = errors.New("no more")
 
 func (s *steps) step() error {
-	if s.left--; s.left < 0 {
+	if s.left--; s.left == -1 || s.left < 0 && !s.once {
 		return errCrash
 	}
 	return nil
@@ -296,12 +297,10 @@ func (s *steps) Create(path string) (snapshot.WriteFile, error) {
 }
 
 func (s *steps) Rename(from, to string) error {
-	return errors.Join(s.step(), func() error {
-		if s.left < 0 {
-			return nil
-		}
-		return s.Host.Rename(from, to)
-	}())
+	if err := s.step(); err != nil {
+		return err
+	}
+	return s.Host.Rename(from, to)
 }
 
 func (s *steps) Remove(path string) error {
@@ -365,6 +364,68 @@ func TestCrashes(t *testing.T) {
 			}
 		})
 	}
+}
+
+// TestImportFails has an import meet an error at each of its steps: what is in the tree
+// then is what others see of it, and a machine that a fork builds on stays, though it is
+// the one that was to be imported.
+func TestImportFails(t *testing.T) {
+	v := newVM(t, tree.Host{})
+	v.grow()
+	tr := v.open()
+	a, err := tr.Find("a")
+	require.NoError(t, err)
+	b, err := tr.Find("b")
+	require.NoError(t, err)
+	path := filepath.Join(t.TempDir(), "a.gwsnap")
+	_, err = tr.Export(ctx, a, path, snapshot.Options{})
+	require.NoError(t, err)
+	for at := 0; ; at++ {
+		kid := newVM(t, tree.Host{})
+		kid.want = v.want
+		require.NoError(t, tr.Fork(b, kid.open(), nil)) // b builds on a
+		to, err := tree.Open(&steps{left: at, once: true}, kid.dir)
+		require.NoError(t, err)
+		if _, err = to.Import(ctx, path, "a", "", anyTime, snapshot.Options{}); err == nil {
+			require.Greater(t, at, 5, "steps were counted")
+			kid.check("a", "b")
+			return
+		}
+		require.Equal(t, kid.open().Nodes(), to.Nodes(), "step %d", at)
+		kid.check("b")
+		_, err = to.GC(ctx)
+		require.NoError(t, err)
+		kid.check("b")
+		_, err = to.Import(ctx, path, "a", "", anyTime, snapshot.Options{})
+		require.NoError(t, err)
+		kid.check("a", "b")
+	}
+}
+
+// TestHold: GC leaves what others say they are over, and takes it once they are not.
+func TestHold(t *testing.T) {
+	v := newVM(t, tree.Host{})
+	v.grow()
+	tr := v.open()
+	require.NoError(t, os.WriteFile(tr.File("copy.img"), nil, 0o600))
+	var held []string
+	var fails error
+	tr.Hold(func(nodes []tree.Node) ([]string, error) {
+		require.Equal(t, tr.Nodes(), nodes)
+		return held, fails
+	})
+	held = []string{"copy.img"}
+	gone, err := tr.GC(ctx)
+	require.NoError(t, err)
+	require.Empty(t, gone)
+	held, fails = nil, errCrash
+	_, err = tr.GC(ctx)
+	require.ErrorIs(t, err, errCrash)
+	require.FileExists(t, tr.File("copy.img"))
+	fails = nil
+	gone, err = tr.GC(ctx)
+	require.NoError(t, err)
+	require.Equal(t, []string{"copy.img"}, gone)
 }
 
 func remove(tag string) func(*vm, *tree.Tree) error {

@@ -25,7 +25,8 @@ type faults struct {
 	plan string
 
 	mu    sync.Mutex
-	steps int // guarded by mu; since there is a plan
+	last  string // plan; guarded by mu
+	steps int    // guarded by mu; since there is this plan
 }
 
 // step counts one, which writes or not.
@@ -41,6 +42,9 @@ func (f *faults) step(writes bool) error {
 	var at int
 	if _, err := fmt.Sscan(string(b), &what, &at); err != nil {
 		return err
+	}
+	if f.last != string(b) {
+		f.last, f.steps = string(b), 0
 	}
 	f.steps++
 	switch {

@@ -138,16 +138,30 @@ func (w *world) export(tag string) error {
 	file := filepath.Join(string(w.home), "out.gwsnap")
 	r, err := w.home.ChangeSnaps(ctx, vm, control.SnapChange{Export: file, Tag: tag})
 	if err != nil {
-		require.NoFileExists(w.t, file)
+		if w.home.Alive(vm) {
+			require.NoFileExists(w.t, file)
+			return err
+		}
+		if _, lerr := os.Lstat(file); lerr == nil { // killed when all of it was there
+			w.outside(file)
+			require.NoError(w.t, os.Remove(file))
+		}
 		return err
 	}
+	require.Len(w.t, r.Exported.Disks, 1)
+	require.Equal(w.t, w.outside(file), r.Exported.Disks[0].File)
+	return nil
+}
+
+// outside demands that an exported machine is whole, with its disk, and returns the latter.
+func (w *world) outside(file string) string {
 	f, err := snapshot.Open(snapshot.Disk{}, file)
 	require.NoError(w.t, err)
 	require.NoError(w.t, f.Verify(ctx))
 	require.NoError(w.t, f.Close())
-	require.Len(w.t, r.Exported.Disks, 1)
-	require.Len(w.t, w.layers("", r.Exported.Disks[0].File, disk.Qcow2), 1, "it needs no other file")
-	return nil
+	d := file + ".disk0.qcow2"
+	require.Len(w.t, w.layers("", d, disk.Qcow2), 1, "it needs no other file")
+	return d
 }
 
 // exported leaves a only outside.
@@ -402,6 +416,72 @@ func TestReflinks(t *testing.T) {
 	for _, n := range kid.Nodes() { // it has all that it needs
 		w.layers(kid.File(""), n.Disks[0].File, n.Disks[0].Format)
 	}
+}
+
+// TestOwnCopiesStay: a snapshot goes whose own copy of the disk the present is over, or a
+// layer of another snapshot. The copy stays for as long as that is so.
+func TestOwnCopiesStay(t *testing.T) {
+	w := newWorld(t)
+	copies := func() (names []string) {
+		all, err := tree.Host{}.List(filepath.Join(w.home.Dir(vm), "snap"))
+		require.NoError(t, err)
+		for _, name := range all {
+			if filepath.Ext(name) == ".img" {
+				names = append(names, name)
+			}
+		}
+		return names
+	}
+	require.NoError(t, w.takeFull())
+	require.NoError(t, w.restore("c"))
+	require.NoError(t, w.take("d")) // a layer over the copy
+	require.NoError(t, w.export("d"))
+	require.NoError(t, w.remove("c"))
+	require.Len(t, copies(), 1)
+	w.present()
+	require.Equal(t, []string{"a", "b", "d"}, w.tags())
+	require.NoError(t, w.restore("a"))
+	require.NoError(t, w.remove("d"))
+	require.Empty(t, copies())
+
+	require.NoError(t, w.bring("e"))
+	require.NoError(t, w.restore("e"))
+	require.NoError(t, w.remove("e"))
+	require.NoError(t, w.bring("f")) // the same one, whose copy is in use
+	require.Len(t, copies(), 2)
+	require.NoError(t, w.remove("f"))
+	w.present()
+	w.stop()
+	require.NoError(t, w.change(control.SnapChange{GC: true}))
+	require.Len(t, copies(), 1)
+	w.present()
+	require.NoError(t, w.remove("b"))
+	require.Len(t, copies(), 1, "the present is over it without a process, too")
+	require.NoError(t, w.restore("a"))
+	require.NoError(t, w.change(control.SnapChange{GC: true}))
+	require.Empty(t, copies())
+}
+
+// TestImportCanBeRepeated: an attempt to import that failed leaves nothing in the way of
+// the next one, also without gc.
+func TestImportCanBeRepeated(t *testing.T) {
+	w := newWorld(t)
+	w.exported()
+	failed := 0
+	for at := 1; ; at += 3 {
+		require.NoError(t, os.WriteFile(w.plan(), fmt.Appendln(nil, eio, at), 0o600))
+		err := w.bring("c")
+		require.NoError(t, os.Remove(w.plan()))
+		if err == nil {
+			break
+		}
+		failed++
+		require.ErrorContains(t, err, "input/output error", "step %d", at)
+		require.Equal(t, []string{"b"}, w.tags())
+	}
+	require.Greater(t, failed, 4)
+	require.Equal(t, []string{"c", "b"}, w.tags())
+	w.clean()
 }
 
 // TestLongHistory takes so many snapshots that both a machine's file and the disk's
