@@ -8,6 +8,8 @@ type CheckResult struct {
 	Leaks       int64    `json:"leaks"`       // clusters that nothing points to, or not that often
 	Corruptions int64    `json:"corruptions"` // what loses or mixes up data
 	Repaired    int64    `json:"repaired"`
+	Left        int64    `json:"left"`               // corruptions that are there still
+	Marked      bool     `json:"marked,omitempty"`   // as corrupt, by a writer: it can only be read
 	Problems    []string `json:"problems,omitempty"` // the first of them, in words
 }
 
@@ -24,8 +26,9 @@ func (r *CheckResult) say(format string, args ...any) {
 	}
 }
 
-// Check counts an image's errors, and repairs its refcounts if told to. Raw
-// images have nothing that could be wrong.
+// Check counts an image's errors, and repairs its refcounts if told to; the mark that
+// it is corrupt goes if nothing corrupt is left. Raw images have nothing that could be
+// wrong.
 func Check(path string, repair bool, o Options) (CheckResult, error) {
 	o.ReadOnly, o.depth = !repair, 0
 	o.checking = true
@@ -38,10 +41,25 @@ func Check(path string, repair bool, o Options) (CheckResult, error) {
 		return CheckResult{}, img.Close()
 	}
 	r, err := q.check(repair)
+	if r.Left = r.Corruptions; err == nil && repair {
+		err = q.proven(&r)
+	}
+	r.Marked = q.h.incompat&featCorrupt != 0
 	if e := img.Close(); err == nil {
 		err = e
 	}
 	return r, err
+}
+
+// proven looks again at an image that was repaired.
+func (q *qcow2) proven(r *CheckResult) error {
+	again, err := q.check(false)
+	r.Left = again.Corruptions
+	if err != nil || r.Left > 0 || q.h.incompat&featCorrupt == 0 {
+		return err
+	}
+	q.h.incompat &^= featCorrupt
+	return q.setBits(hIncompat, q.h.incompat)
 }
 
 const countPage = 4096

@@ -32,7 +32,7 @@ func build(path string, o CreateOptions, fill func(Image) error) (err error) {
 	if !o.Overwrite {
 		if f, err := fs.Open(path, false); err == nil {
 			f.Close()
-			return fmt.Errorf("image %s exists", path)
+			return fmt.Errorf("image %s: %w", path, os.ErrExist)
 		}
 	}
 	unlock := func() {}

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"path/filepath"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -215,10 +216,17 @@ func TestLocked(t *testing.T) {
 		require.NoError(t, err)
 		require.Equal(t, want, got)
 	}
+	over := filepath.Join(t.TempDir(), "over.qcow2")
+	require.NoError(t, Create(over, CreateOptions{Format: Qcow2, Backing: path, BackingFormat: Raw}))
 	is(false)
+	require.NoError(t, Unused(over, Options{}))
 	require.NoFileExists(t, path+OwnerSuffix)
 	d := openDrive(t, path, DriveOptions{Claim: Claim{Name: "a"}})
 	is(true)
+	var locked *LockedError
+	require.ErrorAs(t, Unused(over, Options{}), &locked)
+	require.Equal(t, path, locked.Path)
+	require.Equal(t, os.Getpid(), locked.Owner.PID)
 	require.NoError(t, d.Close())
 	is(false)
 }

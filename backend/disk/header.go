@@ -2,6 +2,7 @@ package disk
 
 import (
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"strings"
 )
@@ -109,6 +110,12 @@ func readHeader(f File) (*header, error) {
 	}
 	h.clusterBits = uint(bits)
 	length := int64(headerV2)
+	if h.version == 3 {
+		length = headerV3
+	}
+	if size, err := f.Size(); err != nil || size < length {
+		return nil, errors.Join(err, fmt.Errorf("file of %d bytes, its header alone has %d: it was cut off: %w", size, length, ErrCorrupt))
+	}
 	if h.version == 3 {
 		h.incompat, h.compat, h.autoclear = be.Uint64(b[hIncompat:]), be.Uint64(b[hCompat:]), be.Uint64(b[hAutoclear:])
 		length = int64(be.Uint32(b[hLength:]))

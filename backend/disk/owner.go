@@ -147,6 +147,33 @@ func Locked(path string) (bool, error) {
 	return host.Locked(name)
 }
 
+// Unused fails with a LockedError where somebody has an image open for writing, or one
+// that it builds on: what is read there meanwhile may never have been on the disk.
+func Unused(path string, o Options) error {
+	all, err := Chain(path, o)
+	if err != nil && len(all) == 0 {
+		return err
+	}
+	return unlocked(all) // whoever opens them tells what else is wrong
+}
+
+func unlocked(files []string) error {
+	for _, f := range files {
+		locked, err := Locked(f)
+		if errors.Is(err, os.ErrNotExist) {
+			continue
+		}
+		if err != nil {
+			return err
+		}
+		if locked {
+			owner, err := ReadOwner(f)
+			return errors.Join(err, &LockedError{Path: f, Owner: owner})
+		}
+	}
+	return nil
+}
+
 func ownerFile(path string) (string, error) {
 	real, err := filepath.EvalSymlinks(path)
 	return real + OwnerSuffix, err

@@ -226,6 +226,49 @@ func TestDirtyImageIsRepaired(t *testing.T) {
 	checked(t, path)
 }
 
+// TestCorruptMark: an image marked as corrupt can be written again once it is repaired, and
+// only if nothing is lost.
+func TestCorruptMark(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "a.qcow2")
+	require.NoError(t, Create(path, CreateOptions{Format: Qcow2, Size: 1 << 20, ClusterSize: 4096}))
+	img, err := Open(path, Options{})
+	require.NoError(t, err)
+	churn(t, rand.New(rand.NewSource(3)), img, make([]byte, 1<<20), 20)
+	require.NoError(t, img.Close())
+	b, err := os.ReadFile(path)
+	require.NoError(t, err)
+	b[hIncompat+7] |= featCorrupt
+	clear(b[be.Uint64(b[be.Uint64(b[hRefOff:]):])+20:][:20])
+	cut := len(b) - 5*4096
+
+	require.NoError(t, os.WriteFile(path, b[:cut], 0o600))
+	r, err := Check(path, true, Options{})
+	require.NoError(t, err)
+	require.NotZero(t, r.Repaired)
+	require.NotZero(t, r.Left)
+	require.Less(t, r.Left, r.Corruptions)
+	require.True(t, r.Marked)
+	_, err = Open(path, Options{})
+	require.ErrorIs(t, err, ErrCorrupt)
+
+	require.NoError(t, os.WriteFile(path, b, 0o600))
+	r, err = Check(path, false, Options{})
+	require.NoError(t, err)
+	require.True(t, r.Marked)
+	require.Equal(t, r.Corruptions, r.Left)
+	_, err = Open(path, Options{})
+	require.ErrorIs(t, err, ErrCorrupt)
+	r, err = Check(path, true, Options{})
+	require.NoError(t, err)
+	require.NotZero(t, r.Corruptions)
+	require.Zero(t, r.Left)
+	require.False(t, r.Marked)
+	img, err = Open(path, Options{})
+	require.NoError(t, err)
+	require.NoError(t, img.Close())
+	checked(t, path)
+}
+
 func TestResizeAgainstQemu(t *testing.T) {
 	dir := t.TempDir()
 	path, file := filepath.Join(dir, "a.qcow2"), filepath.Join(dir, "model")

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"slices"
 )
 
 // RebaseOptions say what an image is to be over.
@@ -76,20 +77,9 @@ func unused(path string, o RebaseOptions) error {
 		}
 		all = append(all, more...)
 	}
-	for _, f := range all {
-		if o.Mine(f) || samePath(f, path) { // the latter is refused for what it is
-			continue
-		}
-		locked, err := Locked(f)
-		if err != nil {
-			return err
-		}
-		if locked {
-			owner, err := ReadOwner(f)
-			return errors.Join(err, &LockedError{Path: f, Owner: owner})
-		}
-	}
-	return nil
+	return unlocked(slices.DeleteFunc(all, func(f string) bool {
+		return o.Mine(f) || samePath(f, path) // the latter is refused for what it is
+	}))
 }
 
 // rebase is Rebase of an open image, which others may use meanwhile.

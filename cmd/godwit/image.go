@@ -22,9 +22,11 @@ func (a *app) imageCommand() *cobra.Command {
 	return c
 }
 
-// imageError says what went wrong with an image, and who else has it open.
-func imageError(what string, err error) error {
+// imageError says what went wrong with an image, and who else has it open. verb is what
+// could not be done with it.
+func imageError(verb, path string, err error) error {
 	var locked *disk.LockedError
+	what := "cannot " + verb + " " + path
 	switch {
 	case err == nil:
 		return nil
@@ -32,12 +34,31 @@ func imageError(what string, err error) error {
 		return control.Fail("busy", what, err.Error(), "godwit ls  to see whose it is")
 	case errors.Is(err, disk.ErrUnsupported):
 		return control.Fail("incompatible", what, err.Error(), "")
+	case errors.Is(err, disk.ErrCorrupt) && verb != "check":
+		return control.Fail("incompatible", what, err.Error(), "godwit image check "+path)
+	case errors.Is(err, disk.ErrCorrupt):
+		return control.Fail("incompatible", what, err.Error(), "another copy of the file")
+	case errors.Is(err, os.ErrExist):
+		return control.Fail("failed", what, err.Error(), "--overwrite")
 	case errors.Is(err, context.Canceled):
 		return control.Fail("cancelled", what, "interrupted", "")
 	case errors.Is(err, os.ErrNotExist):
 		return control.Fail("not-found", what, err.Error(), "")
 	}
 	return control.AsError(what, err)
+}
+
+// unused fails where an image that is to be read is being written.
+func unused(verb, path string, shared bool, o disk.Options) error {
+	if shared {
+		return nil
+	}
+	err := disk.Unused(path, o)
+	if e, ok := imageError(verb, path, err).(*control.Error); ok && e.Code == "busy" {
+		e.Hint = "godwit suspend VM  first, or  --shared  to read what is there now"
+		return e
+	}
+	return nil // whatever else it is, opening it tells
 }
 
 // imageProgress shows how far an operation is.
@@ -90,7 +111,7 @@ func (a *app) imageCreate() *cobra.Command {
 				return err
 			}
 			if err := disk.Create(args[0], o); err != nil {
-				return imageError("cannot make "+args[0], err)
+				return imageError("make", args[0], err)
 			}
 			return a.showImage(args[0], "")
 		},
@@ -112,7 +133,7 @@ func (a *app) imageInfo() *cobra.Command {
 func (a *app) showImage(path, format string) error {
 	i, err := disk.Inspect(path, disk.Options{Format: format})
 	if err != nil {
-		return imageError("cannot read "+path, err)
+		return imageError("read", path, err)
 	}
 	return a.print(i, func(w io.Writer) {
 		fmt.Fprintf(w, "%s  %s, disk of %d bytes, file of %d bytes\n", i.Path, i.Format, i.Size, i.FileSize)
@@ -139,6 +160,7 @@ func (a *app) imageConvert() *cobra.Command {
 		o            disk.CreateOptions
 		cluster, src string
 		snapshot     string
+		shared       bool
 	)
 	c := &cobra.Command{
 		Use: "convert FROM TO", Short: "copy an image into another format, without its zeros", Args: cobra.ExactArgs(2),
@@ -149,34 +171,46 @@ func (a *app) imageConvert() *cobra.Command {
 			}
 			ctx, stop := interruptible()
 			defer stop()
-			what := "cannot convert " + args[0]
+			if snapshot == "" { // the clusters of one never change
+				if err := unused("convert", args[0], shared, disk.Options{Format: src}); err != nil {
+					return err
+				}
+			}
 			from, err := disk.Open(args[0], disk.Options{Format: src, ReadOnly: true, Snapshot: snapshot})
 			if err != nil {
-				return imageError(what, err)
+				return imageError("convert", args[0], err)
 			}
 			err = disk.Convert(ctx, args[1], from, o, a.imageProgress("converting"))
 			if err = errors.Join(err, from.Close()); err != nil {
-				return imageError(what, err)
+				return imageError("convert", args[0], err)
 			}
 			return a.showImage(args[1], o.Format)
 		},
 	}
 	createFlags(c, &o, &cluster)
 	c.Flags().StringVar(&snapshot, "snapshot", "", "take FROM as it was at this internal snapshot")
+	c.Flags().BoolVarP(&shared, "shared", "U", false, sharedHelp)
 	c.Flags().StringVar(&src, "from-format", "", "format of FROM (default: as its first bytes say)")
 	return c
 }
 
+const sharedHelp = "even if somebody is writing to it"
+
 func (a *app) imageCheck() *cobra.Command {
-	var repair bool
+	var repair, shared bool
 	c := &cobra.Command{
 		Use: "check FILE", Short: "count an image's leaks and corruptions", Args: cobra.ExactArgs(1),
+		Long:    "Count an image's leaks and corruptions. Exit code 1: it has corruptions, or has them still after --repair.",
+		Example: "  godwit image check disk.qcow2\n  godwit image check disk.qcow2 --repair\n  godwit image check disk.qcow2 --json",
 		RunE: func(_ *cobra.Command, args []string) error {
+			if err := unused("check", args[0], shared, disk.Options{}); err != nil {
+				return err
+			}
 			r, err := disk.Check(args[0], repair, disk.Options{})
 			if err != nil {
-				return imageError("cannot check "+args[0], err)
+				return imageError("check", args[0], err)
 			}
-			if r.Corruptions > 0 && !repair {
+			if r.Left > 0 {
 				a.exit = control.ExitFailed
 			}
 			return a.print(r, func(w io.Writer) {
@@ -184,9 +218,16 @@ func (a *app) imageCheck() *cobra.Command {
 					fmt.Fprintln(w, p)
 				}
 				fmt.Fprintf(w, "%d clusters in use, %d leaks, %d corruptions, %d repaired\n", r.Clusters, r.Leaks, r.Corruptions, r.Repaired)
+				if repair && r.Left > 0 {
+					fmt.Fprintf(w, "%d corruptions are left: what is there is lost\n", r.Left)
+				}
+				if r.Marked {
+					fmt.Fprintf(w, "marked as corrupt, can only be read;  godwit image check --repair  takes that back if nothing is\n")
+				}
 			})
 		},
 	}
+	c.Flags().BoolVarP(&shared, "shared", "U", false, sharedHelp)
 	c.Flags().BoolVar(&repair, "repair", false, "put the counts of clusters right")
 	return c
 }
@@ -204,7 +245,7 @@ func (a *app) imageResize() *cobra.Command {
 				return err
 			}
 			if err := disk.Resize(args[0], n, shrink, disk.Options{Format: format}); err != nil {
-				return imageError("cannot resize "+args[0], err)
+				return imageError("resize", args[0], err)
 			}
 			return a.showImage(args[0], format)
 		},
@@ -221,7 +262,7 @@ func (a *app) imageCommit() *cobra.Command {
 			ctx, stop := interruptible()
 			defer stop()
 			if err := disk.Commit(ctx, args[0], disk.Options{}, a.imageProgress("committing")); err != nil {
-				return imageError("cannot commit "+args[0], err)
+				return imageError("commit", args[0], err)
 			}
 			return a.showImage(args[0], "")
 		},
@@ -241,7 +282,7 @@ func (a *app) imageRebase() *cobra.Command {
 			ctx, stop := interruptible()
 			defer stop()
 			if err := disk.Rebase(ctx, args[0], o, a.imageProgress("rebasing")); err != nil {
-				return imageError("cannot rebase "+args[0], err)
+				return imageError("rebase", args[0], err)
 			}
 			return a.showImage(args[0], "")
 		},
