@@ -2,6 +2,7 @@ package control
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"path/filepath"
 	"time"
@@ -10,9 +11,9 @@ import (
 	"godwit/snapshot"
 )
 
-// copyMachine writes the machine as it is now to a file. The guest runs on, and
-// nothing of the VM changes: neither its snapshots nor its disks, which are not in
-// the file.
+// copyMachine writes the machine as it is now to a file, and what its disks hold now to
+// files beside it. The guest runs on, and nothing of the VM changes: neither its snapshots
+// nor its disks.
 func (r *Runner) copyMachine(o *ops, file string) (*op, error) {
 	what := "cannot copy the machine to " + file
 	if !filepath.IsAbs(file) {
@@ -31,20 +32,32 @@ func (r *Runner) copyMachine(o *ops, file string) (*op, error) {
 	return p, nil
 }
 
-func (r *Runner) writeCopy(ctx context.Context, p *op, file string) (*SaveResult, error) {
+func (r *Runner) writeCopy(ctx context.Context, p *op, file string) (_ *SaveResult, err error) {
+	forks, err := r.forkDisks(file)
+	if err != nil {
+		return nil, errors.Join(err, forks.drop())
+	}
 	var shot *machine.Shot
 	start := time.Now()
 	var pause time.Duration
 	if err := r.onMachine(func() (err error) {
 		stop := time.Now()
-		if err = r.whole(ctx); err == nil {
-			shot, err = r.m.Shoot(nil, shotPool(r.m.Config().Memory))
-		}
+		shot, err = r.shootForked(ctx, forks)
 		pause = time.Since(stop)
 		return err
 	}); err != nil {
-		return nil, err
+		return nil, errors.Join(err, forks.drop())
 	}
+	ctx, cancel := context.WithCancel(ctx)
+	disks := make(chan error, 1)
+	go func() { disks <- forks.copy(ctx) }()
+	defer func() {
+		if err != nil {
+			cancel()
+		}
+		err = errors.Join(err, <-disks)
+		cancel()
+	}()
 	defer func() { _ = r.onMachine(func() error { shot.Close(); return nil }) }() // fails where the machine is gone
 	secs, err := shot.Sections()
 	if err != nil {

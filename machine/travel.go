@@ -3,6 +3,7 @@ package machine
 import (
 	"context"
 	"fmt"
+	"slices"
 
 	"godwit/snapshot"
 )
@@ -28,6 +29,25 @@ func Load(ctx context.Context, f *snapshot.File, host Host) (*Machine, error) {
 	if err != nil {
 		return nil, err
 	}
+	return LoadAs(ctx, f, secs, host)
+}
+
+// Untimed has a machine with disks whose time follows the wall clock, as its sections
+// describe it, go on in virtual time: then requests take a time that only they decide,
+// and not the host. None may be under way. Other machines stay as they are.
+func Untimed(secs []snapshot.Section) ([]snapshot.Section, error) {
+	cfg, err := ConfigIn(secs)
+	if err != nil || len(cfg.Disks) == 0 || cfg.Clock == ClockVirtual {
+		return secs, err
+	}
+	cfg.Clock = ClockVirtual
+	secs = slices.Clone(secs)
+	snapshot.Find(secs, secConfig, "").Data, err = encode(&cfg)
+	return secs, err
+}
+
+// LoadAs is Load with other sections that are no state than the file has.
+func LoadAs(ctx context.Context, f *snapshot.File, secs []snapshot.Section, host Host) (*Machine, error) {
 	m, err := FromSections(secs, host)
 	if err != nil {
 		return nil, err

@@ -24,7 +24,8 @@ const bytePrice = 8e-9
 // counts is the slower of compressing and sending. It measures both.
 type chooser struct {
 	now    func() time.Duration
-	codec  snapshot.Codec // chosen
+	worked func(codec string, bytes int) // is told of each try; may be nil
+	codec  snapshot.Codec                // chosen
 	fixed  bool
 	speed  float64 // bytes a second that the connection takes; 0: unknown
 	price  float64 // of a byte, in seconds, beside the time that it takes
@@ -78,6 +79,9 @@ func (c *chooser) pack(data, out []byte) (int, snapshot.Codec) {
 	}
 	start := c.now()
 	packed, got := c.packer[k].Try(data)
+	if c.worked != nil {
+		c.worked(k.String(), len(data))
+	}
 	c.learn(k, len(data), len(packed), c.now()-start)
 	c.used[got]++
 	if got == snapshot.None {

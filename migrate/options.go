@@ -67,8 +67,11 @@ type Options struct {
 	Observe     time.Duration // watches the guest so long before the first page; 0: DefaultObserve, negative: not at all
 	CheckOnly   bool          // ends after the check (and Observe), with a Verdict event
 	Codec       string        // "": chosen as it pays; or none, s2, zstd
-	Session     snapshot.UUID // names the attempt; that of an earlier one resumes it; zero: a random one
-	Epoch       uint64        // of ownership now; the destination's is one more
+	// Packed is told how many bytes a codec has worked on. Where the host's time is
+	// virtual it spends what that takes, by which codecs are then chosen; else nil.
+	Packed  func(codec string, bytes int)
+	Session snapshot.UUID // names the attempt; that of an earlier one resumes it; zero: a random one
+	Epoch   uint64        // of ownership now; the destination's is one more
 	// Fence records durably who owns the machine from an epoch on: the other side
 	// (away), before COMMIT; this side again, when the other side vowed that it
 	// never will run it. nil: nothing is recorded and the report says so.

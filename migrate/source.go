@@ -420,7 +420,9 @@ func (s *Source) greeted(c *Conn, m *Message) error {
 	if c == s.ctl && s.pager.codec == nil {
 		s.report.Peer = m.preface.caps.Agent
 		var err error
-		s.pager.codec, err = newChooser(s.o.Codec, m.preface.caps.Codecs, s.host.Now)
+		if s.pager.codec, err = newChooser(s.o.Codec, m.preface.caps.Codecs, s.host.Now); err == nil {
+			s.pager.codec.worked = s.o.Packed
+		}
 		return err
 	}
 	return nil

@@ -51,6 +51,7 @@ type Drive struct {
 	later  *DriveOptions
 	next   *layer // made ahead; of who calls Prepare and Freeze
 	places places
+	fork   *Fork // nil: none is under way
 
 	jobs    []job
 	results [][]byte // of finished jobs, not collected yet
@@ -276,8 +277,16 @@ func (d *Drive) modify(off, n int64, f func(img Image) error) {
 		if err := d.begun(); err != nil {
 			return nil, err
 		}
+		d.forked().spare(off, n)
 		return nil, f(img)
 	})
+}
+
+// forked is the fork under way.
+func (d *Drive) forked() *Fork {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.fork
 }
 
 // Size is the disk's, in bytes.

@@ -17,17 +17,28 @@ import (
 // comes in from outside, and where guest time followed the wall clock it is a
 // function of the count from there on.
 type Fork struct {
-	f    *snapshot.File
-	last *pair // of the run before; its memory is still held
+	f        *snapshot.File
+	secs     []snapshot.Section
+	copied   func(id string) string
+	overlays int   // that were made over the copies of disks
+	last     *pair // of the run before; its memory is still held
 }
 
-// Open opens a file with a machine that has no disks.
-func Open(path string) (*Fork, error) {
+// Open opens a file with a machine; copied is the file with what a disk held at the same
+// moment.
+func Open(path string, copied func(id string) string) (*Fork, error) {
 	f, err := snapshot.Open(snapshot.Disk{}, path)
 	if err != nil {
 		return nil, err
 	}
-	return &Fork{f: f}, nil
+	k := &Fork{f: f, copied: copied}
+	if k.secs, err = f.Sections(); err == nil {
+		k.secs, err = machine.Untimed(k.secs)
+	}
+	if err != nil {
+		return nil, errors.Join(err, f.Close())
+	}
+	return k, nil
 }
 
 // Count is the count of the moment.
@@ -38,48 +49,54 @@ func (f *Fork) Memory() uint64 { return uint64(f.f.Pages()) * snapshot.PageSize 
 
 // Close lets go of it all.
 func (f *Fork) Close() error {
-	f.last.close()
-	return f.f.Close()
+	return errors.Join(f.last.close(), f.f.Close())
 }
 
 // load makes a machine of it.
-func (f *Fork) load() (*machine.Machine, error) {
-	h := &outside{}
-	m, err := machine.Load(context.Background(), f.f, h)
+func (f *Fork) load() (*machine.Machine, *rack, error) {
+	h := &outside{disks: &rack{f: f}}
+	m, err := machine.LoadAs(context.Background(), f.f, f.secs, h)
+	if err != nil {
+		return nil, nil, errors.Join(err, h.disks.remove())
+	}
 	h.m = m
-	return m, err
+	return m, h.disks, nil
 }
 
 // Bodies makes a machine at the source, and what takes it in at the destination.
 func (f *Fork) Bodies(src, dst sim.Clock) (*sim.Bodies, error) {
-	f.last.close()
-	m, err := f.load()
+	if err := f.last.close(); err != nil {
+		return nil, err
+	}
+	m, r, err := f.load()
 	if err != nil {
 		return nil, err
 	}
-	p := &pair{f: f, src: newOrigin(m, src, lab.Costs), dst: newTarget(dst, lab.Costs)}
+	p := &pair{f: f, disks: r, src: newOrigin(m, src, lab.Costs), dst: newTarget(dst, lab.Costs, &rack{f: f, of: r})}
 	f.last = p
 	return &sim.Bodies{Origin: p.src, Target: p.dst, Same: p.same}, nil
 }
 
 // pair is the two sides of a run.
 type pair struct {
-	f   *Fork
-	src *origin
-	dst *target
+	f     *Fork
+	disks *rack // of the source
+	src   *origin
+	dst   *target
 }
 
-// close gives their memory back.
-func (p *pair) close() {
+// close gives their memory and disks back.
+func (p *pair) close() error {
 	if p == nil {
-		return
+		return nil
 	}
 	for _, b := range []*body{&p.src.body, &p.dst.body} {
 		if b.m != nil {
-			_ = b.m.Close() // memory, which nobody looks at any more
+			_ = b.m.Close() // memory and disks, which nobody looks at any more
 			b.m, b.running = nil, false
 		}
 	}
+	return p.disks.remove()
 }
 
 // settle is how many counts machines run on before they are compared: at equal
@@ -88,9 +105,9 @@ const settle = 1_000_000
 
 // same compares what runs at the end with a machine that was never moved.
 func (p *pair) same(res *sim.Result) error {
-	b := &p.src.body
+	b, r := &p.src.body, p.disks
 	if p.dst.running {
-		b = &p.dst.body
+		b, r = &p.dst.body, p.dst.disks
 	}
 	if !b.running {
 		return errors.New("nobody runs the guest")
@@ -105,23 +122,43 @@ func (p *pair) same(res *sim.Result) error {
 		return err
 	}
 	res.Count, res.Root = b.m.Count(), got
-	p.close()
-	never, err := p.f.load()
+	wrote, err := r.digest()
+	if err = errors.Join(err, p.close()); err != nil {
+		return err
+	}
+	return p.f.never(until, res, wrote)
+}
+
+// never compares what a guest came to that moved with one that never did.
+func (f *Fork) never(until uint64, res *sim.Result, wrote [32]byte) error {
+	m, r, err := f.load()
 	if err != nil {
 		return err
 	}
-	defer never.Close()
-	never.Run(until)
-	want, err := never.Hash()
-	if err == nil && (want != got || never.Count() != res.Count) {
-		err = fmt.Errorf("at #%d the state hash is %x, of a guest that never moved at #%d %x", res.Count, got, never.Count(), want)
+	m.Run(until)
+	want, err := m.Hash()
+	had, err2 := r.digest()
+	switch {
+	case err != nil || err2 != nil:
+		err = errors.Join(err, err2)
+	case want != res.Root || m.Count() != res.Count:
+		err = fmt.Errorf("at #%d the state hash is %x, of a guest that never moved at #%d %x", res.Count, res.Root, m.Count(), want)
+	case wrote != had:
+		err = fmt.Errorf("at #%d what was written to disks has digest %x, by a guest that never moved %x", res.Count, wrote, had)
 	}
-	return err
+	_ = m.Close()
+	return errors.Join(err, r.remove())
 }
 
 // outside is the host of a machine that nobody types to. Where all vCPUs wait, a wall
 // clock goes on at once, as a virtual one does.
-type outside struct{ m *machine.Machine }
+type outside struct {
+	m     *machine.Machine
+	disks *rack
+}
+
+// OpenDisk opens a disk of the machine.
+func (o *outside) OpenDisk(c *machine.DiskConfig) (machine.Disk, error) { return o.disks.open(c) }
 
 func (o *outside) Poll() bool  { return false }
 func (o *outside) Output(byte) {}

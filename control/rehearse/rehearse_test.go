@@ -31,7 +31,7 @@ func fork(t *testing.T, clock, work string, cpus int, at time.Duration) *Fork {
 	path := filepath.Join(t.TempDir(), "m")
 	_, err = m.Save(context.Background(), snapshot.Disk{}, path, 0, snapshot.Options{Codec: snapshot.S2})
 	require.NoError(t, err)
-	f, err := Open(path)
+	f, err := Open(path, nil)
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, f.Close()) })
 	return f
@@ -87,7 +87,7 @@ func TestGuestThatWaits(t *testing.T) {
 // TestGuestThatEnds: the guest powers off in the midst of it.
 func TestGuestThatEnds(t *testing.T) {
 	f := fork(t, machine.ClockVirtual, "run=hog 1 0 rand 2; sleep 1200; poweroff", 1, 50*time.Millisecond)
-	m, err := f.load()
+	m, _, err := f.load()
 	require.NoError(t, err)
 	defer m.Close()
 	require.Equal(t, machine.Reached, m.RunTime(m.Now()+1e9), "not while it is watched")

@@ -72,17 +72,18 @@ type target struct {
 	*machine.Arriving
 	body
 	costs  sim.Costs
+	disks  *rack
 	active time.Duration
 	pulls  bool
 }
 
-func newTarget(c sim.Clock, costs sim.Costs) *target {
-	h := &outside{}
-	t := &target{costs: costs, body: body{clock: c}}
+func newTarget(c sim.Clock, costs sim.Costs, r *rack) *target {
+	h := &outside{disks: r}
+	t := &target{costs: costs, disks: r, body: body{clock: c}}
 	t.Arriving = &machine.Arriving{
 		Host:    h, // Do is nil: everything is done where it is asked for
 		Built:   func(m *machine.Machine, _ []snapshot.Section) error { h.m, t.m = m, m; return nil },
-		Owned:   func(uint64, snapshot.UUID) error { t.spend(t.costs.Journal); return nil },
+		Owned:   func(uint64, snapshot.UUID) error { t.spend(t.costs.Journal); return r.take() },
 		Started: func(*machine.Machine) error { t.start(); t.active = t.at; return nil },
 		Dropped: func() { t.m = nil },
 	}

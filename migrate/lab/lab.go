@@ -5,6 +5,7 @@ package lab
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"godwit/migrate"
@@ -26,6 +27,7 @@ type Setup struct {
 
 	MaxDowntimeNS int64    `json:"max_downtime_ns"`
 	Modes         []string `json:"modes"`
+	Codec         string   `json:"codec,omitempty"` // none, s2, zstd; "": chosen as it pays
 
 	// Bodies makes what is moved, where that is not the writer that is described; VM
 	// says what it is, and Count at which count it was copied.
@@ -62,7 +64,10 @@ type Table struct {
 }
 
 // Costs are what a host's own work takes here: about what it does on a PC.
-var Costs = sim.Costs{Harvest: 200 * time.Microsecond, Stop: time.Millisecond, Load: 2 * time.Millisecond, Journal: 2 * time.Millisecond}
+var Costs = sim.Costs{
+	Harvest: 200 * time.Microsecond, Stop: time.Millisecond, Load: 2 * time.Millisecond, Journal: 2 * time.Millisecond,
+	Pack: map[string]float64{"s2": 1.25, "zstd": 3.3}, // 800 and 300 MB/s
+}
 
 // After is how long the guest runs on once it has moved, before it is compared.
 const After = 100 * time.Millisecond
@@ -85,6 +90,9 @@ func (s *Setup) Check() error {
 			return err
 		}
 	}
+	if err := oneOf("codec", s.Codec, []string{"", "none", "s2", "zstd"}); err != nil {
+		return err
+	}
 	for _, m := range s.Modes {
 		if _, err := migrate.ParseMode(m); err != nil {
 			return err
@@ -99,15 +107,18 @@ func (s *Setup) known() error {
 		name, value string
 		of          []string
 	}{{"pattern", s.Pattern, sim.Patterns}, {"content", s.Content, sim.Contents}} {
-		known := false
-		for _, v := range x.of {
-			known = known || v == x.value
-		}
-		if !known {
-			return fmt.Errorf("%s %q is unknown, want one of %v", x.name, x.value, x.of)
+		if err := oneOf(x.name, x.value, x.of); err != nil {
+			return err
 		}
 	}
 	return nil
+}
+
+func oneOf(name, value string, of []string) error {
+	if slices.Contains(of, value) {
+		return nil
+	}
+	return fmt.Errorf("%s %q is unknown, want one of %q", name, value, of)
 }
 
 // Compare moves the guest by one strategy after the other.
@@ -135,7 +146,7 @@ func Compare(s Setup) (*Table, error) {
 }
 
 func (s *Setup) run(m migrate.Mode) (*Row, error) {
-	o := migrate.Options{Mode: m, MaxDowntime: time.Duration(s.MaxDowntimeNS), Codec: "none"}
+	o := migrate.Options{Mode: m, MaxDowntime: time.Duration(s.MaxDowntimeNS), Codec: s.Codec}
 	if m == migrate.ModePre {
 		o.OnStall = migrate.StallCancel // pre-copy alone
 	}

@@ -47,6 +47,7 @@ func TestWhatCannotBe(t *testing.T) {
 		func(s *Setup) { s.Loss = 1 },
 		func(s *Setup) { s.Pattern = "chaos" },
 		func(s *Setup) { s.Content = "gold" },
+		func(s *Setup) { s.Codec = "gold" },
 		func(s *Setup) { s.Modes = []string{"fast"} },
 	} {
 		s := setup()
@@ -54,4 +55,21 @@ func TestWhatCannotBe(t *testing.T) {
 		_, err := Compare(s)
 		require.Error(t, err)
 	}
+}
+
+// TestCodecPays: what compresses is compressed where that gets it across sooner, at the
+// speeds that codecs are taken to have, and not where the link is faster.
+func TestCodecPays(t *testing.T) {
+	sent := func(codec string, bandwidth float64) uint64 {
+		s := setup()
+		s.Memory, s.Filled, s.RTTNS = 16<<20, 16<<20, 0
+		s.Content, s.Rate, s.Modes, s.Codec, s.Bandwidth = "text", 0, []string{"stop"}, codec, bandwidth
+		table, err := Compare(s)
+		require.NoError(t, err)
+		return table.Rows[0].Sent
+	}
+	require.Less(t, sent("", 1e6)+4<<20, sent("none", 1e6))
+	whole := sent("none", 20e9) // most of it is to measure the link
+	require.Less(t, sent("s2", 20e9)+4<<20, whole, "it was asked for")
+	require.Greater(t, sent("", 20e9)+2<<20, whole)
 }

@@ -47,6 +47,7 @@ type Costs struct {
 	Load     time.Duration // at the destination: decode, hash
 	Journal  time.Duration
 	Activate time.Duration
+	Pack     map[string]float64 // by codec, nanoseconds a byte; the guest runs meanwhile
 }
 
 // NewGuest makes a guest that runs from now on.

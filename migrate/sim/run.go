@@ -188,6 +188,9 @@ func (r *run) engines() error {
 	var err error
 	o.Event = hear("source")
 	src, dst := r.w.nodes[0], r.w.nodes[1]
+	if pack := r.sc.Costs.Pack; pack != nil {
+		o.Packed = func(codec string, bytes int) { src.Idle(time.Duration(pack[codec] * float64(bytes))) }
+	}
 	if r.src, err = migrate.NewSource(r.g, o, src); err != nil {
 		return err
 	}

@@ -60,7 +60,7 @@ var mayImport = map[string][]string{
 	"machine":          {"cpu", "mem", "devices", "firmware", "snapshot", "migrate"},
 	"guest":            {},
 	"migrate/lab":      {"migrate", "snapshot"},
-	"control/rehearse": {"machine", "devices", "migrate", "snapshot"},
+	"control/rehearse": {"machine", "devices", "migrate", "snapshot", "backend/disk"},
 	"control/bench":    {"backend/disk", "control", "machine", "migrate", "guest"},
 	"control":          {"control", "backend", "machine", "cpu", "mem", "devices", "firmware", "snapshot", "migrate", "internal"},
 	"internal":         {"internal"},

@@ -28,12 +28,17 @@ const writing = "mkdir /a; mount -t ext4 /dev/vda /a && echo 3 > /proc/sys/vm/dr
 
 // debianWriter starts a Debian that writes to an ext4 disk, and returns once it does.
 func (w *world) debianWriter(name string) *control.Client {
+	return w.debianAt(name, machine.ClockVirtual)
+}
+
+// debianAt does that with a clock of a kind.
+func (w *world) debianAt(name, clock string) *control.Client {
 	kernel, initrd := testkit.DebianFiles(w.t)
 	path := filepath.Join(string(w.home), "root.raw")
 	require.NoError(w.t, disk.Create(path, disk.CreateOptions{Format: disk.Raw, Size: 64 << 20}))
 	w.tool("mkfs.ext4", "-q", "-F", "-b", "4096", path) // as on larger disks
 	cfg := machine.DefaultConfig()
-	cfg.Memory = 192 << 20
+	cfg.Memory, cfg.Clock = 192<<20, clock
 	cfg.Append = fmt.Sprintf("console=ttyS0 quiet godwit.run=%q", writing)
 	cfg.Disks = []machine.DiskConfig{{ID: "disk0", File: path, Format: disk.Raw}}
 	w.disks = []string{path}
