@@ -127,7 +127,9 @@ func New(id int, model *Model, m *mem.Memory, sh *Shared, bus Bus, apic IntCtl) 
 	sh.cpus = append(sh.cpus, c)
 	c.model, c.amd = model, model.amd()
 	c.apicBase = ^uint64(0)
-	c.SetTLBSize(1024)
+	for i := range c.tlb {
+		c.tlb[i].init()
+	}
 	c.jump.init()
 	c.Reset()
 	return c

@@ -9,7 +9,8 @@ const (
 	numMMU
 )
 
-const tlbMax = 4096
+// tlbSize is how many pages a TLB knows at most.
+const tlbSize = 4096
 
 // tlbEntry maps one virtual page. A tag is the page's linear address, or an
 // address that cannot fall into this slot. An access of n bytes hits when
@@ -18,46 +19,40 @@ const tlbMax = 4096
 type tlbEntry struct{ r, w, x, add uint64 }
 
 type tlb struct {
-	e      [tlbMax]tlbEntry
-	mask   uint64
-	single bool     // one entry only: for tests
-	used   []uint16 // slots with a valid tag
+	e    [tlbSize]tlbEntry
+	used []uint16 // slots with a valid tag
+	most int      // of them, before all are forgotten: for tests
 }
 
 // hashLA spreads pages over slots. Why the second term: buffers a multiple of
 // 16 MiB apart would share their slots, and copying from one to the other would
 // walk for every line. Its distance decides from which size on they meet: with 17,
-// that is 512 KiB at a distance of 16 MiB, and 1 MiB and more from 32 MiB on.
-func hashLA(la uint64) uint64 { return la>>12 ^ la>>17 }
+// that is 512 KiB at a distance of 16 MiB, 1 MiB at one of 32 MiB, and so on.
+func hashLA(la uint64) uint64 { return (la>>12 ^ la>>17) & (tlbSize - 1) }
 
 // noTag is a tag that no address of the slot matches: that of a page of another
 // slot.
-func (t *tlb) noTag(slot uint64) uint64 {
+func noTag(slot uint64) uint64 {
 	for bit := uint64(1); ; bit <<= 1 {
-		if la := (slot ^ bit) << 12; hashLA(la)&t.mask != slot {
+		if la := (slot ^ bit) << 12; hashLA(la) != slot {
 			return la
 		}
 	}
 }
 
-func (t *tlb) slot(la uint64) *tlbEntry { return &t.e[hashLA(la)&t.mask&(tlbMax-1)] }
+func (t *tlb) slot(la uint64) *tlbEntry { return &t.e[hashLA(la)] }
 
-func (t *tlb) resize(n int) {
-	t.single = n == 1
-	if n < 2 {
-		n = 2
-	}
-	t.mask = uint64(n - 1)
+func (t *tlb) init() {
+	t.most = tlbSize
 	for i := range t.e {
-		n := t.noTag(uint64(i) & t.mask)
+		n := noTag(uint64(i))
 		t.e[i] = tlbEntry{n, n, n, 0}
 	}
-	t.used = t.used[:0]
 }
 
 func (t *tlb) flush() {
 	for _, i := range t.used {
-		n := t.noTag(uint64(i))
+		n := noTag(uint64(i))
 		t.e[i] = tlbEntry{n, n, n, 0}
 	}
 	t.used = t.used[:0]
@@ -66,15 +61,15 @@ func (t *tlb) flush() {
 // claim gives the entry for la's page, emptied of another page's tags.
 func (t *tlb) claim(la uint64) *tlbEntry {
 	page := la &^ 0xfff
-	i := hashLA(la) & t.mask & (tlbMax - 1)
-	e, n := &t.e[i], t.noTag(i)
+	i := hashLA(la)
+	e, n := &t.e[i], noTag(i)
 	if e.r == page || e.w == page || e.x == page {
 		return e
 	}
-	if t.single {
-		t.flush()
-	}
 	if e.r == n && e.w == n && e.x == n {
+		if len(t.used) >= t.most {
+			t.flush()
+		}
 		t.used = append(t.used, uint16(i))
 	}
 	e.r, e.w, e.x = n, n, n
@@ -86,7 +81,7 @@ func (t *tlb) claim(la uint64) *tlbEntry {
 func (t *tlb) dropWrites(off uint64) {
 	for _, i := range t.used {
 		if e := &t.e[i]; off == allPages || e.add == off {
-			e.w = t.noTag(uint64(i))
+			e.w = noTag(uint64(i))
 		}
 	}
 }
@@ -104,11 +99,12 @@ func (c *CPU) Mapped(do func(off uint64)) {
 
 const allPages = ^uint64(0)
 
-// SetTLBSize makes each TLB n entries large (1, or a power of two up to 4096).
-// It cannot change what the guest does; tests run with several.
+// SetTLBSize lets each TLB know n pages, 4096 at most, and forget them all for one
+// more. It cannot change what the guest does; tests run with several sizes.
 func (c *CPU) SetTLBSize(n int) {
 	for i := range c.tlb {
-		c.tlb[i].resize(n)
+		c.tlb[i].flush()
+		c.tlb[i].most = n
 	}
 	c.newGen()
 }

@@ -1592,7 +1592,7 @@ func (c *CPU) interp(bk *block) (step bool) {
 				c.R[op.dst] = c.R[op.dst]&^0xff | (a+b)&0xff
 			case opAdd8rm:
 				ea = c.R[op.base] + c.R[op.index]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>17)&(tlbSize-1)]
 				if d := ea - e.r; d <= 4096-1 {
 					d += e.add
 					b = uint64(c.ram[d])
@@ -1604,7 +1604,7 @@ func (c *CPU) interp(bk *block) (step bool) {
 				c.lzOp, c.lzA, c.lzB = lzAdd, a, b
 			case opAdd8rmN:
 				ea = c.R[op.base] + c.R[op.index]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>17)&(tlbSize-1)]
 				if d := ea - e.r; d <= 4096-1 {
 					d += e.add
 					b = uint64(c.ram[d])
@@ -1615,7 +1615,7 @@ func (c *CPU) interp(bk *block) (step bool) {
 				c.R[op.dst] = c.R[op.dst]&^0xff | (a+b)&0xff
 			case opAdd8mr:
 				ea = c.R[op.base] + c.R[op.index]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>17)&(tlbSize-1)]
 				at := ea - e.w
 				if at > 4096-1 {
 					if !c.ready(ea, 1) {
@@ -1630,7 +1630,7 @@ func (c *CPU) interp(bk *block) (step bool) {
 				c.lzOp, c.lzA, c.lzB = lzAdd, a, b
 			case opAdd8mrN:
 				ea = c.R[op.base] + c.R[op.index]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>17)&(tlbSize-1)]
 				at := ea - e.w
 				if at > 4096-1 {
 					if !c.ready(ea, 1) {
@@ -1644,7 +1644,7 @@ func (c *CPU) interp(bk *block) (step bool) {
 				c.ram[at] = byte(a + b)
 			case opAdd8mi:
 				ea = c.R[op.base] + c.R[op.index]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>17)&(tlbSize-1)]
 				at := ea - e.w
 				if at > 4096-1 {
 					if !c.ready(ea, 1) {
@@ -1659,7 +1659,7 @@ func (c *CPU) interp(bk *block) (step bool) {
 				c.lzOp, c.lzA, c.lzB = lzAdd, a, b
 			case opAdd8miN:
 				ea = c.R[op.base] + c.R[op.index]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>17)&(tlbSize-1)]
 				at := ea - e.w
 				if at > 4096-1 {
 					if !c.ready(ea, 1) {
@@ -1691,7 +1691,7 @@ func (c *CPU) interp(bk *block) (step bool) {
 				c.R[op.dst] = uint64(uint32(a + b))
 			case opAdd32rm:
 				ea = c.R[op.base] + c.R[op.index]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>17)&(tlbSize-1)]
 				if d := ea - e.r; d <= 4096-4 {
 					d += e.add
 					{
@@ -1706,7 +1706,7 @@ func (c *CPU) interp(bk *block) (step bool) {
 				c.lzOp, c.lzA, c.lzB = lzAdd|2, a, b
 			case opAdd32rmN:
 				ea = c.R[op.base] + c.R[op.index]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>17)&(tlbSize-1)]
 				if d := ea - e.r; d <= 4096-4 {
 					d += e.add
 					{
@@ -1720,7 +1720,7 @@ func (c *CPU) interp(bk *block) (step bool) {
 				c.R[op.dst] = uint64(uint32(a + b))
 			case opAdd32mr:
 				ea = c.R[op.base] + c.R[op.index]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>17)&(tlbSize-1)]
 				at := ea - e.w
 				if at > 4096-4 {
 					if !c.ready(ea, 4) {
@@ -1744,7 +1744,7 @@ func (c *CPU) interp(bk *block) (step bool) {
 				c.lzOp, c.lzA, c.lzB = lzAdd|2, a, b
 			case opAdd32mrN:
 				ea = c.R[op.base] + c.R[op.index]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>17)&(tlbSize-1)]
 				at := ea - e.w
 				if at > 4096-4 {
 					if !c.ready(ea, 4) {
@@ -1767,7 +1767,7 @@ func (c *CPU) interp(bk *block) (step bool) {
 				}
 			case opAdd32mi:
 				ea = c.R[op.base] + c.R[op.index]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>17)&(tlbSize-1)]
 				at := ea - e.w
 				if at > 4096-4 {
 					if !c.ready(ea, 4) {
@@ -1791,7 +1791,7 @@ func (c *CPU) interp(bk *block) (step bool) {
 				c.lzOp, c.lzA, c.lzB = lzAdd|2, a, b
 			case opAdd32miN:
 				ea = c.R[op.base] + c.R[op.index]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>17)&(tlbSize-1)]
 				at := ea - e.w
 				if at > 4096-4 {
 					if !c.ready(ea, 4) {
@@ -1832,7 +1832,7 @@ func (c *CPU) interp(bk *block) (step bool) {
 				c.R[op.dst] = a + b
 			case opAdd64rm:
 				ea = c.R[op.base] + c.R[op.index]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>17)&(tlbSize-1)]
 				if d := ea - e.r; d <= 4096-8 {
 					d += e.add
 					{
@@ -1847,7 +1847,7 @@ func (c *CPU) interp(bk *block) (step bool) {
 				c.lzOp, c.lzA, c.lzB = lzAdd|3, a, b
 			case opAdd64rmN:
 				ea = c.R[op.base] + c.R[op.index]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>17)&(tlbSize-1)]
 				if d := ea - e.r; d <= 4096-8 {
 					d += e.add
 					{
@@ -1861,7 +1861,7 @@ func (c *CPU) interp(bk *block) (step bool) {
 				c.R[op.dst] = a + b
 			case opAdd64mr:
 				ea = c.R[op.base] + c.R[op.index]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>17)&(tlbSize-1)]
 				at := ea - e.w
 				if at > 4096-8 {
 					if !c.ready(ea, 8) {
@@ -1889,7 +1889,7 @@ func (c *CPU) interp(bk *block) (step bool) {
 				c.lzOp, c.lzA, c.lzB = lzAdd|3, a, b
 			case opAdd64mrN:
 				ea = c.R[op.base] + c.R[op.index]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>17)&(tlbSize-1)]
 				at := ea - e.w
 				if at > 4096-8 {
 					if !c.ready(ea, 8) {
@@ -1916,7 +1916,7 @@ func (c *CPU) interp(bk *block) (step bool) {
 				}
 			case opAdd64mi:
 				ea = c.R[op.base] + c.R[op.index]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>17)&(tlbSize-1)]
 				at := ea - e.w
 				if at > 4096-8 {
 					if !c.ready(ea, 8) {
@@ -1944,7 +1944,7 @@ func (c *CPU) interp(bk *block) (step bool) {
 				c.lzOp, c.lzA, c.lzB = lzAdd|3, a, b
 			case opAdd64miN:
 				ea = c.R[op.base] + c.R[op.index]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>17)&(tlbSize-1)]
 				at := ea - e.w
 				if at > 4096-8 {
 					if !c.ready(ea, 8) {
@@ -1991,7 +1991,7 @@ func (c *CPU) interp(bk *block) (step bool) {
 				c.R[op.dst] = c.R[op.dst]&^0xff | (a|b)&0xff
 			case opOr8rm:
 				ea = c.R[op.base] + c.R[op.index]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>17)&(tlbSize-1)]
 				if d := ea - e.r; d <= 4096-1 {
 					d += e.add
 					b = uint64(c.ram[d])
@@ -2004,7 +2004,7 @@ func (c *CPU) interp(bk *block) (step bool) {
 				c.lzOp, c.lzA, c.lzB = lzLogic, v, 0
 			case opOr8rmN:
 				ea = c.R[op.base] + c.R[op.index]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>17)&(tlbSize-1)]
 				if d := ea - e.r; d <= 4096-1 {
 					d += e.add
 					b = uint64(c.ram[d])
@@ -2015,7 +2015,7 @@ func (c *CPU) interp(bk *block) (step bool) {
 				c.R[op.dst] = c.R[op.dst]&^0xff | (a|b)&0xff
 			case opOr8mr:
 				ea = c.R[op.base] + c.R[op.index]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>17)&(tlbSize-1)]
 				at := ea - e.w
 				if at > 4096-1 {
 					if !c.ready(ea, 1) {
@@ -2031,7 +2031,7 @@ func (c *CPU) interp(bk *block) (step bool) {
 				c.lzOp, c.lzA, c.lzB = lzLogic, v, 0
 			case opOr8mrN:
 				ea = c.R[op.base] + c.R[op.index]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>17)&(tlbSize-1)]
 				at := ea - e.w
 				if at > 4096-1 {
 					if !c.ready(ea, 1) {
@@ -2045,7 +2045,7 @@ func (c *CPU) interp(bk *block) (step bool) {
 				c.ram[at] = byte(a | b)
 			case opOr8mi:
 				ea = c.R[op.base] + c.R[op.index]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>17)&(tlbSize-1)]
 				at := ea - e.w
 				if at > 4096-1 {
 					if !c.ready(ea, 1) {
@@ -2061,7 +2061,7 @@ func (c *CPU) interp(bk *block) (step bool) {
 				c.lzOp, c.lzA, c.lzB = lzLogic, v, 0
 			case opOr8miN:
 				ea = c.R[op.base] + c.R[op.index]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>17)&(tlbSize-1)]
 				at := ea - e.w
 				if at > 4096-1 {
 					if !c.ready(ea, 1) {
@@ -2095,7 +2095,7 @@ func (c *CPU) interp(bk *block) (step bool) {
 				c.R[op.dst] = uint64(uint32(a | b))
 			case opOr32rm:
 				ea = c.R[op.base] + c.R[op.index]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>17)&(tlbSize-1)]
 				if d := ea - e.r; d <= 4096-4 {
 					d += e.add
 					{
@@ -2111,7 +2111,7 @@ func (c *CPU) interp(bk *block) (step bool) {
 				c.lzOp, c.lzA, c.lzB = lzLogic|2, v, 0
 			case opOr32rmN:
 				ea = c.R[op.base] + c.R[op.index]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>17)&(tlbSize-1)]
 				if d := ea - e.r; d <= 4096-4 {
 					d += e.add
 					{
@@ -2125,7 +2125,7 @@ func (c *CPU) interp(bk *block) (step bool) {
 				c.R[op.dst] = uint64(uint32(a | b))
 			case opOr32mr:
 				ea = c.R[op.base] + c.R[op.index]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>17)&(tlbSize-1)]
 				at := ea - e.w
 				if at > 4096-4 {
 					if !c.ready(ea, 4) {
@@ -2150,7 +2150,7 @@ func (c *CPU) interp(bk *block) (step bool) {
 				c.lzOp, c.lzA, c.lzB = lzLogic|2, v, 0
 			case opOr32mrN:
 				ea = c.R[op.base] + c.R[op.index]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>17)&(tlbSize-1)]
 				at := ea - e.w
 				if at > 4096-4 {
 					if !c.ready(ea, 4) {
@@ -2173,7 +2173,7 @@ func (c *CPU) interp(bk *block) (step bool) {
 				}
 			case opOr32mi:
 				ea = c.R[op.base] + c.R[op.index]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>17)&(tlbSize-1)]
 				at := ea - e.w
 				if at > 4096-4 {
 					if !c.ready(ea, 4) {
@@ -2198,7 +2198,7 @@ func (c *CPU) interp(bk *block) (step bool) {
 				c.lzOp, c.lzA, c.lzB = lzLogic|2, v, 0
 			case opOr32miN:
 				ea = c.R[op.base] + c.R[op.index]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>17)&(tlbSize-1)]
 				at := ea - e.w
 				if at > 4096-4 {
 					if !c.ready(ea, 4) {
@@ -2241,7 +2241,7 @@ func (c *CPU) interp(bk *block) (step bool) {
 				c.R[op.dst] = a | b
 			case opOr64rm:
 				ea = c.R[op.base] + c.R[op.index]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>17)&(tlbSize-1)]
 				if d := ea - e.r; d <= 4096-8 {
 					d += e.add
 					{
@@ -2257,7 +2257,7 @@ func (c *CPU) interp(bk *block) (step bool) {
 				c.lzOp, c.lzA, c.lzB = lzLogic|3, v, 0
 			case opOr64rmN:
 				ea = c.R[op.base] + c.R[op.index]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>17)&(tlbSize-1)]
 				if d := ea - e.r; d <= 4096-8 {
 					d += e.add
 					{
@@ -2271,7 +2271,7 @@ func (c *CPU) interp(bk *block) (step bool) {
 				c.R[op.dst] = a | b
 			case opOr64mr:
 				ea = c.R[op.base] + c.R[op.index]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>17)&(tlbSize-1)]
 				at := ea - e.w
 				if at > 4096-8 {
 					if !c.ready(ea, 8) {
@@ -2300,7 +2300,7 @@ func (c *CPU) interp(bk *block) (step bool) {
 				c.lzOp, c.lzA, c.lzB = lzLogic|3, v, 0
 			case opOr64mrN:
 				ea = c.R[op.base] + c.R[op.index]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>17)&(tlbSize-1)]
 				at := ea - e.w
 				if at > 4096-8 {
 					if !c.ready(ea, 8) {
@@ -2327,7 +2327,7 @@ func (c *CPU) interp(bk *block) (step bool) {
 				}
 			case opOr64mi:
 				ea = c.R[op.base] + c.R[op.index]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>17)&(tlbSize-1)]
 				at := ea - e.w
 				if at > 4096-8 {
 					if !c.ready(ea, 8) {
@@ -2356,7 +2356,7 @@ func (c *CPU) interp(bk *block) (step bool) {
 				c.lzOp, c.lzA, c.lzB = lzLogic|3, v, 0
 			case opOr64miN:
 				ea = c.R[op.base] + c.R[op.index]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>17)&(tlbSize-1)]
 				at := ea - e.w
 				if at > 4096-8 {
 					if !c.ready(ea, 8) {
@@ -2411,7 +2411,7 @@ func (c *CPU) interp(bk *block) (step bool) {
 				c.R[op.dst] = c.R[op.dst]&^0xff | (a+b+v)&0xff
 			case opAdc8rm:
 				ea = c.R[op.base] + c.R[op.index]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>17)&(tlbSize-1)]
 				if d := ea - e.r; d <= 4096-1 {
 					d += e.add
 					b = uint64(c.ram[d])
@@ -2427,7 +2427,7 @@ func (c *CPU) interp(bk *block) (step bool) {
 				}
 			case opAdc8rmN:
 				ea = c.R[op.base] + c.R[op.index]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>17)&(tlbSize-1)]
 				if d := ea - e.r; d <= 4096-1 {
 					d += e.add
 					b = uint64(c.ram[d])
@@ -2439,7 +2439,7 @@ func (c *CPU) interp(bk *block) (step bool) {
 				c.R[op.dst] = c.R[op.dst]&^0xff | (a+b+v)&0xff
 			case opAdc8mr:
 				ea = c.R[op.base] + c.R[op.index]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>17)&(tlbSize-1)]
 				at := ea - e.w
 				if at > 4096-1 {
 					if !c.ready(ea, 1) {
@@ -2458,7 +2458,7 @@ func (c *CPU) interp(bk *block) (step bool) {
 				}
 			case opAdc8mrN:
 				ea = c.R[op.base] + c.R[op.index]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>17)&(tlbSize-1)]
 				at := ea - e.w
 				if at > 4096-1 {
 					if !c.ready(ea, 1) {
@@ -2473,7 +2473,7 @@ func (c *CPU) interp(bk *block) (step bool) {
 				c.ram[at] = byte(a + b + v)
 			case opAdc8mi:
 				ea = c.R[op.base] + c.R[op.index]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>17)&(tlbSize-1)]
 				at := ea - e.w
 				if at > 4096-1 {
 					if !c.ready(ea, 1) {
@@ -2492,7 +2492,7 @@ func (c *CPU) interp(bk *block) (step bool) {
 				}
 			case opAdc8miN:
 				ea = c.R[op.base] + c.R[op.index]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>17)&(tlbSize-1)]
 				at := ea - e.w
 				if at > 4096-1 {
 					if !c.ready(ea, 1) {
@@ -2535,7 +2535,7 @@ func (c *CPU) interp(bk *block) (step bool) {
 				c.R[op.dst] = uint64(uint32(a + b + v))
 			case opAdc32rm:
 				ea = c.R[op.base] + c.R[op.index]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>17)&(tlbSize-1)]
 				if d := ea - e.r; d <= 4096-4 {
 					d += e.add
 					{
@@ -2554,7 +2554,7 @@ func (c *CPU) interp(bk *block) (step bool) {
 				}
 			case opAdc32rmN:
 				ea = c.R[op.base] + c.R[op.index]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>17)&(tlbSize-1)]
 				if d := ea - e.r; d <= 4096-4 {
 					d += e.add
 					{
@@ -2569,7 +2569,7 @@ func (c *CPU) interp(bk *block) (step bool) {
 				c.R[op.dst] = uint64(uint32(a + b + v))
 			case opAdc32mr:
 				ea = c.R[op.base] + c.R[op.index]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>17)&(tlbSize-1)]
 				at := ea - e.w
 				if at > 4096-4 {
 					if !c.ready(ea, 4) {
@@ -2597,7 +2597,7 @@ func (c *CPU) interp(bk *block) (step bool) {
 				}
 			case opAdc32mrN:
 				ea = c.R[op.base] + c.R[op.index]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>17)&(tlbSize-1)]
 				at := ea - e.w
 				if at > 4096-4 {
 					if !c.ready(ea, 4) {
@@ -2621,7 +2621,7 @@ func (c *CPU) interp(bk *block) (step bool) {
 				}
 			case opAdc32mi:
 				ea = c.R[op.base] + c.R[op.index]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>17)&(tlbSize-1)]
 				at := ea - e.w
 				if at > 4096-4 {
 					if !c.ready(ea, 4) {
@@ -2649,7 +2649,7 @@ func (c *CPU) interp(bk *block) (step bool) {
 				}
 			case opAdc32miN:
 				ea = c.R[op.base] + c.R[op.index]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>17)&(tlbSize-1)]
 				at := ea - e.w
 				if at > 4096-4 {
 					if !c.ready(ea, 4) {
@@ -2701,7 +2701,7 @@ func (c *CPU) interp(bk *block) (step bool) {
 				c.R[op.dst] = a + b + v
 			case opAdc64rm:
 				ea = c.R[op.base] + c.R[op.index]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>17)&(tlbSize-1)]
 				if d := ea - e.r; d <= 4096-8 {
 					d += e.add
 					{
@@ -2720,7 +2720,7 @@ func (c *CPU) interp(bk *block) (step bool) {
 				}
 			case opAdc64rmN:
 				ea = c.R[op.base] + c.R[op.index]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>17)&(tlbSize-1)]
 				if d := ea - e.r; d <= 4096-8 {
 					d += e.add
 					{
@@ -2735,7 +2735,7 @@ func (c *CPU) interp(bk *block) (step bool) {
 				c.R[op.dst] = a + b + v
 			case opAdc64mr:
 				ea = c.R[op.base] + c.R[op.index]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>17)&(tlbSize-1)]
 				at := ea - e.w
 				if at > 4096-8 {
 					if !c.ready(ea, 8) {
@@ -2767,7 +2767,7 @@ func (c *CPU) interp(bk *block) (step bool) {
 				}
 			case opAdc64mrN:
 				ea = c.R[op.base] + c.R[op.index]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>17)&(tlbSize-1)]
 				at := ea - e.w
 				if at > 4096-8 {
 					if !c.ready(ea, 8) {
@@ -2795,7 +2795,7 @@ func (c *CPU) interp(bk *block) (step bool) {
 				}
 			case opAdc64mi:
 				ea = c.R[op.base] + c.R[op.index]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>17)&(tlbSize-1)]
 				at := ea - e.w
 				if at > 4096-8 {
 					if !c.ready(ea, 8) {
@@ -2827,7 +2827,7 @@ func (c *CPU) interp(bk *block) (step bool) {
 				}
 			case opAdc64miN:
 				ea = c.R[op.base] + c.R[op.index]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>17)&(tlbSize-1)]
 				at := ea - e.w
 				if at > 4096-8 {
 					if !c.ready(ea, 8) {
@@ -2883,7 +2883,7 @@ func (c *CPU) interp(bk *block) (step bool) {
 				c.R[op.dst] = c.R[op.dst]&^0xff | (a-b-v)&0xff
 			case opSbb8rm:
 				ea = c.R[op.base] + c.R[op.index]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>17)&(tlbSize-1)]
 				if d := ea - e.r; d <= 4096-1 {
 					d += e.add
 					b = uint64(c.ram[d])
@@ -2899,7 +2899,7 @@ func (c *CPU) interp(bk *block) (step bool) {
 				}
 			case opSbb8rmN:
 				ea = c.R[op.base] + c.R[op.index]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>17)&(tlbSize-1)]
 				if d := ea - e.r; d <= 4096-1 {
 					d += e.add
 					b = uint64(c.ram[d])
@@ -2911,7 +2911,7 @@ func (c *CPU) interp(bk *block) (step bool) {
 				c.R[op.dst] = c.R[op.dst]&^0xff | (a-b-v)&0xff
 			case opSbb8mr:
 				ea = c.R[op.base] + c.R[op.index]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>17)&(tlbSize-1)]
 				at := ea - e.w
 				if at > 4096-1 {
 					if !c.ready(ea, 1) {
@@ -2930,7 +2930,7 @@ func (c *CPU) interp(bk *block) (step bool) {
 				}
 			case opSbb8mrN:
 				ea = c.R[op.base] + c.R[op.index]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>17)&(tlbSize-1)]
 				at := ea - e.w
 				if at > 4096-1 {
 					if !c.ready(ea, 1) {
@@ -2945,7 +2945,7 @@ func (c *CPU) interp(bk *block) (step bool) {
 				c.ram[at] = byte(a - b - v)
 			case opSbb8mi:
 				ea = c.R[op.base] + c.R[op.index]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>17)&(tlbSize-1)]
 				at := ea - e.w
 				if at > 4096-1 {
 					if !c.ready(ea, 1) {
@@ -2964,7 +2964,7 @@ func (c *CPU) interp(bk *block) (step bool) {
 				}
 			case opSbb8miN:
 				ea = c.R[op.base] + c.R[op.index]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>17)&(tlbSize-1)]
 				at := ea - e.w
 				if at > 4096-1 {
 					if !c.ready(ea, 1) {
@@ -3007,7 +3007,7 @@ func (c *CPU) interp(bk *block) (step bool) {
 				c.R[op.dst] = uint64(uint32(a - b - v))
 			case opSbb32rm:
 				ea = c.R[op.base] + c.R[op.index]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>17)&(tlbSize-1)]
 				if d := ea - e.r; d <= 4096-4 {
 					d += e.add
 					{
@@ -3026,7 +3026,7 @@ func (c *CPU) interp(bk *block) (step bool) {
 				}
 			case opSbb32rmN:
 				ea = c.R[op.base] + c.R[op.index]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>17)&(tlbSize-1)]
 				if d := ea - e.r; d <= 4096-4 {
 					d += e.add
 					{
@@ -3041,7 +3041,7 @@ func (c *CPU) interp(bk *block) (step bool) {
 				c.R[op.dst] = uint64(uint32(a - b - v))
 			case opSbb32mr:
 				ea = c.R[op.base] + c.R[op.index]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>17)&(tlbSize-1)]
 				at := ea - e.w
 				if at > 4096-4 {
 					if !c.ready(ea, 4) {
@@ -3069,7 +3069,7 @@ func (c *CPU) interp(bk *block) (step bool) {
 				}
 			case opSbb32mrN:
 				ea = c.R[op.base] + c.R[op.index]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>17)&(tlbSize-1)]
 				at := ea - e.w
 				if at > 4096-4 {
 					if !c.ready(ea, 4) {
@@ -3093,7 +3093,7 @@ func (c *CPU) interp(bk *block) (step bool) {
 				}
 			case opSbb32mi:
 				ea = c.R[op.base] + c.R[op.index]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>17)&(tlbSize-1)]
 				at := ea - e.w
 				if at > 4096-4 {
 					if !c.ready(ea, 4) {
@@ -3121,7 +3121,7 @@ func (c *CPU) interp(bk *block) (step bool) {
 				}
 			case opSbb32miN:
 				ea = c.R[op.base] + c.R[op.index]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>17)&(tlbSize-1)]
 				at := ea - e.w
 				if at > 4096-4 {
 					if !c.ready(ea, 4) {
@@ -3173,7 +3173,7 @@ func (c *CPU) interp(bk *block) (step bool) {
 				c.R[op.dst] = a - b - v
 			case opSbb64rm:
 				ea = c.R[op.base] + c.R[op.index]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>17)&(tlbSize-1)]
 				if d := ea - e.r; d <= 4096-8 {
 					d += e.add
 					{
@@ -3192,7 +3192,7 @@ func (c *CPU) interp(bk *block) (step bool) {
 				}
 			case opSbb64rmN:
 				ea = c.R[op.base] + c.R[op.index]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>17)&(tlbSize-1)]
 				if d := ea - e.r; d <= 4096-8 {
 					d += e.add
 					{
@@ -3207,7 +3207,7 @@ func (c *CPU) interp(bk *block) (step bool) {
 				c.R[op.dst] = a - b - v
 			case opSbb64mr:
 				ea = c.R[op.base] + c.R[op.index]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>17)&(tlbSize-1)]
 				at := ea - e.w
 				if at > 4096-8 {
 					if !c.ready(ea, 8) {
@@ -3239,7 +3239,7 @@ func (c *CPU) interp(bk *block) (step bool) {
 				}
 			case opSbb64mrN:
 				ea = c.R[op.base] + c.R[op.index]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>17)&(tlbSize-1)]
 				at := ea - e.w
 				if at > 4096-8 {
 					if !c.ready(ea, 8) {
@@ -3267,7 +3267,7 @@ func (c *CPU) interp(bk *block) (step bool) {
 				}
 			case opSbb64mi:
 				ea = c.R[op.base] + c.R[op.index]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>17)&(tlbSize-1)]
 				at := ea - e.w
 				if at > 4096-8 {
 					if !c.ready(ea, 8) {
@@ -3299,7 +3299,7 @@ func (c *CPU) interp(bk *block) (step bool) {
 				}
 			case opSbb64miN:
 				ea = c.R[op.base] + c.R[op.index]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>17)&(tlbSize-1)]
 				at := ea - e.w
 				if at > 4096-8 {
 					if !c.ready(ea, 8) {
@@ -3347,7 +3347,7 @@ func (c *CPU) interp(bk *block) (step bool) {
 				c.R[op.dst] = c.R[op.dst]&^0xff | (a&b)&0xff
 			case opAnd8rm:
 				ea = c.R[op.base] + c.R[op.index]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>17)&(tlbSize-1)]
 				if d := ea - e.r; d <= 4096-1 {
 					d += e.add
 					b = uint64(c.ram[d])
@@ -3360,7 +3360,7 @@ func (c *CPU) interp(bk *block) (step bool) {
 				c.lzOp, c.lzA, c.lzB = lzLogic, v, 0
 			case opAnd8rmN:
 				ea = c.R[op.base] + c.R[op.index]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>17)&(tlbSize-1)]
 				if d := ea - e.r; d <= 4096-1 {
 					d += e.add
 					b = uint64(c.ram[d])
@@ -3371,7 +3371,7 @@ func (c *CPU) interp(bk *block) (step bool) {
 				c.R[op.dst] = c.R[op.dst]&^0xff | (a&b)&0xff
 			case opAnd8mr:
 				ea = c.R[op.base] + c.R[op.index]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>17)&(tlbSize-1)]
 				at := ea - e.w
 				if at > 4096-1 {
 					if !c.ready(ea, 1) {
@@ -3387,7 +3387,7 @@ func (c *CPU) interp(bk *block) (step bool) {
 				c.lzOp, c.lzA, c.lzB = lzLogic, v, 0
 			case opAnd8mrN:
 				ea = c.R[op.base] + c.R[op.index]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>17)&(tlbSize-1)]
 				at := ea - e.w
 				if at > 4096-1 {
 					if !c.ready(ea, 1) {
@@ -3401,7 +3401,7 @@ func (c *CPU) interp(bk *block) (step bool) {
 				c.ram[at] = byte(a & b)
 			case opAnd8mi:
 				ea = c.R[op.base] + c.R[op.index]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>17)&(tlbSize-1)]
 				at := ea - e.w
 				if at > 4096-1 {
 					if !c.ready(ea, 1) {
@@ -3417,7 +3417,7 @@ func (c *CPU) interp(bk *block) (step bool) {
 				c.lzOp, c.lzA, c.lzB = lzLogic, v, 0
 			case opAnd8miN:
 				ea = c.R[op.base] + c.R[op.index]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>17)&(tlbSize-1)]
 				at := ea - e.w
 				if at > 4096-1 {
 					if !c.ready(ea, 1) {
@@ -3451,7 +3451,7 @@ func (c *CPU) interp(bk *block) (step bool) {
 				c.R[op.dst] = uint64(uint32(a & b))
 			case opAnd32rm:
 				ea = c.R[op.base] + c.R[op.index]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>17)&(tlbSize-1)]
 				if d := ea - e.r; d <= 4096-4 {
 					d += e.add
 					{
@@ -3467,7 +3467,7 @@ func (c *CPU) interp(bk *block) (step bool) {
 				c.lzOp, c.lzA, c.lzB = lzLogic|2, v, 0
 			case opAnd32rmN:
 				ea = c.R[op.base] + c.R[op.index]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>17)&(tlbSize-1)]
 				if d := ea - e.r; d <= 4096-4 {
 					d += e.add
 					{
@@ -3481,7 +3481,7 @@ func (c *CPU) interp(bk *block) (step bool) {
 				c.R[op.dst] = uint64(uint32(a & b))
 			case opAnd32mr:
 				ea = c.R[op.base] + c.R[op.index]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>17)&(tlbSize-1)]
 				at := ea - e.w
 				if at > 4096-4 {
 					if !c.ready(ea, 4) {
@@ -3506,7 +3506,7 @@ func (c *CPU) interp(bk *block) (step bool) {
 				c.lzOp, c.lzA, c.lzB = lzLogic|2, v, 0
 			case opAnd32mrN:
 				ea = c.R[op.base] + c.R[op.index]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>17)&(tlbSize-1)]
 				at := ea - e.w
 				if at > 4096-4 {
 					if !c.ready(ea, 4) {
@@ -3529,7 +3529,7 @@ func (c *CPU) interp(bk *block) (step bool) {
 				}
 			case opAnd32mi:
 				ea = c.R[op.base] + c.R[op.index]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>17)&(tlbSize-1)]
 				at := ea - e.w
 				if at > 4096-4 {
 					if !c.ready(ea, 4) {
@@ -3554,7 +3554,7 @@ func (c *CPU) interp(bk *block) (step bool) {
 				c.lzOp, c.lzA, c.lzB = lzLogic|2, v, 0
 			case opAnd32miN:
 				ea = c.R[op.base] + c.R[op.index]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>17)&(tlbSize-1)]
 				at := ea - e.w
 				if at > 4096-4 {
 					if !c.ready(ea, 4) {
@@ -3597,7 +3597,7 @@ func (c *CPU) interp(bk *block) (step bool) {
 				c.R[op.dst] = a & b
 			case opAnd64rm:
 				ea = c.R[op.base] + c.R[op.index]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>17)&(tlbSize-1)]
 				if d := ea - e.r; d <= 4096-8 {
 					d += e.add
 					{
@@ -3613,7 +3613,7 @@ func (c *CPU) interp(bk *block) (step bool) {
 				c.lzOp, c.lzA, c.lzB = lzLogic|3, v, 0
 			case opAnd64rmN:
 				ea = c.R[op.base] + c.R[op.index]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>17)&(tlbSize-1)]
 				if d := ea - e.r; d <= 4096-8 {
 					d += e.add
 					{
@@ -3627,7 +3627,7 @@ func (c *CPU) interp(bk *block) (step bool) {
 				c.R[op.dst] = a & b
 			case opAnd64mr:
 				ea = c.R[op.base] + c.R[op.index]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>17)&(tlbSize-1)]
 				at := ea - e.w
 				if at > 4096-8 {
 					if !c.ready(ea, 8) {
@@ -3656,7 +3656,7 @@ func (c *CPU) interp(bk *block) (step bool) {
 				c.lzOp, c.lzA, c.lzB = lzLogic|3, v, 0
 			case opAnd64mrN:
 				ea = c.R[op.base] + c.R[op.index]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>17)&(tlbSize-1)]
 				at := ea - e.w
 				if at > 4096-8 {
 					if !c.ready(ea, 8) {
@@ -3683,7 +3683,7 @@ func (c *CPU) interp(bk *block) (step bool) {
 				}
 			case opAnd64mi:
 				ea = c.R[op.base] + c.R[op.index]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>17)&(tlbSize-1)]
 				at := ea - e.w
 				if at > 4096-8 {
 					if !c.ready(ea, 8) {
@@ -3712,7 +3712,7 @@ func (c *CPU) interp(bk *block) (step bool) {
 				c.lzOp, c.lzA, c.lzB = lzLogic|3, v, 0
 			case opAnd64miN:
 				ea = c.R[op.base] + c.R[op.index]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>17)&(tlbSize-1)]
 				at := ea - e.w
 				if at > 4096-8 {
 					if !c.ready(ea, 8) {
@@ -3757,7 +3757,7 @@ func (c *CPU) interp(bk *block) (step bool) {
 				c.R[op.dst] = c.R[op.dst]&^0xff | (a-b)&0xff
 			case opSub8rm:
 				ea = c.R[op.base] + c.R[op.index]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>17)&(tlbSize-1)]
 				if d := ea - e.r; d <= 4096-1 {
 					d += e.add
 					b = uint64(c.ram[d])
@@ -3769,7 +3769,7 @@ func (c *CPU) interp(bk *block) (step bool) {
 				c.lzOp, c.lzA, c.lzB = lzSub, a, b
 			case opSub8rmN:
 				ea = c.R[op.base] + c.R[op.index]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>17)&(tlbSize-1)]
 				if d := ea - e.r; d <= 4096-1 {
 					d += e.add
 					b = uint64(c.ram[d])
@@ -3780,7 +3780,7 @@ func (c *CPU) interp(bk *block) (step bool) {
 				c.R[op.dst] = c.R[op.dst]&^0xff | (a-b)&0xff
 			case opSub8mr:
 				ea = c.R[op.base] + c.R[op.index]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>17)&(tlbSize-1)]
 				at := ea - e.w
 				if at > 4096-1 {
 					if !c.ready(ea, 1) {
@@ -3795,7 +3795,7 @@ func (c *CPU) interp(bk *block) (step bool) {
 				c.lzOp, c.lzA, c.lzB = lzSub, a, b
 			case opSub8mrN:
 				ea = c.R[op.base] + c.R[op.index]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>17)&(tlbSize-1)]
 				at := ea - e.w
 				if at > 4096-1 {
 					if !c.ready(ea, 1) {
@@ -3809,7 +3809,7 @@ func (c *CPU) interp(bk *block) (step bool) {
 				c.ram[at] = byte(a - b)
 			case opSub8mi:
 				ea = c.R[op.base] + c.R[op.index]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>17)&(tlbSize-1)]
 				at := ea - e.w
 				if at > 4096-1 {
 					if !c.ready(ea, 1) {
@@ -3824,7 +3824,7 @@ func (c *CPU) interp(bk *block) (step bool) {
 				c.lzOp, c.lzA, c.lzB = lzSub, a, b
 			case opSub8miN:
 				ea = c.R[op.base] + c.R[op.index]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>17)&(tlbSize-1)]
 				at := ea - e.w
 				if at > 4096-1 {
 					if !c.ready(ea, 1) {
@@ -3856,7 +3856,7 @@ func (c *CPU) interp(bk *block) (step bool) {
 				c.R[op.dst] = uint64(uint32(a - b))
 			case opSub32rm:
 				ea = c.R[op.base] + c.R[op.index]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>17)&(tlbSize-1)]
 				if d := ea - e.r; d <= 4096-4 {
 					d += e.add
 					{
@@ -3871,7 +3871,7 @@ func (c *CPU) interp(bk *block) (step bool) {
 				c.lzOp, c.lzA, c.lzB = lzSub|2, a, b
 			case opSub32rmN:
 				ea = c.R[op.base] + c.R[op.index]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>17)&(tlbSize-1)]
 				if d := ea - e.r; d <= 4096-4 {
 					d += e.add
 					{
@@ -3885,7 +3885,7 @@ func (c *CPU) interp(bk *block) (step bool) {
 				c.R[op.dst] = uint64(uint32(a - b))
 			case opSub32mr:
 				ea = c.R[op.base] + c.R[op.index]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>17)&(tlbSize-1)]
 				at := ea - e.w
 				if at > 4096-4 {
 					if !c.ready(ea, 4) {
@@ -3909,7 +3909,7 @@ func (c *CPU) interp(bk *block) (step bool) {
 				c.lzOp, c.lzA, c.lzB = lzSub|2, a, b
 			case opSub32mrN:
 				ea = c.R[op.base] + c.R[op.index]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>17)&(tlbSize-1)]
 				at := ea - e.w
 				if at > 4096-4 {
 					if !c.ready(ea, 4) {
@@ -3932,7 +3932,7 @@ func (c *CPU) interp(bk *block) (step bool) {
 				}
 			case opSub32mi:
 				ea = c.R[op.base] + c.R[op.index]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>17)&(tlbSize-1)]
 				at := ea - e.w
 				if at > 4096-4 {
 					if !c.ready(ea, 4) {
@@ -3956,7 +3956,7 @@ func (c *CPU) interp(bk *block) (step bool) {
 				c.lzOp, c.lzA, c.lzB = lzSub|2, a, b
 			case opSub32miN:
 				ea = c.R[op.base] + c.R[op.index]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>17)&(tlbSize-1)]
 				at := ea - e.w
 				if at > 4096-4 {
 					if !c.ready(ea, 4) {
@@ -3997,7 +3997,7 @@ func (c *CPU) interp(bk *block) (step bool) {
 				c.R[op.dst] = a - b
 			case opSub64rm:
 				ea = c.R[op.base] + c.R[op.index]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>17)&(tlbSize-1)]
 				if d := ea - e.r; d <= 4096-8 {
 					d += e.add
 					{
@@ -4012,7 +4012,7 @@ func (c *CPU) interp(bk *block) (step bool) {
 				c.lzOp, c.lzA, c.lzB = lzSub|3, a, b
 			case opSub64rmN:
 				ea = c.R[op.base] + c.R[op.index]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>17)&(tlbSize-1)]
 				if d := ea - e.r; d <= 4096-8 {
 					d += e.add
 					{
@@ -4026,7 +4026,7 @@ func (c *CPU) interp(bk *block) (step bool) {
 				c.R[op.dst] = a - b
 			case opSub64mr:
 				ea = c.R[op.base] + c.R[op.index]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>17)&(tlbSize-1)]
 				at := ea - e.w
 				if at > 4096-8 {
 					if !c.ready(ea, 8) {
@@ -4054,7 +4054,7 @@ func (c *CPU) interp(bk *block) (step bool) {
 				c.lzOp, c.lzA, c.lzB = lzSub|3, a, b
 			case opSub64mrN:
 				ea = c.R[op.base] + c.R[op.index]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>17)&(tlbSize-1)]
 				at := ea - e.w
 				if at > 4096-8 {
 					if !c.ready(ea, 8) {
@@ -4081,7 +4081,7 @@ func (c *CPU) interp(bk *block) (step bool) {
 				}
 			case opSub64mi:
 				ea = c.R[op.base] + c.R[op.index]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>17)&(tlbSize-1)]
 				at := ea - e.w
 				if at > 4096-8 {
 					if !c.ready(ea, 8) {
@@ -4109,7 +4109,7 @@ func (c *CPU) interp(bk *block) (step bool) {
 				c.lzOp, c.lzA, c.lzB = lzSub|3, a, b
 			case opSub64miN:
 				ea = c.R[op.base] + c.R[op.index]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>17)&(tlbSize-1)]
 				at := ea - e.w
 				if at > 4096-8 {
 					if !c.ready(ea, 8) {
@@ -4156,7 +4156,7 @@ func (c *CPU) interp(bk *block) (step bool) {
 				c.R[op.dst] = c.R[op.dst]&^0xff | (a^b)&0xff
 			case opXor8rm:
 				ea = c.R[op.base] + c.R[op.index]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>17)&(tlbSize-1)]
 				if d := ea - e.r; d <= 4096-1 {
 					d += e.add
 					b = uint64(c.ram[d])
@@ -4169,7 +4169,7 @@ func (c *CPU) interp(bk *block) (step bool) {
 				c.lzOp, c.lzA, c.lzB = lzLogic, v, 0
 			case opXor8rmN:
 				ea = c.R[op.base] + c.R[op.index]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>17)&(tlbSize-1)]
 				if d := ea - e.r; d <= 4096-1 {
 					d += e.add
 					b = uint64(c.ram[d])
@@ -4180,7 +4180,7 @@ func (c *CPU) interp(bk *block) (step bool) {
 				c.R[op.dst] = c.R[op.dst]&^0xff | (a^b)&0xff
 			case opXor8mr:
 				ea = c.R[op.base] + c.R[op.index]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>17)&(tlbSize-1)]
 				at := ea - e.w
 				if at > 4096-1 {
 					if !c.ready(ea, 1) {
@@ -4196,7 +4196,7 @@ func (c *CPU) interp(bk *block) (step bool) {
 				c.lzOp, c.lzA, c.lzB = lzLogic, v, 0
 			case opXor8mrN:
 				ea = c.R[op.base] + c.R[op.index]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>17)&(tlbSize-1)]
 				at := ea - e.w
 				if at > 4096-1 {
 					if !c.ready(ea, 1) {
@@ -4210,7 +4210,7 @@ func (c *CPU) interp(bk *block) (step bool) {
 				c.ram[at] = byte(a ^ b)
 			case opXor8mi:
 				ea = c.R[op.base] + c.R[op.index]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>17)&(tlbSize-1)]
 				at := ea - e.w
 				if at > 4096-1 {
 					if !c.ready(ea, 1) {
@@ -4226,7 +4226,7 @@ func (c *CPU) interp(bk *block) (step bool) {
 				c.lzOp, c.lzA, c.lzB = lzLogic, v, 0
 			case opXor8miN:
 				ea = c.R[op.base] + c.R[op.index]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>17)&(tlbSize-1)]
 				at := ea - e.w
 				if at > 4096-1 {
 					if !c.ready(ea, 1) {
@@ -4260,7 +4260,7 @@ func (c *CPU) interp(bk *block) (step bool) {
 				c.R[op.dst] = uint64(uint32(a ^ b))
 			case opXor32rm:
 				ea = c.R[op.base] + c.R[op.index]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>17)&(tlbSize-1)]
 				if d := ea - e.r; d <= 4096-4 {
 					d += e.add
 					{
@@ -4276,7 +4276,7 @@ func (c *CPU) interp(bk *block) (step bool) {
 				c.lzOp, c.lzA, c.lzB = lzLogic|2, v, 0
 			case opXor32rmN:
 				ea = c.R[op.base] + c.R[op.index]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>17)&(tlbSize-1)]
 				if d := ea - e.r; d <= 4096-4 {
 					d += e.add
 					{
@@ -4290,7 +4290,7 @@ func (c *CPU) interp(bk *block) (step bool) {
 				c.R[op.dst] = uint64(uint32(a ^ b))
 			case opXor32mr:
 				ea = c.R[op.base] + c.R[op.index]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>17)&(tlbSize-1)]
 				at := ea - e.w
 				if at > 4096-4 {
 					if !c.ready(ea, 4) {
@@ -4315,7 +4315,7 @@ func (c *CPU) interp(bk *block) (step bool) {
 				c.lzOp, c.lzA, c.lzB = lzLogic|2, v, 0
 			case opXor32mrN:
 				ea = c.R[op.base] + c.R[op.index]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>17)&(tlbSize-1)]
 				at := ea - e.w
 				if at > 4096-4 {
 					if !c.ready(ea, 4) {
@@ -4338,7 +4338,7 @@ func (c *CPU) interp(bk *block) (step bool) {
 				}
 			case opXor32mi:
 				ea = c.R[op.base] + c.R[op.index]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>17)&(tlbSize-1)]
 				at := ea - e.w
 				if at > 4096-4 {
 					if !c.ready(ea, 4) {
@@ -4363,7 +4363,7 @@ func (c *CPU) interp(bk *block) (step bool) {
 				c.lzOp, c.lzA, c.lzB = lzLogic|2, v, 0
 			case opXor32miN:
 				ea = c.R[op.base] + c.R[op.index]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>17)&(tlbSize-1)]
 				at := ea - e.w
 				if at > 4096-4 {
 					if !c.ready(ea, 4) {
@@ -4406,7 +4406,7 @@ func (c *CPU) interp(bk *block) (step bool) {
 				c.R[op.dst] = a ^ b
 			case opXor64rm:
 				ea = c.R[op.base] + c.R[op.index]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>17)&(tlbSize-1)]
 				if d := ea - e.r; d <= 4096-8 {
 					d += e.add
 					{
@@ -4422,7 +4422,7 @@ func (c *CPU) interp(bk *block) (step bool) {
 				c.lzOp, c.lzA, c.lzB = lzLogic|3, v, 0
 			case opXor64rmN:
 				ea = c.R[op.base] + c.R[op.index]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>17)&(tlbSize-1)]
 				if d := ea - e.r; d <= 4096-8 {
 					d += e.add
 					{
@@ -4436,7 +4436,7 @@ func (c *CPU) interp(bk *block) (step bool) {
 				c.R[op.dst] = a ^ b
 			case opXor64mr:
 				ea = c.R[op.base] + c.R[op.index]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>17)&(tlbSize-1)]
 				at := ea - e.w
 				if at > 4096-8 {
 					if !c.ready(ea, 8) {
@@ -4465,7 +4465,7 @@ func (c *CPU) interp(bk *block) (step bool) {
 				c.lzOp, c.lzA, c.lzB = lzLogic|3, v, 0
 			case opXor64mrN:
 				ea = c.R[op.base] + c.R[op.index]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>17)&(tlbSize-1)]
 				at := ea - e.w
 				if at > 4096-8 {
 					if !c.ready(ea, 8) {
@@ -4492,7 +4492,7 @@ func (c *CPU) interp(bk *block) (step bool) {
 				}
 			case opXor64mi:
 				ea = c.R[op.base] + c.R[op.index]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>17)&(tlbSize-1)]
 				at := ea - e.w
 				if at > 4096-8 {
 					if !c.ready(ea, 8) {
@@ -4521,7 +4521,7 @@ func (c *CPU) interp(bk *block) (step bool) {
 				c.lzOp, c.lzA, c.lzB = lzLogic|3, v, 0
 			case opXor64miN:
 				ea = c.R[op.base] + c.R[op.index]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>17)&(tlbSize-1)]
 				at := ea - e.w
 				if at > 4096-8 {
 					if !c.ready(ea, 8) {
@@ -4556,7 +4556,7 @@ func (c *CPU) interp(bk *block) (step bool) {
 				c.lzOp, c.lzA, c.lzB = lzSub, a, b
 			case opCmp8rm:
 				ea = c.R[op.base] + c.R[op.index]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>17)&(tlbSize-1)]
 				if d := ea - e.r; d <= 4096-1 {
 					d += e.add
 					b = uint64(c.ram[d])
@@ -4567,7 +4567,7 @@ func (c *CPU) interp(bk *block) (step bool) {
 				c.lzOp, c.lzA, c.lzB = lzSub, a, b
 			case opCmp8mr:
 				ea = c.R[op.base] + c.R[op.index]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>17)&(tlbSize-1)]
 				if d := ea - e.r; d <= 4096-1 {
 					d += e.add
 					a = uint64(c.ram[d])
@@ -4578,7 +4578,7 @@ func (c *CPU) interp(bk *block) (step bool) {
 				c.lzOp, c.lzA, c.lzB = lzSub, a, b
 			case opCmp8mi:
 				ea = c.R[op.base] + c.R[op.index]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>17)&(tlbSize-1)]
 				if d := ea - e.r; d <= 4096-1 {
 					d += e.add
 					a = uint64(c.ram[d])
@@ -4597,7 +4597,7 @@ func (c *CPU) interp(bk *block) (step bool) {
 				c.lzOp, c.lzA, c.lzB = lzSub|2, a, b
 			case opCmp32rm:
 				ea = c.R[op.base] + c.R[op.index]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>17)&(tlbSize-1)]
 				if d := ea - e.r; d <= 4096-4 {
 					d += e.add
 					{
@@ -4611,7 +4611,7 @@ func (c *CPU) interp(bk *block) (step bool) {
 				c.lzOp, c.lzA, c.lzB = lzSub|2, a, b
 			case opCmp32mr:
 				ea = c.R[op.base] + c.R[op.index]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>17)&(tlbSize-1)]
 				if d := ea - e.r; d <= 4096-4 {
 					d += e.add
 					{
@@ -4625,7 +4625,7 @@ func (c *CPU) interp(bk *block) (step bool) {
 				c.lzOp, c.lzA, c.lzB = lzSub|2, a, b
 			case opCmp32mi:
 				ea = c.R[op.base] + c.R[op.index]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>17)&(tlbSize-1)]
 				if d := ea - e.r; d <= 4096-4 {
 					d += e.add
 					{
@@ -4647,7 +4647,7 @@ func (c *CPU) interp(bk *block) (step bool) {
 				c.lzOp, c.lzA, c.lzB = lzSub|3, a, b
 			case opCmp64rm:
 				ea = c.R[op.base] + c.R[op.index]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>17)&(tlbSize-1)]
 				if d := ea - e.r; d <= 4096-8 {
 					d += e.add
 					{
@@ -4661,7 +4661,7 @@ func (c *CPU) interp(bk *block) (step bool) {
 				c.lzOp, c.lzA, c.lzB = lzSub|3, a, b
 			case opCmp64mr:
 				ea = c.R[op.base] + c.R[op.index]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>17)&(tlbSize-1)]
 				if d := ea - e.r; d <= 4096-8 {
 					d += e.add
 					{
@@ -4675,7 +4675,7 @@ func (c *CPU) interp(bk *block) (step bool) {
 				c.lzOp, c.lzA, c.lzB = lzSub|3, a, b
 			case opCmp64mi:
 				ea = c.R[op.base] + c.R[op.index]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>17)&(tlbSize-1)]
 				if d := ea - e.r; d <= 4096-8 {
 					d += e.add
 					{
@@ -4697,7 +4697,7 @@ func (c *CPU) interp(bk *block) (step bool) {
 				c.lzOp, c.lzA, c.lzB = lzLogic, a&b, 0
 			case opTest8mr:
 				ea = c.R[op.base] + c.R[op.index]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>17)&(tlbSize-1)]
 				if d := ea - e.r; d <= 4096-1 {
 					d += e.add
 					a = uint64(c.ram[d])
@@ -4708,7 +4708,7 @@ func (c *CPU) interp(bk *block) (step bool) {
 				c.lzOp, c.lzA, c.lzB = lzLogic, a&b, 0
 			case opTest8mi:
 				ea = c.R[op.base] + c.R[op.index]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>17)&(tlbSize-1)]
 				if d := ea - e.r; d <= 4096-1 {
 					d += e.add
 					a = uint64(c.ram[d])
@@ -4727,7 +4727,7 @@ func (c *CPU) interp(bk *block) (step bool) {
 				c.lzOp, c.lzA, c.lzB = lzLogic|2, a&b, 0
 			case opTest32mr:
 				ea = c.R[op.base] + c.R[op.index]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>17)&(tlbSize-1)]
 				if d := ea - e.r; d <= 4096-4 {
 					d += e.add
 					{
@@ -4741,7 +4741,7 @@ func (c *CPU) interp(bk *block) (step bool) {
 				c.lzOp, c.lzA, c.lzB = lzLogic|2, a&b, 0
 			case opTest32mi:
 				ea = c.R[op.base] + c.R[op.index]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>17)&(tlbSize-1)]
 				if d := ea - e.r; d <= 4096-4 {
 					d += e.add
 					{
@@ -4763,7 +4763,7 @@ func (c *CPU) interp(bk *block) (step bool) {
 				c.lzOp, c.lzA, c.lzB = lzLogic|3, a&b, 0
 			case opTest64mr:
 				ea = c.R[op.base] + c.R[op.index]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>17)&(tlbSize-1)]
 				if d := ea - e.r; d <= 4096-8 {
 					d += e.add
 					{
@@ -4777,7 +4777,7 @@ func (c *CPU) interp(bk *block) (step bool) {
 				c.lzOp, c.lzA, c.lzB = lzLogic|3, a&b, 0
 			case opTest64mi:
 				ea = c.R[op.base] + c.R[op.index]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>17)&(tlbSize-1)]
 				if d := ea - e.r; d <= 4096-8 {
 					d += e.add
 					{
@@ -4983,7 +4983,7 @@ func (c *CPU) interp(bk *block) (step bool) {
 				goto fall
 			case opCmp8rmJ2:
 				ea = c.R[op.base] + c.R[op.index]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>17)&(tlbSize-1)]
 				if d := ea - e.r; d <= 4096-1 {
 					d += e.add
 					b = uint64(c.ram[d])
@@ -4998,7 +4998,7 @@ func (c *CPU) interp(bk *block) (step bool) {
 				goto fall
 			case opCmp8rmJ3:
 				ea = c.R[op.base] + c.R[op.index]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>17)&(tlbSize-1)]
 				if d := ea - e.r; d <= 4096-1 {
 					d += e.add
 					b = uint64(c.ram[d])
@@ -5013,7 +5013,7 @@ func (c *CPU) interp(bk *block) (step bool) {
 				goto fall
 			case opCmp8rmJ4:
 				ea = c.R[op.base] + c.R[op.index]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>17)&(tlbSize-1)]
 				if d := ea - e.r; d <= 4096-1 {
 					d += e.add
 					b = uint64(c.ram[d])
@@ -5028,7 +5028,7 @@ func (c *CPU) interp(bk *block) (step bool) {
 				goto fall
 			case opCmp8rmJ5:
 				ea = c.R[op.base] + c.R[op.index]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>17)&(tlbSize-1)]
 				if d := ea - e.r; d <= 4096-1 {
 					d += e.add
 					b = uint64(c.ram[d])
@@ -5043,7 +5043,7 @@ func (c *CPU) interp(bk *block) (step bool) {
 				goto fall
 			case opCmp8rmJ6:
 				ea = c.R[op.base] + c.R[op.index]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>17)&(tlbSize-1)]
 				if d := ea - e.r; d <= 4096-1 {
 					d += e.add
 					b = uint64(c.ram[d])
@@ -5058,7 +5058,7 @@ func (c *CPU) interp(bk *block) (step bool) {
 				goto fall
 			case opCmp8rmJ7:
 				ea = c.R[op.base] + c.R[op.index]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>17)&(tlbSize-1)]
 				if d := ea - e.r; d <= 4096-1 {
 					d += e.add
 					b = uint64(c.ram[d])
@@ -5073,7 +5073,7 @@ func (c *CPU) interp(bk *block) (step bool) {
 				goto fall
 			case opCmp8rmJ8:
 				ea = c.R[op.base] + c.R[op.index]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>17)&(tlbSize-1)]
 				if d := ea - e.r; d <= 4096-1 {
 					d += e.add
 					b = uint64(c.ram[d])
@@ -5088,7 +5088,7 @@ func (c *CPU) interp(bk *block) (step bool) {
 				goto fall
 			case opCmp8rmJ9:
 				ea = c.R[op.base] + c.R[op.index]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>17)&(tlbSize-1)]
 				if d := ea - e.r; d <= 4096-1 {
 					d += e.add
 					b = uint64(c.ram[d])
@@ -5103,7 +5103,7 @@ func (c *CPU) interp(bk *block) (step bool) {
 				goto fall
 			case opCmp8rmJ12:
 				ea = c.R[op.base] + c.R[op.index]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>17)&(tlbSize-1)]
 				if d := ea - e.r; d <= 4096-1 {
 					d += e.add
 					b = uint64(c.ram[d])
@@ -5118,7 +5118,7 @@ func (c *CPU) interp(bk *block) (step bool) {
 				goto fall
 			case opCmp8rmJ13:
 				ea = c.R[op.base] + c.R[op.index]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>17)&(tlbSize-1)]
 				if d := ea - e.r; d <= 4096-1 {
 					d += e.add
 					b = uint64(c.ram[d])
@@ -5133,7 +5133,7 @@ func (c *CPU) interp(bk *block) (step bool) {
 				goto fall
 			case opCmp8rmJ14:
 				ea = c.R[op.base] + c.R[op.index]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>17)&(tlbSize-1)]
 				if d := ea - e.r; d <= 4096-1 {
 					d += e.add
 					b = uint64(c.ram[d])
@@ -5148,7 +5148,7 @@ func (c *CPU) interp(bk *block) (step bool) {
 				goto fall
 			case opCmp8rmJ15:
 				ea = c.R[op.base] + c.R[op.index]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>17)&(tlbSize-1)]
 				if d := ea - e.r; d <= 4096-1 {
 					d += e.add
 					b = uint64(c.ram[d])
@@ -5163,7 +5163,7 @@ func (c *CPU) interp(bk *block) (step bool) {
 				goto fall
 			case opCmp8mrJ2:
 				ea = c.R[op.base] + c.R[op.index]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>17)&(tlbSize-1)]
 				if d := ea - e.r; d <= 4096-1 {
 					d += e.add
 					a = uint64(c.ram[d])
@@ -5178,7 +5178,7 @@ func (c *CPU) interp(bk *block) (step bool) {
 				goto fall
 			case opCmp8mrJ3:
 				ea = c.R[op.base] + c.R[op.index]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>17)&(tlbSize-1)]
 				if d := ea - e.r; d <= 4096-1 {
 					d += e.add
 					a = uint64(c.ram[d])
@@ -5193,7 +5193,7 @@ func (c *CPU) interp(bk *block) (step bool) {
 				goto fall
 			case opCmp8mrJ4:
 				ea = c.R[op.base] + c.R[op.index]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>17)&(tlbSize-1)]
 				if d := ea - e.r; d <= 4096-1 {
 					d += e.add
 					a = uint64(c.ram[d])
@@ -5208,7 +5208,7 @@ func (c *CPU) interp(bk *block) (step bool) {
 				goto fall
 			case opCmp8mrJ5:
 				ea = c.R[op.base] + c.R[op.index]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>17)&(tlbSize-1)]
 				if d := ea - e.r; d <= 4096-1 {
 					d += e.add
 					a = uint64(c.ram[d])
@@ -5223,7 +5223,7 @@ func (c *CPU) interp(bk *block) (step bool) {
 				goto fall
 			case opCmp8mrJ6:
 				ea = c.R[op.base] + c.R[op.index]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>17)&(tlbSize-1)]
 				if d := ea - e.r; d <= 4096-1 {
 					d += e.add
 					a = uint64(c.ram[d])
@@ -5238,7 +5238,7 @@ func (c *CPU) interp(bk *block) (step bool) {
 				goto fall
 			case opCmp8mrJ7:
 				ea = c.R[op.base] + c.R[op.index]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>17)&(tlbSize-1)]
 				if d := ea - e.r; d <= 4096-1 {
 					d += e.add
 					a = uint64(c.ram[d])
@@ -5253,7 +5253,7 @@ func (c *CPU) interp(bk *block) (step bool) {
 				goto fall
 			case opCmp8mrJ8:
 				ea = c.R[op.base] + c.R[op.index]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>17)&(tlbSize-1)]
 				if d := ea - e.r; d <= 4096-1 {
 					d += e.add
 					a = uint64(c.ram[d])
@@ -5268,7 +5268,7 @@ func (c *CPU) interp(bk *block) (step bool) {
 				goto fall
 			case opCmp8mrJ9:
 				ea = c.R[op.base] + c.R[op.index]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>17)&(tlbSize-1)]
 				if d := ea - e.r; d <= 4096-1 {
 					d += e.add
 					a = uint64(c.ram[d])
@@ -5283,7 +5283,7 @@ func (c *CPU) interp(bk *block) (step bool) {
 				goto fall
 			case opCmp8mrJ12:
 				ea = c.R[op.base] + c.R[op.index]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>17)&(tlbSize-1)]
 				if d := ea - e.r; d <= 4096-1 {
 					d += e.add
 					a = uint64(c.ram[d])
@@ -5298,7 +5298,7 @@ func (c *CPU) interp(bk *block) (step bool) {
 				goto fall
 			case opCmp8mrJ13:
 				ea = c.R[op.base] + c.R[op.index]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>17)&(tlbSize-1)]
 				if d := ea - e.r; d <= 4096-1 {
 					d += e.add
 					a = uint64(c.ram[d])
@@ -5313,7 +5313,7 @@ func (c *CPU) interp(bk *block) (step bool) {
 				goto fall
 			case opCmp8mrJ14:
 				ea = c.R[op.base] + c.R[op.index]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>17)&(tlbSize-1)]
 				if d := ea - e.r; d <= 4096-1 {
 					d += e.add
 					a = uint64(c.ram[d])
@@ -5328,7 +5328,7 @@ func (c *CPU) interp(bk *block) (step bool) {
 				goto fall
 			case opCmp8mrJ15:
 				ea = c.R[op.base] + c.R[op.index]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>17)&(tlbSize-1)]
 				if d := ea - e.r; d <= 4096-1 {
 					d += e.add
 					a = uint64(c.ram[d])
@@ -5343,7 +5343,7 @@ func (c *CPU) interp(bk *block) (step bool) {
 				goto fall
 			case opCmp8miJ2:
 				ea = c.R[op.base] + c.R[op.index]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>17)&(tlbSize-1)]
 				if d := ea - e.r; d <= 4096-1 {
 					d += e.add
 					a = uint64(c.ram[d])
@@ -5358,7 +5358,7 @@ func (c *CPU) interp(bk *block) (step bool) {
 				goto fall
 			case opCmp8miJ3:
 				ea = c.R[op.base] + c.R[op.index]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>17)&(tlbSize-1)]
 				if d := ea - e.r; d <= 4096-1 {
 					d += e.add
 					a = uint64(c.ram[d])
@@ -5373,7 +5373,7 @@ func (c *CPU) interp(bk *block) (step bool) {
 				goto fall
 			case opCmp8miJ4:
 				ea = c.R[op.base] + c.R[op.index]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>17)&(tlbSize-1)]
 				if d := ea - e.r; d <= 4096-1 {
 					d += e.add
 					a = uint64(c.ram[d])
@@ -5388,7 +5388,7 @@ func (c *CPU) interp(bk *block) (step bool) {
 				goto fall
 			case opCmp8miJ5:
 				ea = c.R[op.base] + c.R[op.index]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>17)&(tlbSize-1)]
 				if d := ea - e.r; d <= 4096-1 {
 					d += e.add
 					a = uint64(c.ram[d])
@@ -5403,7 +5403,7 @@ func (c *CPU) interp(bk *block) (step bool) {
 				goto fall
 			case opCmp8miJ6:
 				ea = c.R[op.base] + c.R[op.index]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>17)&(tlbSize-1)]
 				if d := ea - e.r; d <= 4096-1 {
 					d += e.add
 					a = uint64(c.ram[d])
@@ -5418,7 +5418,7 @@ func (c *CPU) interp(bk *block) (step bool) {
 				goto fall
 			case opCmp8miJ7:
 				ea = c.R[op.base] + c.R[op.index]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>17)&(tlbSize-1)]
 				if d := ea - e.r; d <= 4096-1 {
 					d += e.add
 					a = uint64(c.ram[d])
@@ -5433,7 +5433,7 @@ func (c *CPU) interp(bk *block) (step bool) {
 				goto fall
 			case opCmp8miJ8:
 				ea = c.R[op.base] + c.R[op.index]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>17)&(tlbSize-1)]
 				if d := ea - e.r; d <= 4096-1 {
 					d += e.add
 					a = uint64(c.ram[d])
@@ -5448,7 +5448,7 @@ func (c *CPU) interp(bk *block) (step bool) {
 				goto fall
 			case opCmp8miJ9:
 				ea = c.R[op.base] + c.R[op.index]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>17)&(tlbSize-1)]
 				if d := ea - e.r; d <= 4096-1 {
 					d += e.add
 					a = uint64(c.ram[d])
@@ -5463,7 +5463,7 @@ func (c *CPU) interp(bk *block) (step bool) {
 				goto fall
 			case opCmp8miJ12:
 				ea = c.R[op.base] + c.R[op.index]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>17)&(tlbSize-1)]
 				if d := ea - e.r; d <= 4096-1 {
 					d += e.add
 					a = uint64(c.ram[d])
@@ -5478,7 +5478,7 @@ func (c *CPU) interp(bk *block) (step bool) {
 				goto fall
 			case opCmp8miJ13:
 				ea = c.R[op.base] + c.R[op.index]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>17)&(tlbSize-1)]
 				if d := ea - e.r; d <= 4096-1 {
 					d += e.add
 					a = uint64(c.ram[d])
@@ -5493,7 +5493,7 @@ func (c *CPU) interp(bk *block) (step bool) {
 				goto fall
 			case opCmp8miJ14:
 				ea = c.R[op.base] + c.R[op.index]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>17)&(tlbSize-1)]
 				if d := ea - e.r; d <= 4096-1 {
 					d += e.add
 					a = uint64(c.ram[d])
@@ -5508,7 +5508,7 @@ func (c *CPU) interp(bk *block) (step bool) {
 				goto fall
 			case opCmp8miJ15:
 				ea = c.R[op.base] + c.R[op.index]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>17)&(tlbSize-1)]
 				if d := ea - e.r; d <= 4096-1 {
 					d += e.add
 					a = uint64(c.ram[d])
@@ -5715,7 +5715,7 @@ func (c *CPU) interp(bk *block) (step bool) {
 				goto fall
 			case opCmp32rmJ2:
 				ea = c.R[op.base] + c.R[op.index]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>17)&(tlbSize-1)]
 				if d := ea - e.r; d <= 4096-4 {
 					d += e.add
 					{
@@ -5733,7 +5733,7 @@ func (c *CPU) interp(bk *block) (step bool) {
 				goto fall
 			case opCmp32rmJ3:
 				ea = c.R[op.base] + c.R[op.index]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>17)&(tlbSize-1)]
 				if d := ea - e.r; d <= 4096-4 {
 					d += e.add
 					{
@@ -5751,7 +5751,7 @@ func (c *CPU) interp(bk *block) (step bool) {
 				goto fall
 			case opCmp32rmJ4:
 				ea = c.R[op.base] + c.R[op.index]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>17)&(tlbSize-1)]
 				if d := ea - e.r; d <= 4096-4 {
 					d += e.add
 					{
@@ -5769,7 +5769,7 @@ func (c *CPU) interp(bk *block) (step bool) {
 				goto fall
 			case opCmp32rmJ5:
 				ea = c.R[op.base] + c.R[op.index]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>17)&(tlbSize-1)]
 				if d := ea - e.r; d <= 4096-4 {
 					d += e.add
 					{
@@ -5787,7 +5787,7 @@ func (c *CPU) interp(bk *block) (step bool) {
 				goto fall
 			case opCmp32rmJ6:
 				ea = c.R[op.base] + c.R[op.index]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>17)&(tlbSize-1)]
 				if d := ea - e.r; d <= 4096-4 {
 					d += e.add
 					{
@@ -5805,7 +5805,7 @@ func (c *CPU) interp(bk *block) (step bool) {
 				goto fall
 			case opCmp32rmJ7:
 				ea = c.R[op.base] + c.R[op.index]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>17)&(tlbSize-1)]
 				if d := ea - e.r; d <= 4096-4 {
 					d += e.add
 					{
@@ -5823,7 +5823,7 @@ func (c *CPU) interp(bk *block) (step bool) {
 				goto fall
 			case opCmp32rmJ8:
 				ea = c.R[op.base] + c.R[op.index]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>17)&(tlbSize-1)]
 				if d := ea - e.r; d <= 4096-4 {
 					d += e.add
 					{
@@ -5841,7 +5841,7 @@ func (c *CPU) interp(bk *block) (step bool) {
 				goto fall
 			case opCmp32rmJ9:
 				ea = c.R[op.base] + c.R[op.index]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>17)&(tlbSize-1)]
 				if d := ea - e.r; d <= 4096-4 {
 					d += e.add
 					{
@@ -5859,7 +5859,7 @@ func (c *CPU) interp(bk *block) (step bool) {
 				goto fall
 			case opCmp32rmJ12:
 				ea = c.R[op.base] + c.R[op.index]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>17)&(tlbSize-1)]
 				if d := ea - e.r; d <= 4096-4 {
 					d += e.add
 					{
@@ -5877,7 +5877,7 @@ func (c *CPU) interp(bk *block) (step bool) {
 				goto fall
 			case opCmp32rmJ13:
 				ea = c.R[op.base] + c.R[op.index]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>17)&(tlbSize-1)]
 				if d := ea - e.r; d <= 4096-4 {
 					d += e.add
 					{
@@ -5895,7 +5895,7 @@ func (c *CPU) interp(bk *block) (step bool) {
 				goto fall
 			case opCmp32rmJ14:
 				ea = c.R[op.base] + c.R[op.index]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>17)&(tlbSize-1)]
 				if d := ea - e.r; d <= 4096-4 {
 					d += e.add
 					{
@@ -5913,7 +5913,7 @@ func (c *CPU) interp(bk *block) (step bool) {
 				goto fall
 			case opCmp32rmJ15:
 				ea = c.R[op.base] + c.R[op.index]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>17)&(tlbSize-1)]
 				if d := ea - e.r; d <= 4096-4 {
 					d += e.add
 					{
@@ -5931,7 +5931,7 @@ func (c *CPU) interp(bk *block) (step bool) {
 				goto fall
 			case opCmp32mrJ2:
 				ea = c.R[op.base] + c.R[op.index]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>17)&(tlbSize-1)]
 				if d := ea - e.r; d <= 4096-4 {
 					d += e.add
 					{
@@ -5949,7 +5949,7 @@ func (c *CPU) interp(bk *block) (step bool) {
 				goto fall
 			case opCmp32mrJ3:
 				ea = c.R[op.base] + c.R[op.index]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>17)&(tlbSize-1)]
 				if d := ea - e.r; d <= 4096-4 {
 					d += e.add
 					{
@@ -5967,7 +5967,7 @@ func (c *CPU) interp(bk *block) (step bool) {
 				goto fall
 			case opCmp32mrJ4:
 				ea = c.R[op.base] + c.R[op.index]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>17)&(tlbSize-1)]
 				if d := ea - e.r; d <= 4096-4 {
 					d += e.add
 					{
@@ -5985,7 +5985,7 @@ func (c *CPU) interp(bk *block) (step bool) {
 				goto fall
 			case opCmp32mrJ5:
 				ea = c.R[op.base] + c.R[op.index]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>17)&(tlbSize-1)]
 				if d := ea - e.r; d <= 4096-4 {
 					d += e.add
 					{
@@ -6003,7 +6003,7 @@ func (c *CPU) interp(bk *block) (step bool) {
 				goto fall
 			case opCmp32mrJ6:
 				ea = c.R[op.base] + c.R[op.index]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>17)&(tlbSize-1)]
 				if d := ea - e.r; d <= 4096-4 {
 					d += e.add
 					{
@@ -6021,7 +6021,7 @@ func (c *CPU) interp(bk *block) (step bool) {
 				goto fall
 			case opCmp32mrJ7:
 				ea = c.R[op.base] + c.R[op.index]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>17)&(tlbSize-1)]
 				if d := ea - e.r; d <= 4096-4 {
 					d += e.add
 					{
@@ -6039,7 +6039,7 @@ func (c *CPU) interp(bk *block) (step bool) {
 				goto fall
 			case opCmp32mrJ8:
 				ea = c.R[op.base] + c.R[op.index]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>17)&(tlbSize-1)]
 				if d := ea - e.r; d <= 4096-4 {
 					d += e.add
 					{
@@ -6057,7 +6057,7 @@ func (c *CPU) interp(bk *block) (step bool) {
 				goto fall
 			case opCmp32mrJ9:
 				ea = c.R[op.base] + c.R[op.index]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>17)&(tlbSize-1)]
 				if d := ea - e.r; d <= 4096-4 {
 					d += e.add
 					{
@@ -6075,7 +6075,7 @@ func (c *CPU) interp(bk *block) (step bool) {
 				goto fall
 			case opCmp32mrJ12:
 				ea = c.R[op.base] + c.R[op.index]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>17)&(tlbSize-1)]
 				if d := ea - e.r; d <= 4096-4 {
 					d += e.add
 					{
@@ -6093,7 +6093,7 @@ func (c *CPU) interp(bk *block) (step bool) {
 				goto fall
 			case opCmp32mrJ13:
 				ea = c.R[op.base] + c.R[op.index]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>17)&(tlbSize-1)]
 				if d := ea - e.r; d <= 4096-4 {
 					d += e.add
 					{
@@ -6111,7 +6111,7 @@ func (c *CPU) interp(bk *block) (step bool) {
 				goto fall
 			case opCmp32mrJ14:
 				ea = c.R[op.base] + c.R[op.index]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>17)&(tlbSize-1)]
 				if d := ea - e.r; d <= 4096-4 {
 					d += e.add
 					{
@@ -6129,7 +6129,7 @@ func (c *CPU) interp(bk *block) (step bool) {
 				goto fall
 			case opCmp32mrJ15:
 				ea = c.R[op.base] + c.R[op.index]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>17)&(tlbSize-1)]
 				if d := ea - e.r; d <= 4096-4 {
 					d += e.add
 					{
@@ -6147,7 +6147,7 @@ func (c *CPU) interp(bk *block) (step bool) {
 				goto fall
 			case opCmp32miJ2:
 				ea = c.R[op.base] + c.R[op.index]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>17)&(tlbSize-1)]
 				if d := ea - e.r; d <= 4096-4 {
 					d += e.add
 					{
@@ -6165,7 +6165,7 @@ func (c *CPU) interp(bk *block) (step bool) {
 				goto fall
 			case opCmp32miJ3:
 				ea = c.R[op.base] + c.R[op.index]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>17)&(tlbSize-1)]
 				if d := ea - e.r; d <= 4096-4 {
 					d += e.add
 					{
@@ -6183,7 +6183,7 @@ func (c *CPU) interp(bk *block) (step bool) {
 				goto fall
 			case opCmp32miJ4:
 				ea = c.R[op.base] + c.R[op.index]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>17)&(tlbSize-1)]
 				if d := ea - e.r; d <= 4096-4 {
 					d += e.add
 					{
@@ -6201,7 +6201,7 @@ func (c *CPU) interp(bk *block) (step bool) {
 				goto fall
 			case opCmp32miJ5:
 				ea = c.R[op.base] + c.R[op.index]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>17)&(tlbSize-1)]
 				if d := ea - e.r; d <= 4096-4 {
 					d += e.add
 					{
@@ -6219,7 +6219,7 @@ func (c *CPU) interp(bk *block) (step bool) {
 				goto fall
 			case opCmp32miJ6:
 				ea = c.R[op.base] + c.R[op.index]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>17)&(tlbSize-1)]
 				if d := ea - e.r; d <= 4096-4 {
 					d += e.add
 					{
@@ -6237,7 +6237,7 @@ func (c *CPU) interp(bk *block) (step bool) {
 				goto fall
 			case opCmp32miJ7:
 				ea = c.R[op.base] + c.R[op.index]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>17)&(tlbSize-1)]
 				if d := ea - e.r; d <= 4096-4 {
 					d += e.add
 					{
@@ -6255,7 +6255,7 @@ func (c *CPU) interp(bk *block) (step bool) {
 				goto fall
 			case opCmp32miJ8:
 				ea = c.R[op.base] + c.R[op.index]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>17)&(tlbSize-1)]
 				if d := ea - e.r; d <= 4096-4 {
 					d += e.add
 					{
@@ -6273,7 +6273,7 @@ func (c *CPU) interp(bk *block) (step bool) {
 				goto fall
 			case opCmp32miJ9:
 				ea = c.R[op.base] + c.R[op.index]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>17)&(tlbSize-1)]
 				if d := ea - e.r; d <= 4096-4 {
 					d += e.add
 					{
@@ -6291,7 +6291,7 @@ func (c *CPU) interp(bk *block) (step bool) {
 				goto fall
 			case opCmp32miJ12:
 				ea = c.R[op.base] + c.R[op.index]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>17)&(tlbSize-1)]
 				if d := ea - e.r; d <= 4096-4 {
 					d += e.add
 					{
@@ -6309,7 +6309,7 @@ func (c *CPU) interp(bk *block) (step bool) {
 				goto fall
 			case opCmp32miJ13:
 				ea = c.R[op.base] + c.R[op.index]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>17)&(tlbSize-1)]
 				if d := ea - e.r; d <= 4096-4 {
 					d += e.add
 					{
@@ -6327,7 +6327,7 @@ func (c *CPU) interp(bk *block) (step bool) {
 				goto fall
 			case opCmp32miJ14:
 				ea = c.R[op.base] + c.R[op.index]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>17)&(tlbSize-1)]
 				if d := ea - e.r; d <= 4096-4 {
 					d += e.add
 					{
@@ -6345,7 +6345,7 @@ func (c *CPU) interp(bk *block) (step bool) {
 				goto fall
 			case opCmp32miJ15:
 				ea = c.R[op.base] + c.R[op.index]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>17)&(tlbSize-1)]
 				if d := ea - e.r; d <= 4096-4 {
 					d += e.add
 					{
@@ -6555,7 +6555,7 @@ func (c *CPU) interp(bk *block) (step bool) {
 				goto fall
 			case opCmp64rmJ2:
 				ea = c.R[op.base] + c.R[op.index]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>17)&(tlbSize-1)]
 				if d := ea - e.r; d <= 4096-8 {
 					d += e.add
 					{
@@ -6573,7 +6573,7 @@ func (c *CPU) interp(bk *block) (step bool) {
 				goto fall
 			case opCmp64rmJ3:
 				ea = c.R[op.base] + c.R[op.index]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>17)&(tlbSize-1)]
 				if d := ea - e.r; d <= 4096-8 {
 					d += e.add
 					{
@@ -6591,7 +6591,7 @@ func (c *CPU) interp(bk *block) (step bool) {
 				goto fall
 			case opCmp64rmJ4:
 				ea = c.R[op.base] + c.R[op.index]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>17)&(tlbSize-1)]
 				if d := ea - e.r; d <= 4096-8 {
 					d += e.add
 					{
@@ -6609,7 +6609,7 @@ func (c *CPU) interp(bk *block) (step bool) {
 				goto fall
 			case opCmp64rmJ5:
 				ea = c.R[op.base] + c.R[op.index]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>17)&(tlbSize-1)]
 				if d := ea - e.r; d <= 4096-8 {
 					d += e.add
 					{
@@ -6627,7 +6627,7 @@ func (c *CPU) interp(bk *block) (step bool) {
 				goto fall
 			case opCmp64rmJ6:
 				ea = c.R[op.base] + c.R[op.index]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>17)&(tlbSize-1)]
 				if d := ea - e.r; d <= 4096-8 {
 					d += e.add
 					{
@@ -6645,7 +6645,7 @@ func (c *CPU) interp(bk *block) (step bool) {
 				goto fall
 			case opCmp64rmJ7:
 				ea = c.R[op.base] + c.R[op.index]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>17)&(tlbSize-1)]
 				if d := ea - e.r; d <= 4096-8 {
 					d += e.add
 					{
@@ -6663,7 +6663,7 @@ func (c *CPU) interp(bk *block) (step bool) {
 				goto fall
 			case opCmp64rmJ8:
 				ea = c.R[op.base] + c.R[op.index]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>17)&(tlbSize-1)]
 				if d := ea - e.r; d <= 4096-8 {
 					d += e.add
 					{
@@ -6681,7 +6681,7 @@ func (c *CPU) interp(bk *block) (step bool) {
 				goto fall
 			case opCmp64rmJ9:
 				ea = c.R[op.base] + c.R[op.index]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>17)&(tlbSize-1)]
 				if d := ea - e.r; d <= 4096-8 {
 					d += e.add
 					{
@@ -6699,7 +6699,7 @@ func (c *CPU) interp(bk *block) (step bool) {
 				goto fall
 			case opCmp64rmJ12:
 				ea = c.R[op.base] + c.R[op.index]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>17)&(tlbSize-1)]
 				if d := ea - e.r; d <= 4096-8 {
 					d += e.add
 					{
@@ -6717,7 +6717,7 @@ func (c *CPU) interp(bk *block) (step bool) {
 				goto fall
 			case opCmp64rmJ13:
 				ea = c.R[op.base] + c.R[op.index]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>17)&(tlbSize-1)]
 				if d := ea - e.r; d <= 4096-8 {
 					d += e.add
 					{
@@ -6735,7 +6735,7 @@ func (c *CPU) interp(bk *block) (step bool) {
 				goto fall
 			case opCmp64rmJ14:
 				ea = c.R[op.base] + c.R[op.index]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>17)&(tlbSize-1)]
 				if d := ea - e.r; d <= 4096-8 {
 					d += e.add
 					{
@@ -6753,7 +6753,7 @@ func (c *CPU) interp(bk *block) (step bool) {
 				goto fall
 			case opCmp64rmJ15:
 				ea = c.R[op.base] + c.R[op.index]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>17)&(tlbSize-1)]
 				if d := ea - e.r; d <= 4096-8 {
 					d += e.add
 					{
@@ -6771,7 +6771,7 @@ func (c *CPU) interp(bk *block) (step bool) {
 				goto fall
 			case opCmp64mrJ2:
 				ea = c.R[op.base] + c.R[op.index]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>17)&(tlbSize-1)]
 				if d := ea - e.r; d <= 4096-8 {
 					d += e.add
 					{
@@ -6789,7 +6789,7 @@ func (c *CPU) interp(bk *block) (step bool) {
 				goto fall
 			case opCmp64mrJ3:
 				ea = c.R[op.base] + c.R[op.index]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>17)&(tlbSize-1)]
 				if d := ea - e.r; d <= 4096-8 {
 					d += e.add
 					{
@@ -6807,7 +6807,7 @@ func (c *CPU) interp(bk *block) (step bool) {
 				goto fall
 			case opCmp64mrJ4:
 				ea = c.R[op.base] + c.R[op.index]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>17)&(tlbSize-1)]
 				if d := ea - e.r; d <= 4096-8 {
 					d += e.add
 					{
@@ -6825,7 +6825,7 @@ func (c *CPU) interp(bk *block) (step bool) {
 				goto fall
 			case opCmp64mrJ5:
 				ea = c.R[op.base] + c.R[op.index]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>17)&(tlbSize-1)]
 				if d := ea - e.r; d <= 4096-8 {
 					d += e.add
 					{
@@ -6843,7 +6843,7 @@ func (c *CPU) interp(bk *block) (step bool) {
 				goto fall
 			case opCmp64mrJ6:
 				ea = c.R[op.base] + c.R[op.index]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>17)&(tlbSize-1)]
 				if d := ea - e.r; d <= 4096-8 {
 					d += e.add
 					{
@@ -6861,7 +6861,7 @@ func (c *CPU) interp(bk *block) (step bool) {
 				goto fall
 			case opCmp64mrJ7:
 				ea = c.R[op.base] + c.R[op.index]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>17)&(tlbSize-1)]
 				if d := ea - e.r; d <= 4096-8 {
 					d += e.add
 					{
@@ -6879,7 +6879,7 @@ func (c *CPU) interp(bk *block) (step bool) {
 				goto fall
 			case opCmp64mrJ8:
 				ea = c.R[op.base] + c.R[op.index]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>17)&(tlbSize-1)]
 				if d := ea - e.r; d <= 4096-8 {
 					d += e.add
 					{
@@ -6897,7 +6897,7 @@ func (c *CPU) interp(bk *block) (step bool) {
 				goto fall
 			case opCmp64mrJ9:
 				ea = c.R[op.base] + c.R[op.index]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>17)&(tlbSize-1)]
 				if d := ea - e.r; d <= 4096-8 {
 					d += e.add
 					{
@@ -6915,7 +6915,7 @@ func (c *CPU) interp(bk *block) (step bool) {
 				goto fall
 			case opCmp64mrJ12:
 				ea = c.R[op.base] + c.R[op.index]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>17)&(tlbSize-1)]
 				if d := ea - e.r; d <= 4096-8 {
 					d += e.add
 					{
@@ -6933,7 +6933,7 @@ func (c *CPU) interp(bk *block) (step bool) {
 				goto fall
 			case opCmp64mrJ13:
 				ea = c.R[op.base] + c.R[op.index]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>17)&(tlbSize-1)]
 				if d := ea - e.r; d <= 4096-8 {
 					d += e.add
 					{
@@ -6951,7 +6951,7 @@ func (c *CPU) interp(bk *block) (step bool) {
 				goto fall
 			case opCmp64mrJ14:
 				ea = c.R[op.base] + c.R[op.index]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>17)&(tlbSize-1)]
 				if d := ea - e.r; d <= 4096-8 {
 					d += e.add
 					{
@@ -6969,7 +6969,7 @@ func (c *CPU) interp(bk *block) (step bool) {
 				goto fall
 			case opCmp64mrJ15:
 				ea = c.R[op.base] + c.R[op.index]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>17)&(tlbSize-1)]
 				if d := ea - e.r; d <= 4096-8 {
 					d += e.add
 					{
@@ -6987,7 +6987,7 @@ func (c *CPU) interp(bk *block) (step bool) {
 				goto fall
 			case opCmp64miJ2:
 				ea = c.R[op.base] + c.R[op.index]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>17)&(tlbSize-1)]
 				if d := ea - e.r; d <= 4096-8 {
 					d += e.add
 					{
@@ -7005,7 +7005,7 @@ func (c *CPU) interp(bk *block) (step bool) {
 				goto fall
 			case opCmp64miJ3:
 				ea = c.R[op.base] + c.R[op.index]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>17)&(tlbSize-1)]
 				if d := ea - e.r; d <= 4096-8 {
 					d += e.add
 					{
@@ -7023,7 +7023,7 @@ func (c *CPU) interp(bk *block) (step bool) {
 				goto fall
 			case opCmp64miJ4:
 				ea = c.R[op.base] + c.R[op.index]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>17)&(tlbSize-1)]
 				if d := ea - e.r; d <= 4096-8 {
 					d += e.add
 					{
@@ -7041,7 +7041,7 @@ func (c *CPU) interp(bk *block) (step bool) {
 				goto fall
 			case opCmp64miJ5:
 				ea = c.R[op.base] + c.R[op.index]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>17)&(tlbSize-1)]
 				if d := ea - e.r; d <= 4096-8 {
 					d += e.add
 					{
@@ -7059,7 +7059,7 @@ func (c *CPU) interp(bk *block) (step bool) {
 				goto fall
 			case opCmp64miJ6:
 				ea = c.R[op.base] + c.R[op.index]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>17)&(tlbSize-1)]
 				if d := ea - e.r; d <= 4096-8 {
 					d += e.add
 					{
@@ -7077,7 +7077,7 @@ func (c *CPU) interp(bk *block) (step bool) {
 				goto fall
 			case opCmp64miJ7:
 				ea = c.R[op.base] + c.R[op.index]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>17)&(tlbSize-1)]
 				if d := ea - e.r; d <= 4096-8 {
 					d += e.add
 					{
@@ -7095,7 +7095,7 @@ func (c *CPU) interp(bk *block) (step bool) {
 				goto fall
 			case opCmp64miJ8:
 				ea = c.R[op.base] + c.R[op.index]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>17)&(tlbSize-1)]
 				if d := ea - e.r; d <= 4096-8 {
 					d += e.add
 					{
@@ -7113,7 +7113,7 @@ func (c *CPU) interp(bk *block) (step bool) {
 				goto fall
 			case opCmp64miJ9:
 				ea = c.R[op.base] + c.R[op.index]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>17)&(tlbSize-1)]
 				if d := ea - e.r; d <= 4096-8 {
 					d += e.add
 					{
@@ -7131,7 +7131,7 @@ func (c *CPU) interp(bk *block) (step bool) {
 				goto fall
 			case opCmp64miJ12:
 				ea = c.R[op.base] + c.R[op.index]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>17)&(tlbSize-1)]
 				if d := ea - e.r; d <= 4096-8 {
 					d += e.add
 					{
@@ -7149,7 +7149,7 @@ func (c *CPU) interp(bk *block) (step bool) {
 				goto fall
 			case opCmp64miJ13:
 				ea = c.R[op.base] + c.R[op.index]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>17)&(tlbSize-1)]
 				if d := ea - e.r; d <= 4096-8 {
 					d += e.add
 					{
@@ -7167,7 +7167,7 @@ func (c *CPU) interp(bk *block) (step bool) {
 				goto fall
 			case opCmp64miJ14:
 				ea = c.R[op.base] + c.R[op.index]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>17)&(tlbSize-1)]
 				if d := ea - e.r; d <= 4096-8 {
 					d += e.add
 					{
@@ -7185,7 +7185,7 @@ func (c *CPU) interp(bk *block) (step bool) {
 				goto fall
 			case opCmp64miJ15:
 				ea = c.R[op.base] + c.R[op.index]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>17)&(tlbSize-1)]
 				if d := ea - e.r; d <= 4096-8 {
 					d += e.add
 					{
@@ -7419,7 +7419,7 @@ func (c *CPU) interp(bk *block) (step bool) {
 				goto fall
 			case opTest8miJ2:
 				ea = c.R[op.base] + c.R[op.index]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>17)&(tlbSize-1)]
 				if d := ea - e.r; d <= 4096-1 {
 					d += e.add
 					a = uint64(c.ram[d])
@@ -7435,7 +7435,7 @@ func (c *CPU) interp(bk *block) (step bool) {
 				goto fall
 			case opTest8miJ3:
 				ea = c.R[op.base] + c.R[op.index]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>17)&(tlbSize-1)]
 				if d := ea - e.r; d <= 4096-1 {
 					d += e.add
 					a = uint64(c.ram[d])
@@ -7451,7 +7451,7 @@ func (c *CPU) interp(bk *block) (step bool) {
 				goto fall
 			case opTest8miJ4:
 				ea = c.R[op.base] + c.R[op.index]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>17)&(tlbSize-1)]
 				if d := ea - e.r; d <= 4096-1 {
 					d += e.add
 					a = uint64(c.ram[d])
@@ -7467,7 +7467,7 @@ func (c *CPU) interp(bk *block) (step bool) {
 				goto fall
 			case opTest8miJ5:
 				ea = c.R[op.base] + c.R[op.index]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>17)&(tlbSize-1)]
 				if d := ea - e.r; d <= 4096-1 {
 					d += e.add
 					a = uint64(c.ram[d])
@@ -7483,7 +7483,7 @@ func (c *CPU) interp(bk *block) (step bool) {
 				goto fall
 			case opTest8miJ6:
 				ea = c.R[op.base] + c.R[op.index]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>17)&(tlbSize-1)]
 				if d := ea - e.r; d <= 4096-1 {
 					d += e.add
 					a = uint64(c.ram[d])
@@ -7499,7 +7499,7 @@ func (c *CPU) interp(bk *block) (step bool) {
 				goto fall
 			case opTest8miJ7:
 				ea = c.R[op.base] + c.R[op.index]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>17)&(tlbSize-1)]
 				if d := ea - e.r; d <= 4096-1 {
 					d += e.add
 					a = uint64(c.ram[d])
@@ -7515,7 +7515,7 @@ func (c *CPU) interp(bk *block) (step bool) {
 				goto fall
 			case opTest8miJ8:
 				ea = c.R[op.base] + c.R[op.index]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>17)&(tlbSize-1)]
 				if d := ea - e.r; d <= 4096-1 {
 					d += e.add
 					a = uint64(c.ram[d])
@@ -7531,7 +7531,7 @@ func (c *CPU) interp(bk *block) (step bool) {
 				goto fall
 			case opTest8miJ9:
 				ea = c.R[op.base] + c.R[op.index]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>17)&(tlbSize-1)]
 				if d := ea - e.r; d <= 4096-1 {
 					d += e.add
 					a = uint64(c.ram[d])
@@ -7547,7 +7547,7 @@ func (c *CPU) interp(bk *block) (step bool) {
 				goto fall
 			case opTest8miJ12:
 				ea = c.R[op.base] + c.R[op.index]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>17)&(tlbSize-1)]
 				if d := ea - e.r; d <= 4096-1 {
 					d += e.add
 					a = uint64(c.ram[d])
@@ -7563,7 +7563,7 @@ func (c *CPU) interp(bk *block) (step bool) {
 				goto fall
 			case opTest8miJ13:
 				ea = c.R[op.base] + c.R[op.index]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>17)&(tlbSize-1)]
 				if d := ea - e.r; d <= 4096-1 {
 					d += e.add
 					a = uint64(c.ram[d])
@@ -7579,7 +7579,7 @@ func (c *CPU) interp(bk *block) (step bool) {
 				goto fall
 			case opTest8miJ14:
 				ea = c.R[op.base] + c.R[op.index]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>17)&(tlbSize-1)]
 				if d := ea - e.r; d <= 4096-1 {
 					d += e.add
 					a = uint64(c.ram[d])
@@ -7595,7 +7595,7 @@ func (c *CPU) interp(bk *block) (step bool) {
 				goto fall
 			case opTest8miJ15:
 				ea = c.R[op.base] + c.R[op.index]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>17)&(tlbSize-1)]
 				if d := ea - e.r; d <= 4096-1 {
 					d += e.add
 					a = uint64(c.ram[d])
@@ -7827,7 +7827,7 @@ func (c *CPU) interp(bk *block) (step bool) {
 				goto fall
 			case opTest32miJ2:
 				ea = c.R[op.base] + c.R[op.index]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>17)&(tlbSize-1)]
 				if d := ea - e.r; d <= 4096-4 {
 					d += e.add
 					{
@@ -7846,7 +7846,7 @@ func (c *CPU) interp(bk *block) (step bool) {
 				goto fall
 			case opTest32miJ3:
 				ea = c.R[op.base] + c.R[op.index]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>17)&(tlbSize-1)]
 				if d := ea - e.r; d <= 4096-4 {
 					d += e.add
 					{
@@ -7865,7 +7865,7 @@ func (c *CPU) interp(bk *block) (step bool) {
 				goto fall
 			case opTest32miJ4:
 				ea = c.R[op.base] + c.R[op.index]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>17)&(tlbSize-1)]
 				if d := ea - e.r; d <= 4096-4 {
 					d += e.add
 					{
@@ -7884,7 +7884,7 @@ func (c *CPU) interp(bk *block) (step bool) {
 				goto fall
 			case opTest32miJ5:
 				ea = c.R[op.base] + c.R[op.index]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>17)&(tlbSize-1)]
 				if d := ea - e.r; d <= 4096-4 {
 					d += e.add
 					{
@@ -7903,7 +7903,7 @@ func (c *CPU) interp(bk *block) (step bool) {
 				goto fall
 			case opTest32miJ6:
 				ea = c.R[op.base] + c.R[op.index]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>17)&(tlbSize-1)]
 				if d := ea - e.r; d <= 4096-4 {
 					d += e.add
 					{
@@ -7922,7 +7922,7 @@ func (c *CPU) interp(bk *block) (step bool) {
 				goto fall
 			case opTest32miJ7:
 				ea = c.R[op.base] + c.R[op.index]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>17)&(tlbSize-1)]
 				if d := ea - e.r; d <= 4096-4 {
 					d += e.add
 					{
@@ -7941,7 +7941,7 @@ func (c *CPU) interp(bk *block) (step bool) {
 				goto fall
 			case opTest32miJ8:
 				ea = c.R[op.base] + c.R[op.index]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>17)&(tlbSize-1)]
 				if d := ea - e.r; d <= 4096-4 {
 					d += e.add
 					{
@@ -7960,7 +7960,7 @@ func (c *CPU) interp(bk *block) (step bool) {
 				goto fall
 			case opTest32miJ9:
 				ea = c.R[op.base] + c.R[op.index]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>17)&(tlbSize-1)]
 				if d := ea - e.r; d <= 4096-4 {
 					d += e.add
 					{
@@ -7979,7 +7979,7 @@ func (c *CPU) interp(bk *block) (step bool) {
 				goto fall
 			case opTest32miJ12:
 				ea = c.R[op.base] + c.R[op.index]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>17)&(tlbSize-1)]
 				if d := ea - e.r; d <= 4096-4 {
 					d += e.add
 					{
@@ -7998,7 +7998,7 @@ func (c *CPU) interp(bk *block) (step bool) {
 				goto fall
 			case opTest32miJ13:
 				ea = c.R[op.base] + c.R[op.index]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>17)&(tlbSize-1)]
 				if d := ea - e.r; d <= 4096-4 {
 					d += e.add
 					{
@@ -8017,7 +8017,7 @@ func (c *CPU) interp(bk *block) (step bool) {
 				goto fall
 			case opTest32miJ14:
 				ea = c.R[op.base] + c.R[op.index]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>17)&(tlbSize-1)]
 				if d := ea - e.r; d <= 4096-4 {
 					d += e.add
 					{
@@ -8036,7 +8036,7 @@ func (c *CPU) interp(bk *block) (step bool) {
 				goto fall
 			case opTest32miJ15:
 				ea = c.R[op.base] + c.R[op.index]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>17)&(tlbSize-1)]
 				if d := ea - e.r; d <= 4096-4 {
 					d += e.add
 					{
@@ -8271,7 +8271,7 @@ func (c *CPU) interp(bk *block) (step bool) {
 				goto fall
 			case opTest64miJ2:
 				ea = c.R[op.base] + c.R[op.index]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>17)&(tlbSize-1)]
 				if d := ea - e.r; d <= 4096-8 {
 					d += e.add
 					{
@@ -8290,7 +8290,7 @@ func (c *CPU) interp(bk *block) (step bool) {
 				goto fall
 			case opTest64miJ3:
 				ea = c.R[op.base] + c.R[op.index]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>17)&(tlbSize-1)]
 				if d := ea - e.r; d <= 4096-8 {
 					d += e.add
 					{
@@ -8309,7 +8309,7 @@ func (c *CPU) interp(bk *block) (step bool) {
 				goto fall
 			case opTest64miJ4:
 				ea = c.R[op.base] + c.R[op.index]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>17)&(tlbSize-1)]
 				if d := ea - e.r; d <= 4096-8 {
 					d += e.add
 					{
@@ -8328,7 +8328,7 @@ func (c *CPU) interp(bk *block) (step bool) {
 				goto fall
 			case opTest64miJ5:
 				ea = c.R[op.base] + c.R[op.index]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>17)&(tlbSize-1)]
 				if d := ea - e.r; d <= 4096-8 {
 					d += e.add
 					{
@@ -8347,7 +8347,7 @@ func (c *CPU) interp(bk *block) (step bool) {
 				goto fall
 			case opTest64miJ6:
 				ea = c.R[op.base] + c.R[op.index]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>17)&(tlbSize-1)]
 				if d := ea - e.r; d <= 4096-8 {
 					d += e.add
 					{
@@ -8366,7 +8366,7 @@ func (c *CPU) interp(bk *block) (step bool) {
 				goto fall
 			case opTest64miJ7:
 				ea = c.R[op.base] + c.R[op.index]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>17)&(tlbSize-1)]
 				if d := ea - e.r; d <= 4096-8 {
 					d += e.add
 					{
@@ -8385,7 +8385,7 @@ func (c *CPU) interp(bk *block) (step bool) {
 				goto fall
 			case opTest64miJ8:
 				ea = c.R[op.base] + c.R[op.index]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>17)&(tlbSize-1)]
 				if d := ea - e.r; d <= 4096-8 {
 					d += e.add
 					{
@@ -8404,7 +8404,7 @@ func (c *CPU) interp(bk *block) (step bool) {
 				goto fall
 			case opTest64miJ9:
 				ea = c.R[op.base] + c.R[op.index]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>17)&(tlbSize-1)]
 				if d := ea - e.r; d <= 4096-8 {
 					d += e.add
 					{
@@ -8423,7 +8423,7 @@ func (c *CPU) interp(bk *block) (step bool) {
 				goto fall
 			case opTest64miJ12:
 				ea = c.R[op.base] + c.R[op.index]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>17)&(tlbSize-1)]
 				if d := ea - e.r; d <= 4096-8 {
 					d += e.add
 					{
@@ -8442,7 +8442,7 @@ func (c *CPU) interp(bk *block) (step bool) {
 				goto fall
 			case opTest64miJ13:
 				ea = c.R[op.base] + c.R[op.index]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>17)&(tlbSize-1)]
 				if d := ea - e.r; d <= 4096-8 {
 					d += e.add
 					{
@@ -8461,7 +8461,7 @@ func (c *CPU) interp(bk *block) (step bool) {
 				goto fall
 			case opTest64miJ14:
 				ea = c.R[op.base] + c.R[op.index]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>17)&(tlbSize-1)]
 				if d := ea - e.r; d <= 4096-8 {
 					d += e.add
 					{
@@ -8480,7 +8480,7 @@ func (c *CPU) interp(bk *block) (step bool) {
 				goto fall
 			case opTest64miJ15:
 				ea = c.R[op.base] + c.R[op.index]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>17)&(tlbSize-1)]
 				if d := ea - e.r; d <= 4096-8 {
 					d += e.add
 					{
@@ -8525,7 +8525,7 @@ func (c *CPU) interp(bk *block) (step bool) {
 				c.R[op.dst] = c.R[op.dst]&^0xff | (^a)&0xff
 			case opInc8m:
 				ea = c.R[op.base] + c.R[op.index]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>17)&(tlbSize-1)]
 				at := ea - e.w
 				if at > 4096-1 {
 					if !c.ready(ea, 1) {
@@ -8540,7 +8540,7 @@ func (c *CPU) interp(bk *block) (step bool) {
 				c.lzOp, c.lzA, c.lzB = lzInc, a, v
 			case opInc8mN:
 				ea = c.R[op.base] + c.R[op.index]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>17)&(tlbSize-1)]
 				at := ea - e.w
 				if at > 4096-1 {
 					if !c.ready(ea, 1) {
@@ -8553,7 +8553,7 @@ func (c *CPU) interp(bk *block) (step bool) {
 				c.ram[at] = byte(a + 1)
 			case opDec8m:
 				ea = c.R[op.base] + c.R[op.index]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>17)&(tlbSize-1)]
 				at := ea - e.w
 				if at > 4096-1 {
 					if !c.ready(ea, 1) {
@@ -8568,7 +8568,7 @@ func (c *CPU) interp(bk *block) (step bool) {
 				c.lzOp, c.lzA, c.lzB = lzDec, a, v
 			case opDec8mN:
 				ea = c.R[op.base] + c.R[op.index]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>17)&(tlbSize-1)]
 				at := ea - e.w
 				if at > 4096-1 {
 					if !c.ready(ea, 1) {
@@ -8581,7 +8581,7 @@ func (c *CPU) interp(bk *block) (step bool) {
 				c.ram[at] = byte(a - 1)
 			case opNeg8m:
 				ea = c.R[op.base] + c.R[op.index]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>17)&(tlbSize-1)]
 				at := ea - e.w
 				if at > 4096-1 {
 					if !c.ready(ea, 1) {
@@ -8595,7 +8595,7 @@ func (c *CPU) interp(bk *block) (step bool) {
 				c.lzOp, c.lzA, c.lzB = lzSub, 0, a
 			case opNeg8mN:
 				ea = c.R[op.base] + c.R[op.index]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>17)&(tlbSize-1)]
 				at := ea - e.w
 				if at > 4096-1 {
 					if !c.ready(ea, 1) {
@@ -8608,7 +8608,7 @@ func (c *CPU) interp(bk *block) (step bool) {
 				c.ram[at] = byte(-a)
 			case opNot8m:
 				ea = c.R[op.base] + c.R[op.index]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>17)&(tlbSize-1)]
 				at := ea - e.w
 				if at > 4096-1 {
 					if !c.ready(ea, 1) {
@@ -8647,7 +8647,7 @@ func (c *CPU) interp(bk *block) (step bool) {
 				c.R[op.dst] = uint64(uint32(^a))
 			case opInc32m:
 				ea = c.R[op.base] + c.R[op.index]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>17)&(tlbSize-1)]
 				at := ea - e.w
 				if at > 4096-4 {
 					if !c.ready(ea, 4) {
@@ -8671,7 +8671,7 @@ func (c *CPU) interp(bk *block) (step bool) {
 				c.lzOp, c.lzA, c.lzB = lzInc|2, a, v
 			case opInc32mN:
 				ea = c.R[op.base] + c.R[op.index]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>17)&(tlbSize-1)]
 				at := ea - e.w
 				if at > 4096-4 {
 					if !c.ready(ea, 4) {
@@ -8693,7 +8693,7 @@ func (c *CPU) interp(bk *block) (step bool) {
 				}
 			case opDec32m:
 				ea = c.R[op.base] + c.R[op.index]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>17)&(tlbSize-1)]
 				at := ea - e.w
 				if at > 4096-4 {
 					if !c.ready(ea, 4) {
@@ -8717,7 +8717,7 @@ func (c *CPU) interp(bk *block) (step bool) {
 				c.lzOp, c.lzA, c.lzB = lzDec|2, a, v
 			case opDec32mN:
 				ea = c.R[op.base] + c.R[op.index]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>17)&(tlbSize-1)]
 				at := ea - e.w
 				if at > 4096-4 {
 					if !c.ready(ea, 4) {
@@ -8739,7 +8739,7 @@ func (c *CPU) interp(bk *block) (step bool) {
 				}
 			case opNeg32m:
 				ea = c.R[op.base] + c.R[op.index]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>17)&(tlbSize-1)]
 				at := ea - e.w
 				if at > 4096-4 {
 					if !c.ready(ea, 4) {
@@ -8762,7 +8762,7 @@ func (c *CPU) interp(bk *block) (step bool) {
 				c.lzOp, c.lzA, c.lzB = lzSub|2, 0, a
 			case opNeg32mN:
 				ea = c.R[op.base] + c.R[op.index]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>17)&(tlbSize-1)]
 				at := ea - e.w
 				if at > 4096-4 {
 					if !c.ready(ea, 4) {
@@ -8784,7 +8784,7 @@ func (c *CPU) interp(bk *block) (step bool) {
 				}
 			case opNot32m:
 				ea = c.R[op.base] + c.R[op.index]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>17)&(tlbSize-1)]
 				at := ea - e.w
 				if at > 4096-4 {
 					if !c.ready(ea, 4) {
@@ -8832,7 +8832,7 @@ func (c *CPU) interp(bk *block) (step bool) {
 				c.R[op.dst] = ^a
 			case opInc64m:
 				ea = c.R[op.base] + c.R[op.index]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>17)&(tlbSize-1)]
 				at := ea - e.w
 				if at > 4096-8 {
 					if !c.ready(ea, 8) {
@@ -8860,7 +8860,7 @@ func (c *CPU) interp(bk *block) (step bool) {
 				c.lzOp, c.lzA, c.lzB = lzInc|3, a, v
 			case opInc64mN:
 				ea = c.R[op.base] + c.R[op.index]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>17)&(tlbSize-1)]
 				at := ea - e.w
 				if at > 4096-8 {
 					if !c.ready(ea, 8) {
@@ -8886,7 +8886,7 @@ func (c *CPU) interp(bk *block) (step bool) {
 				}
 			case opDec64m:
 				ea = c.R[op.base] + c.R[op.index]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>17)&(tlbSize-1)]
 				at := ea - e.w
 				if at > 4096-8 {
 					if !c.ready(ea, 8) {
@@ -8914,7 +8914,7 @@ func (c *CPU) interp(bk *block) (step bool) {
 				c.lzOp, c.lzA, c.lzB = lzDec|3, a, v
 			case opDec64mN:
 				ea = c.R[op.base] + c.R[op.index]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>17)&(tlbSize-1)]
 				at := ea - e.w
 				if at > 4096-8 {
 					if !c.ready(ea, 8) {
@@ -8940,7 +8940,7 @@ func (c *CPU) interp(bk *block) (step bool) {
 				}
 			case opNeg64m:
 				ea = c.R[op.base] + c.R[op.index]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>17)&(tlbSize-1)]
 				at := ea - e.w
 				if at > 4096-8 {
 					if !c.ready(ea, 8) {
@@ -8967,7 +8967,7 @@ func (c *CPU) interp(bk *block) (step bool) {
 				c.lzOp, c.lzA, c.lzB = lzSub|3, 0, a
 			case opNeg64mN:
 				ea = c.R[op.base] + c.R[op.index]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>17)&(tlbSize-1)]
 				at := ea - e.w
 				if at > 4096-8 {
 					if !c.ready(ea, 8) {
@@ -8993,7 +8993,7 @@ func (c *CPU) interp(bk *block) (step bool) {
 				}
 			case opNot64m:
 				ea = c.R[op.base] + c.R[op.index]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>17)&(tlbSize-1)]
 				at := ea - e.w
 				if at > 4096-8 {
 					if !c.ready(ea, 8) {
@@ -9245,7 +9245,7 @@ func (c *CPU) interp(bk *block) (step bool) {
 				c.R[op.dst] = c.R[op.dst]&^0xff | (c.R[op.src]&0xff)&0xff
 			case opMov8rm:
 				ea = c.R[op.base] + c.R[op.index]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>17)&(tlbSize-1)]
 				if d := ea - e.r; d <= 4096-1 {
 					d += e.add
 					v = uint64(c.ram[d])
@@ -9256,7 +9256,7 @@ func (c *CPU) interp(bk *block) (step bool) {
 			case opMov8mr:
 				ea = c.R[op.base] + c.R[op.index]<<(op.scale&3) + uint64(int64(op.disp))
 				v = c.R[op.src] & 0xff
-				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>17)&(tlbSize-1)]
 				if d := ea - e.w; d <= 4096-1 {
 					d += e.add
 					c.ram[d] = byte(v)
@@ -9266,7 +9266,7 @@ func (c *CPU) interp(bk *block) (step bool) {
 			case opMov8mi:
 				ea = c.R[op.base] + c.R[op.index]<<(op.scale&3) + uint64(int64(op.disp))
 				v = uint64(int64(op.imm))
-				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>17)&(tlbSize-1)]
 				if d := ea - e.w; d <= 4096-1 {
 					d += e.add
 					c.ram[d] = byte(v)
@@ -9277,7 +9277,7 @@ func (c *CPU) interp(bk *block) (step bool) {
 				c.R[op.dst] = c.R[op.dst]&^0xffff | (c.R[op.src]&0xffff)&0xffff
 			case opMov16rm:
 				ea = c.R[op.base] + c.R[op.index]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>17)&(tlbSize-1)]
 				if d := ea - e.r; d <= 4096-2 {
 					d += e.add
 					{
@@ -9291,7 +9291,7 @@ func (c *CPU) interp(bk *block) (step bool) {
 			case opMov16mr:
 				ea = c.R[op.base] + c.R[op.index]<<(op.scale&3) + uint64(int64(op.disp))
 				v = c.R[op.src] & 0xffff
-				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>17)&(tlbSize-1)]
 				if d := ea - e.w; d <= 4096-2 {
 					d += e.add
 					{
@@ -9305,7 +9305,7 @@ func (c *CPU) interp(bk *block) (step bool) {
 			case opMov16mi:
 				ea = c.R[op.base] + c.R[op.index]<<(op.scale&3) + uint64(int64(op.disp))
 				v = uint64(int64(op.imm))
-				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>17)&(tlbSize-1)]
 				if d := ea - e.w; d <= 4096-2 {
 					d += e.add
 					{
@@ -9320,7 +9320,7 @@ func (c *CPU) interp(bk *block) (step bool) {
 				c.R[op.dst] = uint64(uint32(uint64(uint32(c.R[op.src]))))
 			case opMov32rm:
 				ea = c.R[op.base] + c.R[op.index]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>17)&(tlbSize-1)]
 				if d := ea - e.r; d <= 4096-4 {
 					d += e.add
 					{
@@ -9334,7 +9334,7 @@ func (c *CPU) interp(bk *block) (step bool) {
 			case opMov32mr:
 				ea = c.R[op.base] + c.R[op.index]<<(op.scale&3) + uint64(int64(op.disp))
 				v = uint64(uint32(c.R[op.src]))
-				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>17)&(tlbSize-1)]
 				if d := ea - e.w; d <= 4096-4 {
 					d += e.add
 					{
@@ -9350,7 +9350,7 @@ func (c *CPU) interp(bk *block) (step bool) {
 			case opMov32mi:
 				ea = c.R[op.base] + c.R[op.index]<<(op.scale&3) + uint64(int64(op.disp))
 				v = uint64(int64(op.imm))
-				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>17)&(tlbSize-1)]
 				if d := ea - e.w; d <= 4096-4 {
 					d += e.add
 					{
@@ -9367,7 +9367,7 @@ func (c *CPU) interp(bk *block) (step bool) {
 				c.R[op.dst] = c.R[op.src]
 			case opMov64rm:
 				ea = c.R[op.base] + c.R[op.index]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>17)&(tlbSize-1)]
 				if d := ea - e.r; d <= 4096-8 {
 					d += e.add
 					{
@@ -9381,7 +9381,7 @@ func (c *CPU) interp(bk *block) (step bool) {
 			case opMov64mr:
 				ea = c.R[op.base] + c.R[op.index]<<(op.scale&3) + uint64(int64(op.disp))
 				v = c.R[op.src]
-				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>17)&(tlbSize-1)]
 				if d := ea - e.w; d <= 4096-8 {
 					d += e.add
 					{
@@ -9401,7 +9401,7 @@ func (c *CPU) interp(bk *block) (step bool) {
 			case opMov64mi:
 				ea = c.R[op.base] + c.R[op.index]<<(op.scale&3) + uint64(int64(op.disp))
 				v = uint64(int64(op.imm))
-				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>17)&(tlbSize-1)]
 				if d := ea - e.w; d <= 4096-8 {
 					d += e.add
 					{
@@ -9428,7 +9428,7 @@ func (c *CPU) interp(bk *block) (step bool) {
 				c.R[op.dst] = c.R[op.src] & 0xff
 			case opMovzx8rm:
 				ea = c.R[op.base] + c.R[op.index]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>17)&(tlbSize-1)]
 				if d := ea - e.r; d <= 4096-1 {
 					d += e.add
 					v = uint64(c.ram[d])
@@ -9440,7 +9440,7 @@ func (c *CPU) interp(bk *block) (step bool) {
 				c.R[op.dst] = uint64(uint32(uint64(int64(int8(c.R[op.src])))))
 			case opMovsx8to32rm:
 				ea = c.R[op.base] + c.R[op.index]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>17)&(tlbSize-1)]
 				if d := ea - e.r; d <= 4096-1 {
 					d += e.add
 					v = uint64(c.ram[d])
@@ -9452,7 +9452,7 @@ func (c *CPU) interp(bk *block) (step bool) {
 				c.R[op.dst] = uint64(int64(int8(c.R[op.src])))
 			case opMovsx8to64rm:
 				ea = c.R[op.base] + c.R[op.index]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>17)&(tlbSize-1)]
 				if d := ea - e.r; d <= 4096-1 {
 					d += e.add
 					v = uint64(c.ram[d])
@@ -9464,7 +9464,7 @@ func (c *CPU) interp(bk *block) (step bool) {
 				c.R[op.dst] = c.R[op.src] & 0xffff
 			case opMovzx16rm:
 				ea = c.R[op.base] + c.R[op.index]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>17)&(tlbSize-1)]
 				if d := ea - e.r; d <= 4096-2 {
 					d += e.add
 					{
@@ -9479,7 +9479,7 @@ func (c *CPU) interp(bk *block) (step bool) {
 				c.R[op.dst] = uint64(uint32(uint64(int64(int16(c.R[op.src])))))
 			case opMovsx16to32rm:
 				ea = c.R[op.base] + c.R[op.index]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>17)&(tlbSize-1)]
 				if d := ea - e.r; d <= 4096-2 {
 					d += e.add
 					{
@@ -9494,7 +9494,7 @@ func (c *CPU) interp(bk *block) (step bool) {
 				c.R[op.dst] = uint64(int64(int16(c.R[op.src])))
 			case opMovsx16to64rm:
 				ea = c.R[op.base] + c.R[op.index]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>17)&(tlbSize-1)]
 				if d := ea - e.r; d <= 4096-2 {
 					d += e.add
 					{
@@ -9509,7 +9509,7 @@ func (c *CPU) interp(bk *block) (step bool) {
 				c.R[op.dst] = uint64(int64(int32(c.R[op.src])))
 			case opMovsx32to64rm:
 				ea = c.R[op.base] + c.R[op.index]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>17)&(tlbSize-1)]
 				if d := ea - e.r; d <= 4096-4 {
 					d += e.add
 					{
@@ -9533,7 +9533,7 @@ func (c *CPU) interp(bk *block) (step bool) {
 				c.R[op.src] = uint64(uint32(a))
 			case opXchg32mr:
 				ea = c.R[op.base] + c.R[op.index]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>17)&(tlbSize-1)]
 				at := ea - e.w
 				if at > 4096-4 {
 					if !c.ready(ea, 4) {
@@ -9574,7 +9574,7 @@ func (c *CPU) interp(bk *block) (step bool) {
 				c.R[op.src] = a
 			case opXchg64mr:
 				ea = c.R[op.base] + c.R[op.index]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>17)&(tlbSize-1)]
 				at := ea - e.w
 				if at > 4096-8 {
 					if !c.ready(ea, 8) {
@@ -9630,7 +9630,7 @@ func (c *CPU) interp(bk *block) (step bool) {
 				c.R[op.dst] = uint64(uint32(a * b))
 			case opImul32rm:
 				ea = c.R[op.base] + c.R[op.index]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>17)&(tlbSize-1)]
 				if d := ea - e.r; d <= 4096-4 {
 					d += e.add
 					{
@@ -9646,7 +9646,7 @@ func (c *CPU) interp(bk *block) (step bool) {
 				c.mulFlags(int64(v) != int64(int32(v)))
 			case opImul32rmN:
 				ea = c.R[op.base] + c.R[op.index]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>17)&(tlbSize-1)]
 				if d := ea - e.r; d <= 4096-4 {
 					d += e.add
 					{
@@ -9688,7 +9688,7 @@ func (c *CPU) interp(bk *block) (step bool) {
 				c.R[op.dst] = a * b
 			case opImul64rm:
 				ea = c.R[op.base] + c.R[op.index]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>17)&(tlbSize-1)]
 				if d := ea - e.r; d <= 4096-8 {
 					d += e.add
 					{
@@ -9704,7 +9704,7 @@ func (c *CPU) interp(bk *block) (step bool) {
 				c.mulFlags(hi != uint64(int64(v)>>63))
 			case opImul64rmN:
 				ea = c.R[op.base] + c.R[op.index]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>17)&(tlbSize-1)]
 				if d := ea - e.r; d <= 4096-8 {
 					d += e.add
 					{
@@ -9744,7 +9744,7 @@ func (c *CPU) interp(bk *block) (step bool) {
 				c.setFlags(flagCF, a>>b&1)
 			case opBt32mi:
 				ea = c.R[op.base] + c.R[op.index]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>17)&(tlbSize-1)]
 				if d := ea - e.r; d <= 4096-4 {
 					d += e.add
 					{
@@ -9766,7 +9766,7 @@ func (c *CPU) interp(bk *block) (step bool) {
 				c.setFlags(flagCF, a>>b&1)
 			case opBt64mi:
 				ea = c.R[op.base] + c.R[op.index]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>17)&(tlbSize-1)]
 				if d := ea - e.r; d <= 4096-8 {
 					d += e.add
 					{
@@ -9801,7 +9801,7 @@ func (c *CPU) interp(bk *block) (step bool) {
 			case opPush:
 				ea = c.R[RSP] - 8
 				v = c.R[op.src]
-				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>17)&(tlbSize-1)]
 				if d := ea - e.w; d <= 4096-8 {
 					d += e.add
 					{
@@ -9822,7 +9822,7 @@ func (c *CPU) interp(bk *block) (step bool) {
 			case opPushi:
 				ea = c.R[RSP] - 8
 				v = uint64(int64(op.imm))
-				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>17)&(tlbSize-1)]
 				if d := ea - e.w; d <= 4096-8 {
 					d += e.add
 					{
@@ -9842,7 +9842,7 @@ func (c *CPU) interp(bk *block) (step bool) {
 				c.R[RSP] -= 8
 			case opPop:
 				ea = c.R[RSP]
-				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>17)&(tlbSize-1)]
 				if d := ea - e.r; d <= 4096-8 {
 					d += e.add
 					{
@@ -9856,7 +9856,7 @@ func (c *CPU) interp(bk *block) (step bool) {
 				c.R[op.dst] = v
 			case opLeave:
 				ea = c.R[RBP]
-				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>17)&(tlbSize-1)]
 				if d := ea - e.r; d <= 4096-8 {
 					d += e.add
 					{
@@ -9871,7 +9871,7 @@ func (c *CPU) interp(bk *block) (step bool) {
 			case opCall:
 				ea = c.R[RSP] - 8
 				v = c.R[isa.RegRIP] + uint64(int64(op.imm))
-				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>17)&(tlbSize-1)]
 				if d := ea - e.w; d <= 4096-8 {
 					d += e.add
 					{
@@ -9897,7 +9897,7 @@ func (c *CPU) interp(bk *block) (step bool) {
 				}
 				ea = c.R[RSP] - 8
 				v = c.R[isa.RegRIP] + uint64(int64(op.imm))
-				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>17)&(tlbSize-1)]
 				if d := ea - e.w; d <= 4096-8 {
 					d += e.add
 					{
@@ -9918,7 +9918,7 @@ func (c *CPU) interp(bk *block) (step bool) {
 				goto indirect
 			case opCallm:
 				ea = c.R[op.base] + c.R[op.index]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>17)&(tlbSize-1)]
 				if d := ea - e.r; d <= 4096-8 {
 					d += e.add
 					{
@@ -9934,7 +9934,7 @@ func (c *CPU) interp(bk *block) (step bool) {
 				ea = c.R[RSP] - 8
 				v = c.R[isa.RegRIP] + uint64(int64(op.imm))
 				{
-					e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
+					e := &t.e[(ea>>12^ea>>17)&(tlbSize-1)]
 					if d := ea - e.w; d <= 4096-8 {
 						d += e.add
 						{
@@ -9962,7 +9962,7 @@ func (c *CPU) interp(bk *block) (step bool) {
 				goto indirect
 			case opJmpm:
 				ea = c.R[op.base] + c.R[op.index]<<(op.scale&3) + uint64(int64(op.disp))
-				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>17)&(tlbSize-1)]
 				if d := ea - e.r; d <= 4096-8 {
 					d += e.add
 					{
@@ -9978,7 +9978,7 @@ func (c *CPU) interp(bk *block) (step bool) {
 				goto indirect
 			case opRet:
 				ea = c.R[RSP]
-				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>17)&(tlbSize-1)]
 				if d := ea - e.r; d <= 4096-8 {
 					d += e.add
 					{
@@ -10020,7 +10020,7 @@ func (c *CPU) interp(bk *block) (step bool) {
 					goto leave
 				}
 				v = c.R[op.src]
-				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>17)&(tlbSize-1)]
 				if d := ea - e.w; d <= 4096-4 {
 					d += e.add
 					{
@@ -10040,7 +10040,7 @@ func (c *CPU) interp(bk *block) (step bool) {
 					goto leave
 				}
 				v = uint64(int64(op.imm))
-				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>17)&(tlbSize-1)]
 				if d := ea - e.w; d <= 4096-4 {
 					d += e.add
 					{
@@ -10056,7 +10056,7 @@ func (c *CPU) interp(bk *block) (step bool) {
 				c.R[RSP] = ea
 			case opPushm32:
 				ea = c.R[regTmp]
-				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>17)&(tlbSize-1)]
 				if d := ea - e.r; d <= 4096-4 {
 					d += e.add
 					{
@@ -10071,7 +10071,7 @@ func (c *CPU) interp(bk *block) (step bool) {
 					goto leave
 				}
 				{
-					e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
+					e := &t.e[(ea>>12^ea>>17)&(tlbSize-1)]
 					if d := ea - e.w; d <= 4096-4 {
 						d += e.add
 						{
@@ -10091,7 +10091,7 @@ func (c *CPU) interp(bk *block) (step bool) {
 				if ea > 0xfffffff0 {
 					goto leave
 				}
-				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>17)&(tlbSize-1)]
 				if d := ea - e.r; d <= 4096-4 {
 					d += e.add
 					{
@@ -10108,7 +10108,7 @@ func (c *CPU) interp(bk *block) (step bool) {
 				if ea > 0xfffffff0 {
 					goto leave
 				}
-				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>17)&(tlbSize-1)]
 				if d := ea - e.r; d <= 4096-4 {
 					d += e.add
 					{
@@ -10126,7 +10126,7 @@ func (c *CPU) interp(bk *block) (step bool) {
 					goto leave
 				}
 				v = c.R[isa.RegRIP] + uint64(int64(op.imm))
-				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>17)&(tlbSize-1)]
 				if d := ea - e.w; d <= 4096-4 {
 					d += e.add
 					{
@@ -10148,7 +10148,7 @@ func (c *CPU) interp(bk *block) (step bool) {
 					goto leave
 				}
 				v = c.R[isa.RegRIP] + uint64(int64(op.imm))
-				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>17)&(tlbSize-1)]
 				if d := ea - e.w; d <= 4096-4 {
 					d += e.add
 					{
@@ -10165,7 +10165,7 @@ func (c *CPU) interp(bk *block) (step bool) {
 				goto indirect
 			case opCallm32:
 				ea = c.R[regTmp]
-				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>17)&(tlbSize-1)]
 				if d := ea - e.r; d <= 4096-4 {
 					d += e.add
 					{
@@ -10181,7 +10181,7 @@ func (c *CPU) interp(bk *block) (step bool) {
 				}
 				v = c.R[isa.RegRIP] + uint64(int64(op.imm))
 				{
-					e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
+					e := &t.e[(ea>>12^ea>>17)&(tlbSize-1)]
 					if d := ea - e.w; d <= 4096-4 {
 						d += e.add
 						{
@@ -10202,7 +10202,7 @@ func (c *CPU) interp(bk *block) (step bool) {
 				goto indirect
 			case opJmpm32:
 				ea = c.R[regTmp]
-				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>17)&(tlbSize-1)]
 				if d := ea - e.r; d <= 4096-4 {
 					d += e.add
 					{
@@ -10218,7 +10218,7 @@ func (c *CPU) interp(bk *block) (step bool) {
 				if ea > 0xfffffff0 {
 					goto leave
 				}
-				e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
+				e := &t.e[(ea>>12^ea>>17)&(tlbSize-1)]
 				if d := ea - e.r; d <= 4096-4 {
 					d += e.add
 					{
@@ -10320,7 +10320,7 @@ func (c *CPU) vector(op *op) bool {
 		x[0], x[1] = y[0], y[1]
 	case opVmovarm:
 		ea = c.R[op.base] + c.R[op.index]<<(op.scale&3) + uint64(int64(op.disp))
-		e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
+		e := &t.e[(ea>>12^ea>>17)&(tlbSize-1)]
 		d := ea - e.r
 		if !(d <= 4096-16 && ea&15 == 0) {
 			return false
@@ -10338,7 +10338,7 @@ func (c *CPU) vector(op *op) bool {
 		x[0], x[1] = v, hi
 	case opVmovamr:
 		ea = c.R[op.base] + c.R[op.index]<<(op.scale&3) + uint64(int64(op.disp))
-		e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
+		e := &t.e[(ea>>12^ea>>17)&(tlbSize-1)]
 		d := ea - e.w
 		if !(d <= 4096-16 && ea&15 == 0) {
 			return false
@@ -10369,7 +10369,7 @@ func (c *CPU) vector(op *op) bool {
 		}
 	case opVmovurm:
 		ea = c.R[op.base] + c.R[op.index]<<(op.scale&3) + uint64(int64(op.disp))
-		e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
+		e := &t.e[(ea>>12^ea>>17)&(tlbSize-1)]
 		d := ea - e.r
 		if !(d <= 4096-16) {
 			return false
@@ -10387,7 +10387,7 @@ func (c *CPU) vector(op *op) bool {
 		x[0], x[1] = v, hi
 	case opVmovumr:
 		ea = c.R[op.base] + c.R[op.index]<<(op.scale&3) + uint64(int64(op.disp))
-		e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
+		e := &t.e[(ea>>12^ea>>17)&(tlbSize-1)]
 		d := ea - e.w
 		if !(d <= 4096-16) {
 			return false
@@ -10422,7 +10422,7 @@ func (c *CPU) vector(op *op) bool {
 		x[0] = x[0]&^0xffffffff | y[0]&0xffffffff
 	case opVmov32rm:
 		ea = c.R[op.base] + c.R[op.index]<<(op.scale&3) + uint64(int64(op.disp))
-		e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
+		e := &t.e[(ea>>12^ea>>17)&(tlbSize-1)]
 		d := ea - e.r
 		if !(d <= 4096-4) {
 			return false
@@ -10436,7 +10436,7 @@ func (c *CPU) vector(op *op) bool {
 		x[0], x[1] = v, 0
 	case opVmov32mr:
 		ea = c.R[op.base] + c.R[op.index]<<(op.scale&3) + uint64(int64(op.disp))
-		e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
+		e := &t.e[(ea>>12^ea>>17)&(tlbSize-1)]
 		d := ea - e.w
 		if !(d <= 4096-4) {
 			return false
@@ -10462,7 +10462,7 @@ func (c *CPU) vector(op *op) bool {
 		x[0] = y[0]
 	case opVmov64rm:
 		ea = c.R[op.base] + c.R[op.index]<<(op.scale&3) + uint64(int64(op.disp))
-		e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
+		e := &t.e[(ea>>12^ea>>17)&(tlbSize-1)]
 		d := ea - e.r
 		if !(d <= 4096-8) {
 			return false
@@ -10476,7 +10476,7 @@ func (c *CPU) vector(op *op) bool {
 		x[0], x[1] = v, 0
 	case opVmov64mr:
 		ea = c.R[op.base] + c.R[op.index]<<(op.scale&3) + uint64(int64(op.disp))
-		e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
+		e := &t.e[(ea>>12^ea>>17)&(tlbSize-1)]
 		d := ea - e.w
 		if !(d <= 4096-8) {
 			return false
@@ -10506,7 +10506,7 @@ func (c *CPU) vector(op *op) bool {
 		x[0], x[1] = y[0], 0
 	case opVhalf0rm:
 		ea = c.R[op.base] + c.R[op.index]<<(op.scale&3) + uint64(int64(op.disp))
-		e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
+		e := &t.e[(ea>>12^ea>>17)&(tlbSize-1)]
 		d := ea - e.r
 		if !(d <= 4096-8) {
 			return false
@@ -10520,7 +10520,7 @@ func (c *CPU) vector(op *op) bool {
 		x[0] = v
 	case opVhalf0mr:
 		ea = c.R[op.base] + c.R[op.index]<<(op.scale&3) + uint64(int64(op.disp))
-		e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
+		e := &t.e[(ea>>12^ea>>17)&(tlbSize-1)]
 		d := ea - e.w
 		if !(d <= 4096-8) {
 			return false
@@ -10540,7 +10540,7 @@ func (c *CPU) vector(op *op) bool {
 		}
 	case opVhalf1rm:
 		ea = c.R[op.base] + c.R[op.index]<<(op.scale&3) + uint64(int64(op.disp))
-		e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
+		e := &t.e[(ea>>12^ea>>17)&(tlbSize-1)]
 		d := ea - e.r
 		if !(d <= 4096-8) {
 			return false
@@ -10554,7 +10554,7 @@ func (c *CPU) vector(op *op) bool {
 		x[1] = v
 	case opVhalf1mr:
 		ea = c.R[op.base] + c.R[op.index]<<(op.scale&3) + uint64(int64(op.disp))
-		e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
+		e := &t.e[(ea>>12^ea>>17)&(tlbSize-1)]
 		d := ea - e.w
 		if !(d <= 4096-8) {
 			return false
@@ -10579,7 +10579,7 @@ func (c *CPU) vector(op *op) bool {
 		x[0], x[1] = x[0]&v, x[1]&hi
 	case opVAndrm:
 		ea = c.R[op.base] + c.R[op.index]<<(op.scale&3) + uint64(int64(op.disp))
-		e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
+		e := &t.e[(ea>>12^ea>>17)&(tlbSize-1)]
 		d := ea - e.r
 		if !(d <= 4096-16 && ea&15 == 0) {
 			return false
@@ -10602,7 +10602,7 @@ func (c *CPU) vector(op *op) bool {
 		x[0], x[1] = v&^x[0], hi&^x[1]
 	case opVAndnrm:
 		ea = c.R[op.base] + c.R[op.index]<<(op.scale&3) + uint64(int64(op.disp))
-		e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
+		e := &t.e[(ea>>12^ea>>17)&(tlbSize-1)]
 		d := ea - e.r
 		if !(d <= 4096-16 && ea&15 == 0) {
 			return false
@@ -10625,7 +10625,7 @@ func (c *CPU) vector(op *op) bool {
 		x[0], x[1] = x[0]|v, x[1]|hi
 	case opVOrrm:
 		ea = c.R[op.base] + c.R[op.index]<<(op.scale&3) + uint64(int64(op.disp))
-		e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
+		e := &t.e[(ea>>12^ea>>17)&(tlbSize-1)]
 		d := ea - e.r
 		if !(d <= 4096-16 && ea&15 == 0) {
 			return false
@@ -10648,7 +10648,7 @@ func (c *CPU) vector(op *op) bool {
 		x[0], x[1] = x[0]^v, x[1]^hi
 	case opVXorrm:
 		ea = c.R[op.base] + c.R[op.index]<<(op.scale&3) + uint64(int64(op.disp))
-		e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
+		e := &t.e[(ea>>12^ea>>17)&(tlbSize-1)]
 		d := ea - e.r
 		if !(d <= 4096-16 && ea&15 == 0) {
 			return false
@@ -10671,7 +10671,7 @@ func (c *CPU) vector(op *op) bool {
 		x[0], x[1] = (x[0]&^top8+v&^top8)^(x[0]^v)&top8, (x[1]&^top8+hi&^top8)^(x[1]^hi)&top8
 	case opVAdd8rm:
 		ea = c.R[op.base] + c.R[op.index]<<(op.scale&3) + uint64(int64(op.disp))
-		e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
+		e := &t.e[(ea>>12^ea>>17)&(tlbSize-1)]
 		d := ea - e.r
 		if !(d <= 4096-16 && ea&15 == 0) {
 			return false
@@ -10694,7 +10694,7 @@ func (c *CPU) vector(op *op) bool {
 		x[0], x[1] = (x[0]&^top16+v&^top16)^(x[0]^v)&top16, (x[1]&^top16+hi&^top16)^(x[1]^hi)&top16
 	case opVAdd16rm:
 		ea = c.R[op.base] + c.R[op.index]<<(op.scale&3) + uint64(int64(op.disp))
-		e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
+		e := &t.e[(ea>>12^ea>>17)&(tlbSize-1)]
 		d := ea - e.r
 		if !(d <= 4096-16 && ea&15 == 0) {
 			return false
@@ -10717,7 +10717,7 @@ func (c *CPU) vector(op *op) bool {
 		x[0], x[1] = (x[0]&^top32+v&^top32)^(x[0]^v)&top32, (x[1]&^top32+hi&^top32)^(x[1]^hi)&top32
 	case opVAdd32rm:
 		ea = c.R[op.base] + c.R[op.index]<<(op.scale&3) + uint64(int64(op.disp))
-		e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
+		e := &t.e[(ea>>12^ea>>17)&(tlbSize-1)]
 		d := ea - e.r
 		if !(d <= 4096-16 && ea&15 == 0) {
 			return false
@@ -10740,7 +10740,7 @@ func (c *CPU) vector(op *op) bool {
 		x[0], x[1] = x[0]+v, x[1]+hi
 	case opVAdd64rm:
 		ea = c.R[op.base] + c.R[op.index]<<(op.scale&3) + uint64(int64(op.disp))
-		e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
+		e := &t.e[(ea>>12^ea>>17)&(tlbSize-1)]
 		d := ea - e.r
 		if !(d <= 4096-16 && ea&15 == 0) {
 			return false
@@ -10763,7 +10763,7 @@ func (c *CPU) vector(op *op) bool {
 		x[0], x[1] = ((x[0]|top8)-v&^top8)^^(x[0]^v)&top8, ((x[1]|top8)-hi&^top8)^^(x[1]^hi)&top8
 	case opVSub8rm:
 		ea = c.R[op.base] + c.R[op.index]<<(op.scale&3) + uint64(int64(op.disp))
-		e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
+		e := &t.e[(ea>>12^ea>>17)&(tlbSize-1)]
 		d := ea - e.r
 		if !(d <= 4096-16 && ea&15 == 0) {
 			return false
@@ -10786,7 +10786,7 @@ func (c *CPU) vector(op *op) bool {
 		x[0], x[1] = ((x[0]|top16)-v&^top16)^^(x[0]^v)&top16, ((x[1]|top16)-hi&^top16)^^(x[1]^hi)&top16
 	case opVSub16rm:
 		ea = c.R[op.base] + c.R[op.index]<<(op.scale&3) + uint64(int64(op.disp))
-		e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
+		e := &t.e[(ea>>12^ea>>17)&(tlbSize-1)]
 		d := ea - e.r
 		if !(d <= 4096-16 && ea&15 == 0) {
 			return false
@@ -10809,7 +10809,7 @@ func (c *CPU) vector(op *op) bool {
 		x[0], x[1] = ((x[0]|top32)-v&^top32)^^(x[0]^v)&top32, ((x[1]|top32)-hi&^top32)^^(x[1]^hi)&top32
 	case opVSub32rm:
 		ea = c.R[op.base] + c.R[op.index]<<(op.scale&3) + uint64(int64(op.disp))
-		e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
+		e := &t.e[(ea>>12^ea>>17)&(tlbSize-1)]
 		d := ea - e.r
 		if !(d <= 4096-16 && ea&15 == 0) {
 			return false
@@ -10832,7 +10832,7 @@ func (c *CPU) vector(op *op) bool {
 		x[0], x[1] = x[0]-v, x[1]-hi
 	case opVSub64rm:
 		ea = c.R[op.base] + c.R[op.index]<<(op.scale&3) + uint64(int64(op.disp))
-		e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
+		e := &t.e[(ea>>12^ea>>17)&(tlbSize-1)]
 		d := ea - e.r
 		if !(d <= 4096-16 && ea&15 == 0) {
 			return false
@@ -10856,7 +10856,7 @@ func (c *CPU) vector(op *op) bool {
 		x[0], x[1] = f(x[0], v), f(x[1], hi)
 	case opVqrm:
 		ea = c.R[op.base] + c.R[op.index]<<(op.scale&3) + uint64(int64(op.disp))
-		e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
+		e := &t.e[(ea>>12^ea>>17)&(tlbSize-1)]
 		d := ea - e.r
 		if !(d <= 4096-16 && ea&15 == 0) {
 			return false
@@ -10881,7 +10881,7 @@ func (c *CPU) vector(op *op) bool {
 		x[0], x[1] = r.lo, r.hi
 	case opVxrm:
 		ea = c.R[op.base] + c.R[op.index]<<(op.scale&3) + uint64(int64(op.disp))
-		e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
+		e := &t.e[(ea>>12^ea>>17)&(tlbSize-1)]
 		d := ea - e.r
 		if !(d <= 4096-16 && ea&15 == 0) {
 			return false
@@ -10917,7 +10917,7 @@ func (c *CPU) vector(op *op) bool {
 		x[0] = r
 	case opFAdd64rm:
 		ea = c.R[op.base] + c.R[op.index]<<(op.scale&3) + uint64(int64(op.disp))
-		e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
+		e := &t.e[(ea>>12^ea>>17)&(tlbSize-1)]
 		d := ea - e.r
 		if !(d <= 4096-8) {
 			return false
@@ -10952,7 +10952,7 @@ func (c *CPU) vector(op *op) bool {
 		x[0] = r
 	case opFSub64rm:
 		ea = c.R[op.base] + c.R[op.index]<<(op.scale&3) + uint64(int64(op.disp))
-		e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
+		e := &t.e[(ea>>12^ea>>17)&(tlbSize-1)]
 		d := ea - e.r
 		if !(d <= 4096-8) {
 			return false
@@ -10987,7 +10987,7 @@ func (c *CPU) vector(op *op) bool {
 		x[0] = r
 	case opFMul64rm:
 		ea = c.R[op.base] + c.R[op.index]<<(op.scale&3) + uint64(int64(op.disp))
-		e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
+		e := &t.e[(ea>>12^ea>>17)&(tlbSize-1)]
 		d := ea - e.r
 		if !(d <= 4096-8) {
 			return false
@@ -11022,7 +11022,7 @@ func (c *CPU) vector(op *op) bool {
 		x[0] = r
 	case opFDiv64rm:
 		ea = c.R[op.base] + c.R[op.index]<<(op.scale&3) + uint64(int64(op.disp))
-		e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
+		e := &t.e[(ea>>12^ea>>17)&(tlbSize-1)]
 		d := ea - e.r
 		if !(d <= 4096-8) {
 			return false
@@ -11053,7 +11053,7 @@ func (c *CPU) vector(op *op) bool {
 		x[0] = r
 	case opFSqrt64rm:
 		ea = c.R[op.base] + c.R[op.index]<<(op.scale&3) + uint64(int64(op.disp))
-		e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
+		e := &t.e[(ea>>12^ea>>17)&(tlbSize-1)]
 		d := ea - e.r
 		if !(d <= 4096-8) {
 			return false
@@ -11084,7 +11084,7 @@ func (c *CPU) vector(op *op) bool {
 		x[0] = r
 	case opFMin64rm:
 		ea = c.R[op.base] + c.R[op.index]<<(op.scale&3) + uint64(int64(op.disp))
-		e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
+		e := &t.e[(ea>>12^ea>>17)&(tlbSize-1)]
 		d := ea - e.r
 		if !(d <= 4096-8) {
 			return false
@@ -11119,7 +11119,7 @@ func (c *CPU) vector(op *op) bool {
 		x[0] = r
 	case opFMax64rm:
 		ea = c.R[op.base] + c.R[op.index]<<(op.scale&3) + uint64(int64(op.disp))
-		e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
+		e := &t.e[(ea>>12^ea>>17)&(tlbSize-1)]
 		d := ea - e.r
 		if !(d <= 4096-8) {
 			return false
@@ -11150,7 +11150,7 @@ func (c *CPU) vector(op *op) bool {
 		c.setRelation(math.Float64frombits(a) < math.Float64frombits(v), math.Float64frombits(a) == math.Float64frombits(v))
 	case opFCom64rm:
 		ea = c.R[op.base] + c.R[op.index]<<(op.scale&3) + uint64(int64(op.disp))
-		e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
+		e := &t.e[(ea>>12^ea>>17)&(tlbSize-1)]
 		d := ea - e.r
 		if !(d <= 4096-8) {
 			return false
@@ -11181,7 +11181,7 @@ func (c *CPU) vector(op *op) bool {
 		x[0] = x[0]&^0xffffffff | uint64(r)
 	case opFAdd32rm:
 		ea = c.R[op.base] + c.R[op.index]<<(op.scale&3) + uint64(int64(op.disp))
-		e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
+		e := &t.e[(ea>>12^ea>>17)&(tlbSize-1)]
 		d := ea - e.r
 		if !(d <= 4096-4) {
 			return false
@@ -11216,7 +11216,7 @@ func (c *CPU) vector(op *op) bool {
 		x[0] = x[0]&^0xffffffff | uint64(r)
 	case opFSub32rm:
 		ea = c.R[op.base] + c.R[op.index]<<(op.scale&3) + uint64(int64(op.disp))
-		e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
+		e := &t.e[(ea>>12^ea>>17)&(tlbSize-1)]
 		d := ea - e.r
 		if !(d <= 4096-4) {
 			return false
@@ -11251,7 +11251,7 @@ func (c *CPU) vector(op *op) bool {
 		x[0] = x[0]&^0xffffffff | uint64(r)
 	case opFMul32rm:
 		ea = c.R[op.base] + c.R[op.index]<<(op.scale&3) + uint64(int64(op.disp))
-		e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
+		e := &t.e[(ea>>12^ea>>17)&(tlbSize-1)]
 		d := ea - e.r
 		if !(d <= 4096-4) {
 			return false
@@ -11286,7 +11286,7 @@ func (c *CPU) vector(op *op) bool {
 		x[0] = x[0]&^0xffffffff | uint64(r)
 	case opFDiv32rm:
 		ea = c.R[op.base] + c.R[op.index]<<(op.scale&3) + uint64(int64(op.disp))
-		e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
+		e := &t.e[(ea>>12^ea>>17)&(tlbSize-1)]
 		d := ea - e.r
 		if !(d <= 4096-4) {
 			return false
@@ -11317,7 +11317,7 @@ func (c *CPU) vector(op *op) bool {
 		x[0] = x[0]&^0xffffffff | uint64(r)
 	case opFSqrt32rm:
 		ea = c.R[op.base] + c.R[op.index]<<(op.scale&3) + uint64(int64(op.disp))
-		e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
+		e := &t.e[(ea>>12^ea>>17)&(tlbSize-1)]
 		d := ea - e.r
 		if !(d <= 4096-4) {
 			return false
@@ -11348,7 +11348,7 @@ func (c *CPU) vector(op *op) bool {
 		x[0] = x[0]&^0xffffffff | uint64(r)
 	case opFMin32rm:
 		ea = c.R[op.base] + c.R[op.index]<<(op.scale&3) + uint64(int64(op.disp))
-		e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
+		e := &t.e[(ea>>12^ea>>17)&(tlbSize-1)]
 		d := ea - e.r
 		if !(d <= 4096-4) {
 			return false
@@ -11383,7 +11383,7 @@ func (c *CPU) vector(op *op) bool {
 		x[0] = x[0]&^0xffffffff | uint64(r)
 	case opFMax32rm:
 		ea = c.R[op.base] + c.R[op.index]<<(op.scale&3) + uint64(int64(op.disp))
-		e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
+		e := &t.e[(ea>>12^ea>>17)&(tlbSize-1)]
 		d := ea - e.r
 		if !(d <= 4096-4) {
 			return false
@@ -11414,7 +11414,7 @@ func (c *CPU) vector(op *op) bool {
 		c.setRelation(math.Float32frombits(uint32(a)) < math.Float32frombits(uint32(v)), math.Float32frombits(uint32(a)) == math.Float32frombits(uint32(v)))
 	case opFCom32rm:
 		ea = c.R[op.base] + c.R[op.index]<<(op.scale&3) + uint64(int64(op.disp))
-		e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
+		e := &t.e[(ea>>12^ea>>17)&(tlbSize-1)]
 		d := ea - e.r
 		if !(d <= 4096-4) {
 			return false
@@ -11445,7 +11445,7 @@ func (c *CPU) vector(op *op) bool {
 		x[0], x[1] = r, s
 	case opFAdd64x2rm:
 		ea = c.R[op.base] + c.R[op.index]<<(op.scale&3) + uint64(int64(op.disp))
-		e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
+		e := &t.e[(ea>>12^ea>>17)&(tlbSize-1)]
 		d := ea - e.r
 		if !(d <= 4096-16 && ea&15 == 0) {
 			return false
@@ -11484,7 +11484,7 @@ func (c *CPU) vector(op *op) bool {
 		x[0], x[1] = r, s
 	case opFSub64x2rm:
 		ea = c.R[op.base] + c.R[op.index]<<(op.scale&3) + uint64(int64(op.disp))
-		e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
+		e := &t.e[(ea>>12^ea>>17)&(tlbSize-1)]
 		d := ea - e.r
 		if !(d <= 4096-16 && ea&15 == 0) {
 			return false
@@ -11523,7 +11523,7 @@ func (c *CPU) vector(op *op) bool {
 		x[0], x[1] = r, s
 	case opFMul64x2rm:
 		ea = c.R[op.base] + c.R[op.index]<<(op.scale&3) + uint64(int64(op.disp))
-		e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
+		e := &t.e[(ea>>12^ea>>17)&(tlbSize-1)]
 		d := ea - e.r
 		if !(d <= 4096-16 && ea&15 == 0) {
 			return false
@@ -11562,7 +11562,7 @@ func (c *CPU) vector(op *op) bool {
 		x[0], x[1] = r, s
 	case opFDiv64x2rm:
 		ea = c.R[op.base] + c.R[op.index]<<(op.scale&3) + uint64(int64(op.disp))
-		e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
+		e := &t.e[(ea>>12^ea>>17)&(tlbSize-1)]
 		d := ea - e.r
 		if !(d <= 4096-16 && ea&15 == 0) {
 			return false
@@ -11596,7 +11596,7 @@ func (c *CPU) vector(op *op) bool {
 		x[0] = math.Float64bits(float64(int64(a)))
 	case opFInt32rm:
 		ea = c.R[op.base] + c.R[op.index]<<(op.scale&3) + uint64(int64(op.disp))
-		e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
+		e := &t.e[(ea>>12^ea>>17)&(tlbSize-1)]
 		d := ea - e.r
 		if !(d <= 4096-4) {
 			return false
@@ -11621,7 +11621,7 @@ func (c *CPU) vector(op *op) bool {
 		c.R[op.dst] = uint64(uint32(uint64(int32(math.Float64frombits(v)))))
 	case opFTrunc32rm:
 		ea = c.R[op.base] + c.R[op.index]<<(op.scale&3) + uint64(int64(op.disp))
-		e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
+		e := &t.e[(ea>>12^ea>>17)&(tlbSize-1)]
 		d := ea - e.r
 		if !(d <= 4096-8) {
 			return false
@@ -11645,7 +11645,7 @@ func (c *CPU) vector(op *op) bool {
 		x[0] = math.Float64bits(float64(int64(a)))
 	case opFInt64rm:
 		ea = c.R[op.base] + c.R[op.index]<<(op.scale&3) + uint64(int64(op.disp))
-		e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
+		e := &t.e[(ea>>12^ea>>17)&(tlbSize-1)]
 		d := ea - e.r
 		if !(d <= 4096-8) {
 			return false
@@ -11670,7 +11670,7 @@ func (c *CPU) vector(op *op) bool {
 		c.R[op.dst] = uint64(int64(math.Float64frombits(v)))
 	case opFTrunc64rm:
 		ea = c.R[op.base] + c.R[op.index]<<(op.scale&3) + uint64(int64(op.disp))
-		e := &t.e[(ea>>12^ea>>17)&t.mask&(tlbMax-1)]
+		e := &t.e[(ea>>12^ea>>17)&(tlbSize-1)]
 		d := ea - e.r
 		if !(d <= 4096-8) {
 			return false
