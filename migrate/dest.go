@@ -113,7 +113,7 @@ func (d *Dest) drop(c *Conn) {
 		}
 	}
 	if c == d.flt {
-		d.flt = nil
+		d.flt, d.waiting = nil, false // what was on its way may be lost
 	}
 }
 

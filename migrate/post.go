@@ -1,6 +1,7 @@
 package migrate
 
 import (
+	"bytes"
 	"time"
 
 	"godwit/snapshot"
@@ -14,6 +15,8 @@ type post struct {
 	at      uint32 // the cursor
 	list    list
 	faultAt time.Duration // when the fault connection is tried again
+	asks    []uint32      // asked for and not sent yet
+	apart   []uint32      // sent over the fault connection, which may lose them
 	urgent  pager         // of pages asked for: what was pulled may still be on its way out of the other's buffers
 }
 
@@ -91,32 +94,26 @@ func sayPages(c *Conn, t frameType, pages bitmap) {
 	}
 }
 
-// pullPost returns the next missing pages, in order from the cursor.
+// pullPost returns the next missing pages, in order from the cursor and then from
+// the first.
 func (s *Source) pullPost(c *Conn) []byte {
 	o, g := &s.out, &s.pager
+	p, ok := o.owed.next(o.at)
+	if !ok {
+		p, ok = o.owed.next(0)
+	}
+	if !ok {
+		return nil // and takes no buffer: those of the last ones may be on their way out
+	}
 	g.pass, g.number, g.have, g.plain = whole{s.fin.final}, s.number, nil, true
 	g.b.reset(g.buffer(), s.number, min(s.link.chunk(), postChunk))
-	for !g.b.full() {
-		p, ok := o.owed.next(o.at)
-		if !ok && o.at > 0 {
-			o.at = 0
-			break // pages of a batch ascend
-		}
-		if !ok {
-			break
-		}
+	before := g.table
+	for ; ok && !g.b.full(); p, ok = o.owed.next(o.at) {
 		o.at = p + 1
 		o.owed.clear(p)
 		g.page(p)
 	}
-	before := g.table
 	b := g.flush(c.seq)
-	if b == nil {
-		if o.at == 0 && o.owed.count() > 0 {
-			return s.pullPost(c)
-		}
-		return nil
-	}
 	c.seq++
 	s.count(g, &before)
 	return b
@@ -133,29 +130,69 @@ func (s *Source) count(g *pager, before *KindTable) {
 	}
 }
 
-// asked sends a page that the guest waits for, and goes on from there.
+// maxAsks bounds the pages asked for at a time. A guest waits for one.
+const maxAsks = 1024
+
+// asked notes a page that the guest waits for.
 func (s *Source) asked(r *reqPage) error {
+	o := &s.out
 	if r.Page >= s.pages {
 		return errorf(Protocol, "REQ_PAGE names page %d of %d", r.Page, s.pages)
 	}
-	s.report.Faults++
-	c, o := s.flt, &s.out
-	if c == nil || !c.peer {
-		if c = s.ctl; !o.owed.has(r.Page) {
-			return nil // it is on its way there
-		}
+	if len(o.asks) >= maxAsks {
+		return errorf(Protocol, "%d pages are asked for at a time", len(o.asks)+1)
 	}
-	o.owed.clear(r.Page)
-	o.at = r.Page + 1
-	g := &o.urgent
-	g.pass, g.number, g.plain, g.codec = whole{s.fin.final}, s.number, true, s.pager.codec
-	g.b.reset(g.buffer(), s.number, 0)
-	before := g.table
-	g.page(r.Page)
-	c.queue = append(c.queue, g.flush(c.seq)...)
-	c.seq++
-	s.count(g, &before)
+	s.report.Faults++
+	o.asks = append(o.asks, r.Page)
 	return nil
+}
+
+// asksAt is when a page asked for may go: bandwidth that is bounded is so for it too, but it
+// goes before what nobody waits for.
+func (s *Source) asksAt() time.Duration {
+	if s.link.cap == 0 {
+		return 0
+	}
+	return s.link.free - seconds(postChunk/s.link.cap)
+}
+
+// pullAsked returns the next page asked for, and has the rest go on from there.
+func (s *Source) pullAsked(c *Conn) []byte {
+	o, g := &s.out, &s.out.urgent
+	if s.ph != phPost || c == s.ctl && s.flt != nil && s.flt.peer || c != s.ctl && c != s.flt {
+		return nil
+	}
+	for len(o.asks) > 0 && s.host.Now() >= s.asksAt() {
+		p := o.asks[0]
+		o.asks = o.asks[1:]
+		if c == s.ctl && !o.owed.has(p) {
+			continue // it is on its way there
+		}
+		o.owed.clear(p)
+		o.at = p + 1
+		g.pass, g.number, g.plain, g.codec = whole{s.fin.final}, s.number, true, s.pager.codec
+		g.b.reset(g.buffer(), s.number, 0)
+		before := g.table
+		g.page(p)
+		b := bytes.Clone(g.flush(c.seq)) // both connections take from these buffers
+		c.seq++
+		if c == s.flt {
+			o.apart = append(o.apart, p)
+		}
+		s.count(g, &before)
+		return b
+	}
+	return nil
+}
+
+// lostFault owes again what may have been lost with the fault connection.
+func (s *Source) lostFault() {
+	o := &s.out
+	s.flt, o.faultAt = nil, s.host.Now()+redialMin
+	for _, p := range o.apart {
+		o.owed.set(p)
+	}
+	o.apart = nil
 }
 
 // missing hears what the destination lacks after a cut.

@@ -177,7 +177,7 @@ func (s *Source) Lost(c *Conn, err error) {
 	c.closed = true
 	switch c {
 	case s.flt:
-		s.flt, s.out.faultAt = nil, s.host.Now()+redialMin
+		s.lostFault()
 	case s.qry:
 		s.qry = nil
 		s.unanswered(err)
@@ -210,7 +210,7 @@ func (s *Source) cut(c *Conn, err error) {
 		s.doubt(err)
 		return
 	case s.out.running:
-		if s.cancelled {
+		if s.out.asks = nil; s.cancelled { // they are asked for again
 			s.finish(s.strand(err))
 			return
 		}
@@ -316,6 +316,9 @@ func (s *Source) Wake() time.Duration {
 		if s.flt == nil && !s.dialling[RoleFault] {
 			at = sooner(at, s.out.faultAt)
 		}
+		if due := s.asksAt(); len(s.out.asks) > 0 && due > s.host.Now() {
+			at = sooner(at, due)
+		}
 	}
 	if s.link.free > s.host.Now() && (s.ph == phPass || s.ph == phFinal || s.ph == phPost) {
 		at = sooner(at, s.link.free)
@@ -366,6 +369,9 @@ func (s *Source) Pull(c *Conn) []byte {
 		}
 		return b
 	}
+	if b := s.pullAsked(c); b != nil {
+		return s.sends(c, b)
+	}
 	if c != s.ctl || !c.peer || s.host.Now() < s.link.free {
 		return nil
 	}
@@ -379,6 +385,11 @@ func (s *Source) Pull(c *Conn) []byte {
 	if b == nil {
 		return s.pullQueue(c)
 	}
+	return s.sends(c, b)
+}
+
+// sends accounts for bytes that are about to go.
+func (s *Source) sends(c *Conn, b []byte) []byte {
 	now := s.host.Now()
 	c.said = now
 	s.report.Sent += uint64(len(b))

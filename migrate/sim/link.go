@@ -40,6 +40,7 @@ type world struct {
 	steps     int  // messages delivered
 	scribbled bool // an engine wrote over bytes on their way out
 	damaged   int  // times that bytes were not what a Reader accepts
+	noFault   bool // the fault connection cannot be made
 	onMsg     func()
 	corrupt   func(fromSource bool, b []byte) []byte
 }
@@ -317,7 +318,7 @@ func (n *node) Dial(r migrate.Role) {
 	w, to := n.w, n.w.nodes[1]
 	_, arrives := w.transit(0, n.Now(), 60)
 	w.at(arrives, func() {
-		if to.dead || to.e == nil {
+		if to.dead || to.e == nil || w.noFault && r == migrate.RoleFault {
 			w.at(w.now+w.link.RTT/2, func() {
 				n.do(func() { n.e.DialFailed(r, errors.New("connection refused")) })
 			})
@@ -350,6 +351,19 @@ func (w *world) cut(notice time.Duration) {
 			p.in.Reset()
 			p.peer.in.Reset()
 			w.breaks(p, time.Duration(w.random(uint64(notice)+1)))
+		}
+	}
+}
+
+// cutFault breaks the fault connection, now and whenever it is made.
+func (w *world) cutFault() {
+	w.noFault = true
+	for _, p := range append([]*pipe(nil), w.nodes[0].conns...) {
+		if p.c.Role == migrate.RoleFault {
+			p.in.Reset()
+			p.peer.in.Reset()
+			w.breaks(p, 0)
+			w.breaks(p.peer, 0)
 		}
 	}
 }

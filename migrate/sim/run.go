@@ -52,6 +52,7 @@ const (
 	CancelDest   What = "cancel-dest"
 	Throttle     What = "throttle"  // somebody asks for a budget
 	PostCopy     What = "post-copy" // or for post-copy
+	CutFault     What = "cut-fault" // the connection of pages asked for, for good
 )
 
 // Result is what a run came to.
@@ -230,6 +231,8 @@ func (r *run) faults() {
 			r.w.nodes[0].do(func() { r.src.Steer(migrate.SteerBudget) })
 		case PostCopy:
 			r.w.nodes[0].do(func() { r.src.Steer(migrate.SteerPost) })
+		case CutFault:
+			r.w.cutFault()
 		case CancelDest:
 			r.w.nodes[1].do(func() { r.dst.Cancel(errors.New("asked to")) })
 		}
