@@ -135,6 +135,12 @@ func (r *Runner) OpenDisk(c *machine.DiskConfig) (machine.Disk, error) {
 	if r.in != nil && (copies || !c.ReadOnly) { // it is still the other side's
 		o.Later = c.Size
 	}
+	if !c.ReadOnly && !c.Private && r.in == nil {
+		home := Home(filepath.Dir(filepath.Dir(r.home())))
+		if err := home.Resting("cannot write to disk "+c.ID, c.File, filepath.Base(r.home())); err != nil {
+			return nil, err
+		}
+	}
 	d, err := disk.OpenDrive(c.File, o)
 	if err != nil {
 		return nil, err
@@ -261,8 +267,11 @@ func fromDisk(what string, err error) *Error {
 	var (
 		locked *disk.LockedError
 		moved  *disk.EpochError
+		ours   *Error // of who opens disks for machines
 	)
 	switch {
+	case errors.As(err, &ours):
+		return ours
 	case errors.As(err, &locked):
 		return Fail("busy", what, err.Error(), "godwit ls  to see whose it is")
 	case errors.As(err, &moved):

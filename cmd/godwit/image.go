@@ -48,6 +48,11 @@ func imageError(verb, path string, err error) error {
 	return control.AsError(what, err)
 }
 
+// mayChange fails where snapshots rest on an image that is to be changed, if it is there.
+func (a *app) mayChange(verb, path string) error {
+	return a.home.Resting("cannot "+verb+" "+path, path, "")
+}
+
 // unused fails where an image that is to be read is being written.
 func unused(verb, path string, shared bool, o disk.Options) error {
 	if shared {
@@ -110,6 +115,9 @@ func (a *app) imageCreate() *cobra.Command {
 			if o.ClusterSize, err = imageSize(cluster); err != nil {
 				return err
 			}
+			if err := a.mayChange("make", args[0]); o.Overwrite && err != nil {
+				return err
+			}
 			if err := disk.Create(args[0], o); err != nil {
 				return imageError("make", args[0], err)
 			}
@@ -167,6 +175,9 @@ func (a *app) imageConvert() *cobra.Command {
 		Example: "  godwit image convert disk.raw disk.qcow2\n  godwit image convert over.qcow2 flat.raw -f raw",
 		RunE: func(_ *cobra.Command, args []string) (err error) {
 			if o.ClusterSize, err = imageSize(cluster); err != nil {
+				return err
+			}
+			if err := a.mayChange("make", args[1]); o.Overwrite && err != nil {
 				return err
 			}
 			ctx, stop := interruptible()
@@ -244,6 +255,9 @@ func (a *app) imageResize() *cobra.Command {
 			if err != nil {
 				return err
 			}
+			if err := a.mayChange("resize", args[0]); err != nil {
+				return err
+			}
 			if err := disk.Resize(args[0], n, shrink, disk.Options{Format: format}); err != nil {
 				return imageError("resize", args[0], err)
 			}
@@ -261,6 +275,11 @@ func (a *app) imageCommit() *cobra.Command {
 		RunE: func(_ *cobra.Command, args []string) error {
 			ctx, stop := interruptible()
 			defer stop()
+			if chain, err := disk.Chain(args[0], disk.Options{}); err == nil && len(chain) > 1 {
+				if err := a.mayChange("commit to", chain[1]); err != nil {
+					return err
+				}
+			}
 			if err := disk.Commit(ctx, args[0], disk.Options{}, a.imageProgress("committing")); err != nil {
 				return imageError("commit", args[0], err)
 			}
