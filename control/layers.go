@@ -243,6 +243,15 @@ func holds(t *tree.Tree, find func() (*layers, error)) {
 	})
 }
 
+// copies adds all of snapshots' own copies of disks.
+func (l *layers) copies(t *tree.Tree) error {
+	files, err := filepath.Glob(t.File("*.img"))
+	for _, f := range files {
+		l.tops = append(l.tops, DiskFile{File: f})
+	}
+	return err
+}
+
 // rest adds what snapshots of a tree rest on.
 func (l *layers) rest(t *tree.Tree, nodes []tree.Node) {
 	for _, n := range nodes {

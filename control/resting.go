@@ -6,6 +6,7 @@ import (
 	"path/filepath"
 
 	"godwit/backend/disk"
+	"godwit/snapshot/tree"
 )
 
 // With its first snapshot a disk goes on in a layer over the user's own image, which
@@ -64,4 +65,44 @@ func (h Home) restsOn(name string, image os.FileInfo) string {
 		return filepath.Join(h.Dir(name), dirSnaps)
 	}
 	return ""
+}
+
+// noteOutside notes which images outside a VM's directory snapshots' disks rest on.
+func noteOutside(t *tree.Tree, dir string, disks []tree.Disk) error {
+	for i := range disks {
+		d := &disks[i]
+		chain, err := disk.Chain(inTree(t, d.File), disk.Options{Format: d.Format, FS: diskFS})
+		if err != nil {
+			return err
+		}
+		d.Outside = nil
+		for _, file := range chain {
+			if at := filepath.Dir(file); at == dir || at == filepath.Join(dir, dirSnaps) {
+				continue
+			}
+			o, err := disk.ReadOwner(file)
+			if err != nil {
+				return err
+			}
+			d.Outside = append(d.Outside, tree.Image{File: file, Owner: o.ID, Epoch: o.Epoch})
+		}
+	}
+	return nil
+}
+
+// outside fails where an image that a snapshot's disks rest on was written since.
+func outside(n tree.Node) error {
+	for _, d := range n.Disks {
+		for _, i := range d.Outside {
+			o, err := disk.ReadOwner(i.File)
+			if err != nil {
+				return err
+			}
+			if o.ID != "" && (o.ID != i.Owner || o.Epoch != i.Epoch) {
+				return Fail("incompatible", "cannot use snapshot "+n.Tag,
+					fmt.Sprintf("disk %s rests on %s, which %s has written since", d.ID, i.File, o.Name), "another snapshot, or a copy of the image from then")
+			}
+		}
+	}
+	return nil
 }

@@ -188,7 +188,11 @@ func (r *Runner) write(ctx context.Context, p *op, s *snaps, shot *machine.Shot,
 			return tree.Node{}, err
 		}
 	}
-	if err := s.keepDisks(ctx, id, disks, q.Disks); err != nil {
+	err = s.keepDisks(ctx, id, disks, q.Disks)
+	if err == nil {
+		err = noteOutside(s.tree, r.home(), disks)
+	}
+	if err != nil {
 		return tree.Node{}, err
 	}
 	return s.tree.Take(ctx, q.Tag, q.Message, m, o)
@@ -245,6 +249,9 @@ func (r *Runner) replace(ctx context.Context, tag string) (n tree.Node, err erro
 		return n, err
 	}
 	if n, err = findSnap(s.tree, r.Status().Name, tag); err != nil {
+		return n, err
+	}
+	if err := outside(n); err != nil {
 		return n, err
 	}
 	f, err := s.tree.Machine(n)
@@ -410,7 +417,13 @@ func (h Home) ChangeSnaps(ctx context.Context, name string, c SnapChange) (res S
 	if err != nil {
 		return res, err
 	}
-	holds(t, func() (*layers, error) { l, _, err := h.layers(name); return l, err })
+	holds(t, func() (*layers, error) {
+		l, ok, err := h.layers(name)
+		if err == nil && !ok { // nobody knows what the present is over
+			err = l.copies(t)
+		}
+		return l, err
+	})
 	if res, err = c.apply(ctx, t, name); err == nil && (c.Remove != "" || c.GC) {
 		err = res.tidied(h.tidyDisks(ctx, name, t))
 	}

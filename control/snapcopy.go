@@ -32,6 +32,9 @@ func export(ctx context.Context, t *tree.Tree, n tree.Node, file string) (e *Exp
 	if _, err := os.Lstat(file); !errors.Is(err, fs.ErrNotExist) {
 		return nil, Fail("usage", what, file+" exists", "another file name")
 	}
+	if err := outside(n); err != nil {
+		return nil, err
+	}
 	e = &Exported{File: file, Root: n.Root}
 	for _, d := range n.Disks {
 		to := besideName(file, d.ID) // what is there was left by a crash: it has no machine

@@ -270,7 +270,7 @@ func (h Home) forkDisks(vm string, from *tree.Tree, n tree.Node, to *tree.Tree) 
 		if err != nil {
 			return nil, err
 		}
-		d.File, d.Format, d.Mode = name, format, disk.DeltaFull
+		d.File, d.Format, d.Mode, d.Outside = name, format, disk.DeltaFull, nil
 	}
 	return disks, nil
 }

@@ -83,6 +83,9 @@ func (p *process) fork() error {
 	if !ok {
 		return Fail("not-found", fmt.Sprintf("%q has no snapshot %s any more", f.VM, f.ID), "", "godwit snap tree "+f.VM)
 	}
+	if err := outside(n); err != nil {
+		return err
+	}
 	to, err := openTree(p.home.Dir(p.name))
 	if err != nil {
 		return err
@@ -107,6 +110,9 @@ func (p *process) layDisks(id snapshot.UUID) error {
 	n, ok := s.tree.Node(id)
 	if !ok {
 		return Fail("not-found", "no snapshot has id "+id.String(), "", "godwit snap tree "+p.name)
+	}
+	if err := outside(n); err != nil {
+		return err
 	}
 	return p.r.layDisks(n.Disks)
 }

@@ -68,7 +68,7 @@ func (t *Tree) Fork(n Node, to *Tree, disks []Disk) error {
 		names = append(names, p.Meta().UUID.FileName())
 	}
 	for i, d := range n.Disks {
-		if !filepath.IsAbs(d.File) && disks[i] == d {
+		if !filepath.IsAbs(d.File) && disks[i].File == d.File && disks[i].Mode == d.Mode {
 			names = append(names, d.File)
 		}
 	}

@@ -57,6 +57,15 @@ type Disk struct {
 	File   string `json:"file"`   // in the tree's directory, or an absolute path
 	Format string `json:"format"` // of the file: raw or qcow2
 	Size   int64  `json:"size"`   // bytes the guest sees
+
+	Outside []Image `json:"outside,omitempty"` // what File is, or is over, that is not the VM's own
+}
+
+// Image is an image that somebody else may write to once the VM has no process.
+type Image struct {
+	File  string `json:"file"`         // absolute
+	Owner string `json:"id,omitempty"` // of its owner file, which may not have been there
+	Epoch uint64 `json:"epoch,omitempty"`
 }
 
 // FS is the file system as far as trees need it, so that tests can make any step

@@ -462,6 +462,38 @@ func TestOwnCopiesStay(t *testing.T) {
 	require.Empty(t, copies())
 }
 
+// TestSpoiltBase: snapshots whose disk's bottom image was written since are refused.
+func TestSpoiltBase(t *testing.T) {
+	w := newWorld(t)
+	require.NoError(t, w.takeFull())
+	d, err := disk.OpenDrive(w.disk, disk.DriveOptions{Format: disk.Raw, Claim: disk.Claim{Name: "thief"}})
+	require.ErrorContains(t, err, "in use by process")
+	require.Nil(t, d)
+	w.stop()
+	before, err := os.ReadFile(w.disk)
+	require.NoError(t, err)
+	write := func() {
+		d, err := disk.OpenDrive(w.disk, disk.DriveOptions{Format: disk.Raw, Claim: disk.Claim{Name: "thief"}})
+		require.NoError(t, err)
+		d.Write(make([]byte, 512), 0, true)
+		require.NoError(t, d.Close())
+	}
+	require.NoError(t, w.restore("a")) // the thief never was there
+	w.stop()
+	write()
+	for _, tag := range []string{"a", "b"} { // b is in a layer over it
+		err := w.restore(tag)
+		require.ErrorContains(t, err, "user.raw, which thief has written since")
+		w.home.Client(vm).Gone()
+		_, err = w.home.ChangeSnaps(ctx, vm, control.SnapChange{Export: filepath.Join(t.TempDir(), "x"), Tag: tag})
+		require.ErrorContains(t, err, "thief")
+	}
+	require.NoError(t, os.WriteFile(w.disk, before, 0o600))
+	require.NoError(t, w.restore("c")) // has a copy of its own
+	require.ErrorContains(t, w.restore("b"), "thief")
+	require.Equal(t, "c", w.head())
+}
+
 // TestImportCanBeRepeated: an attempt to import that failed leaves nothing in the way of
 // the next one, also without gc.
 func TestImportCanBeRepeated(t *testing.T) {
