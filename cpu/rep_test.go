@@ -56,8 +56,10 @@ func BenchmarkRep(b *testing.B) {
 		name string
 		code []byte
 	}{
-		{"movsb", []byte{0xf3, 0xa4}}, {"movsq", []byte{0xf3, 0x48, 0xa5}},
-		{"stosb", []byte{0xf3, 0xaa}}, {"stosq", []byte{0xf3, 0x48, 0xab}},
+		{"movsb", []byte{0xf3, 0xa4}},
+		{"movsq", []byte{0xf3, 0x48, 0xa5}},
+		{"stosb", []byte{0xf3, 0xaa}},
+		{"stosq", []byte{0xf3, 0x48, 0xab}},
 	} {
 		for _, at := range []uint64{0, 40} {
 			for _, size := range []int{4 << 10, 1 << 20, 20 << 20} {

@@ -14,7 +14,8 @@ import (
 // look is what a drive or an image holds.
 func look(t *testing.T, img interface {
 	ReadAt(p []byte, off int64) error
-}, size int64) []byte {
+}, size int64,
+) []byte {
 	b := make([]byte, size)
 	require.NoError(t, img.ReadAt(b, 0))
 	return b
