@@ -464,10 +464,10 @@ func (r *Runner) untilDue(until devices.Nanos) time.Duration {
 }
 
 // abandoned tells that nothing can ever wake an idle guest: it runs to a limit,
-// and nobody types.
+// and nobody types, or it would not notice.
 func (r *Runner) abandoned() bool {
 	limited := r.spec.Until != nil || r.spec.TimeoutNS > 0 || !r.live
-	return limited && r.con.silent()
+	return limited && (r.con.silent() || r.m.Deaf())
 }
 
 // overtime ends the machine when its time is up.

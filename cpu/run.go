@@ -82,6 +82,12 @@ func (c *CPU) Idle() bool {
 	return c.Activity != Halted || !c.MonArmed || c.monitorHere() && c.waiting()
 }
 
+// Deaf tells whether the vCPU waits for something that no ordinary interrupt is, nor a
+// store to memory.
+func (c *CPU) Deaf() bool {
+	return c.Idle() && (c.Activity == WaitSIPI || c.Activity == Halted && !c.MonArmed && c.RFLAGS&flagIF == 0)
+}
+
 // Event tells whether the last Run ended because a device was reached.
 func (c *CPU) Event() bool { return c.event }
 

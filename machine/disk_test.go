@@ -9,6 +9,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"godwit/cpu"
 	"godwit/devices"
 	"godwit/devices/virtio"
 	"godwit/devices/virtio/virtiotest"
@@ -120,6 +121,22 @@ func TestDiskCompletesAtItsInstant(t *testing.T) {
 	require.Equal(t, make([]byte, 513), drv.Bytes(in))
 	require.NoError(t, m.CloseDisks())
 	require.Equal(t, 1, h.disks[0].closed)
+}
+
+// A guest that has halted for good is done when its disks have, since they may fail.
+func TestHaltedBesideDisk(t *testing.T) {
+	m, drv := diskMachine(t, &memHost{}, ClockVirtual)
+	require.Equal(t, Reached, m.Run(1000))
+	c := m.cpus[0]
+	c.Activity = cpu.Halted
+	require.True(t, m.Deaf())
+	ask(drv, 0, nil, 512)
+	require.False(t, m.Deaf())
+	require.Equal(t, Paused, m.Run(1<<40), "its host is asked only when nothing is due")
+	require.Len(t, drv.Take(0), 1)
+	require.True(t, m.Deaf())
+	c.MonArmed = true
+	require.False(t, m.Deaf(), "a store may end MWAIT")
 }
 
 // TestLateDisk: the guest waits for its host, and nothing that is due behind the

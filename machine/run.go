@@ -3,6 +3,8 @@ package machine
 import (
 	"godwit/cpu"
 	"godwit/devices"
+	"godwit/devices/bus"
+	"godwit/devices/virtio/blk"
 )
 
 // Stop says why Run returned.
@@ -245,9 +247,12 @@ func (m *Machine) replayDue() bool {
 }
 
 // next is when something is due at last: the next deadline, or an input that is
-// replayed. Forever: nothing is.
+// replayed. Forever: nothing is, or nothing that makes a vCPU run.
 func (m *Machine) next() devices.Nanos {
 	next := Forever
+	if m.Deaf() {
+		return next
+	}
 	if len(m.st.Queue) > 0 {
 		next = devices.Nanos(m.st.Queue[0].At)
 	}
@@ -259,6 +264,33 @@ func (m *Machine) next() devices.Nanos {
 
 // replaying tells that the next input of a log belongs to the present count.
 func (m *Machine) replaying() bool { return len(m.replay) > 0 && m.replay[0].Count == m.st.Count }
+
+// Deaf tells that no vCPU executes anything again, whatever becomes due, before an input
+// comes: they have all halted with interrupts off or never begun, and nothing sends
+// what wakes them then. It follows from the state alone. In virtual time a guest's end
+// is then seen, though its timers tick; by the wall clock time goes on. What a log says
+// came later in guest time has it go on too, and so do requests to disks, which may fail.
+func (m *Machine) Deaf() bool {
+	if m.cfg.Clock == ClockWall || m.st.Sleep != awake || m.replaying() {
+		return false
+	}
+	for _, c := range m.cpus {
+		if !c.Deaf() {
+			return false
+		}
+	}
+	for _, d := range m.devs {
+		if w, ok := d.(bus.Waker); ok && w.Wakes() {
+			return false
+		}
+	}
+	for _, d := range m.st.Queue {
+		if _, ok := m.devs[d.Dev].(*blk.Device); ok {
+			return false
+		}
+	}
+	return true
+}
 
 // idle passes the time until the next deadline: at once in virtual time, as long
 // as the host says otherwise.

@@ -20,6 +20,20 @@ type MSI interface {
 	MSI(addr uint64, data uint32)
 }
 
+// Wakes tells of a message, or of the low bits of whatever sends one, that its delivery
+// mode is one that vCPUs obey which take no interrupts: NMI, INIT, start-up
+// [SDM 3A 11.11.2].
+func Wakes(data uint32) bool {
+	mode := data >> 8 & 7
+	return mode >= 4 && mode <= 6
+}
+
+// Waker is a device that may send such messages.
+type Waker interface {
+	// Wakes tells whether it may, however long nothing is executed.
+	Wakes() bool
+}
+
 // ReadBytes answers an access of size bytes at a chip that is one byte wide: the
 // bus splits it, lowest address first.
 func ReadBytes(read func(off uint64) uint8, off uint64, size int) uint64 {

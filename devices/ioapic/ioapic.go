@@ -176,6 +176,17 @@ func (a *IOAPIC) service(n int) {
 	a.send(n)
 }
 
+// Wakes tells whether an input that is not masked sends what wakes a vCPU that takes no
+// interrupts.
+func (a *IOAPIC) Wakes() bool {
+	for _, e := range a.REDIR {
+		if e&entMask == 0 && bus.Wakes(uint32(e)) {
+			return true
+		}
+	}
+	return false
+}
+
 // send sends entry n's interrupt as a message [SDM 3A 11.11].
 func (a *IOAPIC) send(n int) {
 	e := a.REDIR[n]

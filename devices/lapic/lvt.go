@@ -1,6 +1,9 @@
 package lapic
 
-import "godwit/devices"
+import (
+	"godwit/devices"
+	"godwit/devices/bus"
+)
 
 // Entries of the local vector table, in the order of state.LVT: register 32h and
 // up, and CMCI [SDM 3A 11.5.1].
@@ -85,6 +88,14 @@ func (l *LAPIC) PMI() {
 	if e&lvtMasked == 0 {
 		l.deliver(uint8(e>>8&7), uint8(e), false)
 	}
+}
+
+// Wakes tells whether the PIC's request is what wakes a vCPU that takes no interrupts.
+// No other entry can be while nothing is executed: nobody drives LINT1, a performance
+// counter counts only what is executed, and thermal and CMCI events are not modelled.
+func (l *LAPIC) Wakes() bool {
+	e := l.LVT[lvtLINT0]
+	return l.BASE&baseEnable != 0 && e&lvtMasked == 0 && bus.Wakes(e)
 }
 
 // extPending says whether the PIC's request reaches the vCPU: through LINT0 in

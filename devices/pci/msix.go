@@ -124,6 +124,19 @@ func (x *MSIX) Update() {
 	}
 }
 
+// Wakes tells whether a vector can send what wakes a vCPU that takes no interrupts.
+func (x *MSIX) Wakes() bool {
+	if x.control()&(msixEnable|msixMask) != msixEnable {
+		return false
+	}
+	for _, v := range x.State.Table {
+		if v.Control&msixEntryMask == 0 && bus.Wakes(v.Data) {
+			return true
+		}
+	}
+	return false
+}
+
 // table is table and pending bits as one window.
 type table struct {
 	x   *MSIX

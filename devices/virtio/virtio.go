@@ -142,6 +142,8 @@ type Transport interface {
 	Retry()
 	// Has tells whether the driver accepted all bits of a feature mask.
 	Has(features uint64) bool
+	// Wakes is bus.Waker's, of the interrupt messages.
+	Wakes() bool
 	// Live tells whether the device runs: configured and not broken.
 	Live() bool
 	// Changed tells the driver that the device configuration is a new one.
@@ -220,6 +222,9 @@ func New(w Wiring, spec Spec, s *State, typ Type) Transport {
 
 // ID is the function's place.
 func (t *transport) ID() string { return t.fn.ID }
+
+// Wakes asks the vectors.
+func (t *transport) Wakes() bool { return t.msix.Wakes() }
 
 // clear is the state after the driver's reset [VIRTIO 1.3 2.4].
 func (t *transport) clear() {

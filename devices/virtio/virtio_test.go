@@ -182,6 +182,17 @@ func TestInterrupts(t *testing.T) {
 		assert.Equal(t, []string{"msi fee00000 2"}, r.w.Take())
 		assert.EqualValues(t, 0, r.Window("msix").Read(0x800, 8))
 	})
+	t.Run("of a mode that wakes", func(t *testing.T) {
+		r := newRig().start(t, modern, true)
+		assert.False(t, r.dev.Wakes())
+		r.Window("msix").Write(2*16+8, 4, 4<<8)
+		assert.True(t, r.dev.Wakes())
+		r.Window("msix").Write(2*16+12, 4, 1)
+		assert.False(t, r.dev.Wakes(), "the vector is masked")
+		r.Window("msix").Write(2*16+12, 4, 0)
+		r.Window("cfg").Write(0x9a, 2, 0xc000)
+		assert.False(t, r.dev.Wakes(), "the function is masked")
+	})
 	t.Run("masked function", func(t *testing.T) {
 		r := newRig().start(t, modern, true)
 		r.Window("cfg").Write(0x9a, 2, 0xc000)

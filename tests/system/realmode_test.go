@@ -9,17 +9,22 @@ import (
 	"godwit/machine"
 )
 
+// multiboot makes a kernel of less than 0x100 bytes at 0x8000, entered at an offset, and
+// what puts code into it.
+func multiboot(entry uint32) (b []byte, at func(off int, code string)) {
+	const base, magic, flags = 0x8000, 0x1badb002, 1 << 16
+	var header prog
+	header.u32(magic).u32(flags).u32(-(magic + flags) & 0xffffffff)
+	header.u32(base).u32(base).u32(base + 0x100).u32(0).u32(base + entry)
+	b = make([]byte, 0x100)
+	copy(b, header.b)
+	return b, func(off int, code string) { copy(b[off:], new(prog).x(code).b) }
+}
+
 // A multiboot kernel that goes back to real mode finds the interrupts of a BIOS:
 // vectors that return, and a timer that wakes HLT and counts at 40:6c.
 func TestRealModeInterrupts(t *testing.T) {
-	const base = 0x8000
-	b := make([]byte, 0x100)
-	at := func(off int, code string) { copy(b[off:], new(prog).x(code).b) }
-	var header prog
-	const magic, flags = 0x1badb002, 1 << 16
-	header.u32(magic).u32(flags).u32(-(magic + flags) & 0xffffffff)
-	header.u32(base).u32(base).u32(base + 0x100).u32(0).u32(base + 0x48)
-	copy(b, header.b)
+	b, at := multiboot(0x48)
 	at(0x20, "1700 30800000 ff03 00000000")                          // for LGDT and LIDT
 	at(0x38, "ffff0000009b0000 ffff000000930000")                    // the GDT: 16-bit code and data
 	at(0x48, "0f011520800000 ea608000000800")                        // lgdt; far to 16-bit code
