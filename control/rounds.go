@@ -223,6 +223,9 @@ func (r *Rounds) verdict(v *migrate.Verdict, round uint32) {
 		r.line("verdict", "pre-copy alone will not converge: downtime never comes below %s, asked for is %s", seconds(v.Downtime), seconds(v.Asked))
 	}
 	r.line("", "the guest dirties %s/s, %s/s of it on the wire; the link carries %s/s", bytesSent(uint64(v.Dirtied)), bytesSent(uint64(v.Wire)), bytesSent(uint64(v.Speed)))
+	if v.Disks > 0 {
+		r.line("", "it writes to disks that travel: blocks of %s/s", bytesSent(uint64(v.Disks)))
+	}
 	if v.Answer == migrate.Hopeless {
 		r.line("", "%s", needs(v))
 	}

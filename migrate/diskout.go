@@ -18,6 +18,8 @@ type disksOut struct {
 	rounds int           // of these
 	left   float64       // bytes that were left after the last
 	budget int           // blocks; < 0: no bound
+	lowest int           // that it ever was; < 0: there was none
+	held   int           // times in a row that it did not become that low
 	block  float64       // wire bytes of a block, as the last passes had it; 0: unknown
 	rate   float64       // bytes written a second
 	since  time.Duration // of the last harvest
@@ -36,6 +38,8 @@ type diskOut struct {
 	flight bitmap // sent, but the destination has not said that it has it
 	at     uint32 // the cursor
 	table  *blockTable
+	curve  Curve // of blocks, as far as the guest may write freely since the last harvest
+	free   Curve // the last that was complete
 }
 
 // copies tells whether disks travel.
@@ -51,7 +55,7 @@ func (o *disksOut) prepare(g Guest) {
 		n := blocksOf(d.Size())
 		o.all = append(o.all, &diskOut{d: d, n: n})
 	}
-	o.budget = -1
+	o.unbind()
 }
 
 // track begins to note what is written: everything is to be sent.
@@ -78,13 +82,14 @@ func (o *disksOut) forget() {
 	for _, x := range o.all {
 		x.d.Untrack()
 	}
-	o.on, o.bulk, o.rounds, o.left, o.budget = false, false, 0, 0, -1
+	o.on, o.bulk, o.rounds, o.left = false, false, 0, 0
+	o.unbind()
 }
 
 // cut has what was under way sent again, and the guest write freely meanwhile.
 func (o *disksOut) cut() {
 	o.bulk, o.rounds, o.left = false, 0, 0
-	o.bound(-1)
+	o.unbind()
 	if !o.on {
 		return
 	}
@@ -102,6 +107,7 @@ func (o *disksOut) harvest(now time.Duration) {
 		return
 	}
 	written := 0
+	o.sample(now, true)
 	for _, x := range o.all {
 		for i, w := range x.d.Harvest() {
 			written += bits.OnesCount64(w)
@@ -155,21 +161,6 @@ func (o *disksOut) cost(blocks int) float64 {
 	return float64(blocks) * BlockSize
 }
 
-// bound holds the guest to so many blocks written between two harvests.
-func (o *disksOut) bound(blocks int) {
-	o.budget = blocks
-	if !o.on {
-		return
-	}
-	for _, x := range o.all {
-		b := blocks
-		if b >= 0 {
-			b = max(b/len(o.all), 1)
-		}
-		x.d.Budget(b)
-	}
-}
-
 // root covers what was sent of all disks.
 func (o *disksOut) root() []byte {
 	var t []*blockTable
@@ -182,6 +173,7 @@ func (o *disksOut) root() []byte {
 // pullBlocks returns the next frame with blocks; nil: none is left in this pass.
 func (s *Source) pullBlocks(c *Conn) []byte {
 	o := &s.disks
+	o.sample(s.host.Now(), false)
 	for i, x := range o.all {
 		first, ok := x.owed.next(x.at)
 		if !ok {
@@ -294,16 +286,15 @@ func (s *Source) passedBulk(took time.Duration) error {
 		return &Error{Code: Stalled, Text: fmt.Sprintf("the guest writes to its disks as fast as they can be sent: %.0f MB are left after %d rounds", left/1e6, o.rounds)}
 	case s.o.OnStall == StallStop || o.rounds >= maxRounds:
 	default: // nothing of a disk can follow the guest: it is slowed down
-		b := o.dirty() / 2
-		if o.budget >= 0 {
-			b = min(b, o.budget/2)
+		if err := s.holdDisks(s.link.rtt + seconds(left/s.link.carries())); err != nil {
+			return err
 		}
-		o.bound(max(b, len(o.all)))
-		s.emit(Event{What: EventBudget, Round: s.number + 1, Budget: uint32(o.budget), Unit: "blocks"})
 		o.left = left
 		return s.startBulk()
 	}
-	o.bulk = false
+	if o.bulk = false; s.o.MaxSlowdown > 0 {
+		o.unbind() // what is little for a short round would hold the guest up for all of a long pass
+	}
 	return s.startMemory()
 }
 
@@ -322,18 +313,3 @@ func (s *Source) startMemory() error {
 // wireRate is how fast what the guest writes to its disks fills the connection, in
 // bytes a second.
 func (o *disksOut) wireRate() float64 { return o.rate * o.cost(1) / BlockSize }
-
-// tightenDisks halves what may be written to disks until the next harvest, where that
-// alone would take more than its share of the downtime.
-func (s *Source) tightenDisks() {
-	o := &s.disks
-	n := o.dirty()
-	if !o.on || s.diskTime(n).Seconds() <= diskShare*s.o.MaxDowntime.Seconds() {
-		return
-	}
-	if o.budget >= 0 {
-		n = min(n, o.budget)
-	}
-	o.bound(max(n/2, len(o.all)))
-	s.emit(Event{What: EventBudget, Round: s.number + 1, Budget: uint32(o.budget), Unit: "blocks"})
-}

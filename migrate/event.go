@@ -67,17 +67,18 @@ const (
 // Verdict is a prediction of pre-copy without a budget, as things are now.
 type Verdict struct {
 	Answer   Answer        `json:"answer"`
-	Total    time.Duration `json:"total_ns"`     // predicted from now to the destination's first instruction
-	Downtime time.Duration `json:"downtime_ns"`  // predicted; of Hopeless, the least that pre-copy comes down to
-	Asked    time.Duration `json:"asked_ns"`     // MaxDowntime
-	Floor    time.Duration `json:"floor_ns"`     // of Downtime, what no strategy can avoid: round trips, devices, load
-	Passes   int           `json:"passes"`       // predicted number still to come
-	Pages    uint32        `json:"pages"`        // left for the stop
-	Dirtied  float64       `json:"dirtied_bps"`  // bytes of memory dirtied a second, in the long run
-	Wire     float64       `json:"wire_bps"`     // of these, bytes to be sent a second
-	Speed    float64       `json:"bps"`          // wire bytes a second the connection carries
-	NeedBPS  float64       `json:"need_bps"`     // Hopeless: speed that would do; 0: none would
-	NeedRate float64       `json:"need_dirtied"` // Hopeless: share of its present rate that the writer would have to slow down to
+	Total    time.Duration `json:"total_ns"`           // predicted from now to the destination's first instruction
+	Downtime time.Duration `json:"downtime_ns"`        // predicted; of Hopeless, the least that pre-copy comes down to
+	Asked    time.Duration `json:"asked_ns"`           // MaxDowntime
+	Floor    time.Duration `json:"floor_ns"`           // of Downtime, what no strategy can avoid: round trips, devices, load
+	Passes   int           `json:"passes"`             // predicted number still to come
+	Pages    uint32        `json:"pages"`              // left for the stop
+	Dirtied  float64       `json:"dirtied_bps"`        // bytes of memory dirtied a second, in the long run
+	Wire     float64       `json:"wire_bps"`           // of these, bytes to be sent a second
+	Disks    float64       `json:"disk_bps,omitempty"` // of disks that travel, bytes written a second; of the 64 KiB around each write
+	Speed    float64       `json:"bps"`                // wire bytes a second the connection carries
+	NeedBPS  float64       `json:"need_bps"`           // Hopeless: speed that would do; 0: none would
+	NeedRate float64       `json:"need_dirtied"`       // Hopeless: share of its present rate that the writer would have to slow down to
 	Writers  []Writer      `json:"writers,omitempty"`
 }
 

@@ -60,7 +60,7 @@ type Options struct {
 	// Of the source.
 	Mode        Mode          // "": auto
 	MaxDowntime time.Duration // 0: DefaultMaxDowntime
-	MaxSlowdown float64       // share of the time that a budget may hold the guest up, 0 to 1; 0: no limit
+	MaxSlowdown float64       // share of the time that a budget, of memory or of disks, may hold up what the guest writes, 0 to 1; 0: no limit
 	Bandwidth   float64       // bytes a second at most; 0: no limit
 	Timeout     time.Duration // gives up before the guest is stopped; 0: never
 	OnStall     Stall         // "": budget

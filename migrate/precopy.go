@@ -46,7 +46,7 @@ func (s *Source) verdict(c Curve, first float64, writers []Writer) *Verdict {
 	}
 	m.sure = s.cost.again.known()
 	v := m.verdict()
-	v.Writers = writers
+	v.Writers, v.Disks = writers, s.disks.rate
 	s.cost.verdict = v
 	s.emit(Event{What: EventVerdict, Round: s.number, Verdict: v})
 	return v
@@ -222,18 +222,21 @@ const shrink = 0.5
 // before, but no fewer than may be left for the stop, nor so few that the guest
 // would be held up longer than allowed.
 func (s *Source) tighten(ran time.Duration, left float64) error {
-	s.tightenDisks()
+	t := s.link.rtt + seconds(left*s.costOf(ran, left)/s.link.carries())
+	helps, err := s.tightenDisks(t + s.diskTime(s.disks.dirty()))
+	if err != nil {
+		return err
+	}
 	before := float64(s.budget)
 	if s.budget < 0 {
 		before = max(left, 2)
 	}
 	b := max(before*shrink, float64(s.room(ran, left)))
 	if s.o.MaxSlowdown > 0 {
-		t := s.link.rtt + seconds(left*s.costOf(ran, left)/s.link.carries())
 		m := model{pages: s.pages, curve: s.cost.free}
 		b = max(b, m.dirtied(time.Duration((1-s.o.MaxSlowdown)*float64(t)), false))
 	}
-	if s.blocked++; b < 0.97*left {
+	if s.blocked++; b < 0.97*left || helps {
 		s.blocked = 0
 	}
 	if s.blocked >= 3 {

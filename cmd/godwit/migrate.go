@@ -73,7 +73,7 @@ it knows. --force-take-back runs it here again; nothing then stops the other sid
 	f := c.Flags()
 	f.StringVar(&m.Mode, "mode", "auto", "auto, pre, post, hybrid or stop")
 	f.DurationVar(&m.downtime, "max-downtime", 300*time.Millisecond, "the guest may stand still so long")
-	f.Float64Var(&m.MaxSlowdown, "max-slowdown", 0, "a budget may slow the guest down by this share, 0 to 1 (default: no limit)")
+	f.Float64Var(&m.MaxSlowdown, "max-slowdown", 0, "a budget may slow the guest, or what it writes to disks that travel, down by this share, 0 to 1 (default: no limit)")
 	f.StringVar(&m.bandwidth, "bandwidth", "", "bytes a second at most: 100M (default: no limit)")
 	f.DurationVar(&m.timeout, "timeout", 0, "give up after this time, the guest running on here (default: never)")
 	f.StringVar(&m.OnStall, "on-stall", "budget", "budget, post, stop or cancel")

@@ -37,7 +37,8 @@ type disks struct {
 	seed  uint64
 	all   []*simDisk
 	owed  float64
-	count uint64 // writes
+	count uint64        // writes
+	held  time.Duration // that a budget held it up
 }
 
 func newDisks(p DiskProgram, seed uint64, advance func()) *disks {
@@ -63,6 +64,7 @@ func (d *disks) run(t time.Duration) {
 		r := mix(d.seed ^ d.count)
 		x, block := d.all[r%uint64(len(d.all))], (r>>8)%uint64(d.prog.Blocks)
 		if !x.touch(uint32(block)) {
+			d.held += time.Duration(d.owed / d.prog.Rate * 1e9)
 			d.owed = 0 // held by the budget: the rest of the time is lost
 			return
 		}

@@ -55,3 +55,44 @@ func TestDisksTravel(t *testing.T) {
 		t.Logf("%s: %d budgets, %d passes, downtime %v", stall, budget, len(res.Source.Passes), res.Downtime)
 	}
 }
+
+// TestDiskSlowdown: a budget of blocks holds up what the guest writes to its disks for no
+// more than the share that was allowed; where no such budget does, it is given up in words.
+func TestDiskSlowdown(t *testing.T) {
+	t.Parallel()
+	arrived := 0
+	for _, c := range []struct{ rate, slowdown float64 }{{1000, 0.3}, {60, 0.5}, {40, 0.6}, {60, 0.7}, {200, 0.9}} {
+		sc := small()
+		sc.Options.Mode, sc.Options.MaxDowntime, sc.Options.MaxSlowdown = migrate.ModePre, 400*time.Millisecond, c.slowdown
+		sc.Program.Rate, sc.Again = 0, false // a second attempt is held to nothing
+		sc.Disks = DiskProgram{Disks: 2, Blocks: 300, Filled: 4, Rate: c.rate}
+		var g *Guest
+		sc.Prepare = func(x *Guest, _ *Builder) { g = x }
+		began, ended := time.Duration(-1), time.Duration(0)
+		sc.Events = func(side string, e migrate.Event) {
+			if side == "source" && e.What == migrate.EventBudget && began < 0 {
+				began = e.T
+			}
+			if side == "source" && e.Stage == migrate.StageStop && ended == 0 {
+				ended = e.T
+			}
+		}
+		res, err := Run(sc)
+		require.NoError(t, err)
+		require.GreaterOrEqual(t, began, time.Duration(0), "%+v: it takes a budget", c)
+		if ended == 0 {
+			ended = res.Source.Total
+		}
+		share := float64(g.disks.held) / float64(ended-began)
+		t.Logf("%+v: held up for %v of %v, %.2f; %d rounds, downtime %v, %v", c, g.disks.held, ended-began, share, len(res.Source.Passes), res.Downtime, res.SourceErr)
+		require.LessOrEqual(t, share, 1.1*c.slowdown, "%+v", c)
+		if res.SourceErr != nil {
+			require.Equal(t, migrate.Stalled, migrate.CodeOf(res.SourceErr))
+			require.ErrorContains(t, res.SourceErr, "slows what the guest writes to its disks by at most")
+			continue
+		}
+		require.LessOrEqual(t, res.Downtime, 500*time.Millisecond, "%+v", c)
+		arrived++
+	}
+	require.Contains(t, []int{1, 2, 3, 4}, arrived, "some arrive, some cannot")
+}
