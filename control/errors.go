@@ -164,6 +164,7 @@ var byPeer = map[migrate.Code]string{
 // migrateHints say what to type.
 var migrateHints = map[migrate.Code]string{
 	migrate.NotGodwit: "godwit receive :4444  on the other host",
+	migrate.Truncated: "again; --reconnect 1m  keeps trying for longer",
 	migrate.Newer:     "a newer godwit here",
 	migrate.Older:     "a newer godwit there",
 	migrate.Stalled:   "--on-stall budget, or  --mode post",
@@ -186,6 +187,9 @@ func fromMigrate(what string, err error) *Error {
 	}
 	if m.Code == migrate.Cancelled && !m.Peer {
 		return fromHost(what, context.Canceled)
+	}
+	if m.Code == migrate.Cancelled {
+		return Fail("cancelled", what, "the other side gave it up; nothing is lost", "")
 	}
 	code := byPeer[m.Code]
 	if code == "" {

@@ -198,6 +198,9 @@ func (b *builder) Reserve(config []snapshot.Section) (migrate.Memory, error) {
 	return m, err
 }
 
+// Name is what the VM is called here.
+func (b *builder) Name() string { return b.in.p.name }
+
 // Abandon throws the machine away, and what has come of its disks.
 func (b *builder) Abandon() {
 	b.Arriving.Abandon()

@@ -109,7 +109,7 @@ func ParseBytes(t string) (uint64, error) {
 	}
 	n, err := strconv.ParseUint(num, 10, 64)
 	if err != nil || n > 1<<(63-shift) {
-		return 0, Fail("usage", fmt.Sprintf("size %q is not possible", t), "it is a number of bytes, or one with K, M or G", "-m 512M")
+		return 0, Fail("usage", fmt.Sprintf("size %q is not possible", t), "it is a number of bytes, or one with K, M or G", "512M")
 	}
 	return n << shift, nil
 }

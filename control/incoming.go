@@ -158,6 +158,12 @@ func (in *incoming) event(e migrate.Event) {
 	if in.at.IsZero() { // nobody is there yet
 		return
 	}
+	if e.What == migrate.EventWarning && e.Stage == migrate.StageCheck { // who was left before anything was begun
+		in.at = time.Time{}
+		in.p.r.update(func(s *Status) { s.Move = nil })
+		in.op.migrating(e)
+		return
+	}
 	in.p.r.update(func(s *Status) {
 		m := Move{VM: s.Name, At: in.at, Peer: in.peer, Op: in.op.id(), State: OpRunning}
 		if s.Move != nil {

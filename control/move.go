@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"slices"
 	"sync"
 	"time"
 
@@ -111,6 +112,8 @@ func (v *outgoing) options() (err error) {
 		return Fail("usage", err.Error(), "", "--on-stall budget")
 	}
 	switch {
+	case !slices.Contains([]string{"", "none", "s2", "zstd"}, q.Codec):
+		return Fail("usage", fmt.Sprintf("codec %q is unknown, want none, s2 or zstd", q.Codec), "", "--codec s2")
 	case q.MaxSlowdown < 0 || q.MaxSlowdown > 1:
 		return Fail("usage", fmt.Sprintf("slowdown %g is not possible", q.MaxSlowdown), "it is a share of the time, 0 to 1", "--max-slowdown 0.5")
 	case q.MaxDowntimeNS < 0:

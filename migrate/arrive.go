@@ -227,7 +227,12 @@ func (d *Dest) commit(m *commit) error {
 	d.report.Epoch = m.Epoch
 	d.report.Root = hexRoot(d.root)
 	d.report.Downtime.Commit, d.report.Downtime.Activate = journalled-began, now-journalled
-	d.ctl.say(frAck, &commit{Epoch: m.Epoch, Root: d.root, JournalNS: uint64(journalled - began), ActivateNS: uint64(now - journalled)})
+	ack := commit{Epoch: m.Epoch, Root: d.root, JournalNS: uint64(journalled - began), ActivateNS: uint64(now - journalled)}
+	if b, ok := d.b.(Named); ok {
+		ack.Name = b.Name()
+		d.report.Name = ack.Name
+	}
+	d.ctl.say(frAck, &ack)
 	if d.hadAbsent {
 		d.missing = d.absent
 		d.left = d.missing.count()

@@ -137,8 +137,9 @@ type Downtime struct {
 // side knows is zero.
 type Report struct {
 	Session   string        `json:"session"`
-	Peer      string        `json:"peer"` // what the other side calls itself
-	Mode      Mode          `json:"mode"` // asked for
+	Peer      string        `json:"peer"`           // what the other side calls itself
+	Name      string        `json:"name,omitempty"` // of the machine at the destination; empty: it did not say
+	Mode      Mode          `json:"mode"`           // asked for
 	Chosen    Mode          `json:"chosen"`
 	Why       string        `json:"why,omitempty"`
 	Root      string        `json:"root,omitempty"` // state hash, hexadecimal

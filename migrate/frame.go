@@ -155,7 +155,7 @@ func (r *Reader) any(buf []byte) (frame, []byte, error) {
 	where := fmt.Sprintf("the head of frame #%d", r.next)
 	if n, err := io.ReadFull(r.r, h[:]); err != nil {
 		if n == 0 {
-			where = fmt.Sprintf("wait for frame #%d", r.next)
+			where = fmt.Sprintf("the wait for frame #%d", r.next)
 		}
 		return frame{}, buf, readError(where, err)
 	}

@@ -150,6 +150,12 @@ type Builder interface {
 	Abandon()
 }
 
+// Named is a Builder that gives the machine a name of its own.
+type Named interface {
+	// Name is what the machine is called here, once it runs.
+	Name() string
+}
+
 // Memory is the memory of the machine being built. The engine's goroutine calls
 // it; after Activate calls are handed to the machine's goroutine.
 type Memory interface {

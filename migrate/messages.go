@@ -89,6 +89,7 @@ type (
 		Root       [DigestSize]byte `cbor:"2,keyasint"`
 		JournalNS  uint64           `cbor:"3,keyasint,omitempty"` // ACK
 		ActivateNS uint64           `cbor:"4,keyasint,omitempty"` // ACK
+		Name       string           `cbor:"5,keyasint,omitempty"` // ACK: of the machine at the destination
 	}
 	reqPage struct { // REQ_PAGE
 		Page uint32 `cbor:"1,keyasint"`

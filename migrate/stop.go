@@ -202,6 +202,7 @@ func (s *Source) acked(a *commit) error {
 	d.Activate = time.Duration(min(a.ActivateNS, uint64(now-s.fin.committed)))
 	d.Commit = now - s.fin.committed - d.Activate
 	d.Total = max(now-s.fin.stop-d.Fence-s.link.rtt/2, 0)
+	s.report.Name = clean(a.Name)
 	s.gone(s.ctl)
 	return nil
 }

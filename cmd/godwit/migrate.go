@@ -179,7 +179,11 @@ func (a *app) migrate(m *migrateFlags, args []string) error {
 	case q.Check:
 		fmt.Fprintf(a.out, "%s would take %s.  godwit migrate %[2]s %[1]s\n", to, c.Name())
 	default:
-		fmt.Fprintf(a.out, "%s now lives on %s; there:  godwit attach %[1]s\n", c.Name(), to)
+		name := c.Name()
+		if o.Report != nil && o.Report.Name != "" {
+			name = o.Report.Name
+		}
+		fmt.Fprintf(a.out, "%s now lives on %s; there:  godwit attach %s\n", c.Name(), to, name)
 	}
 	return nil
 }
@@ -187,11 +191,18 @@ func (a *app) migrate(m *migrateFlags, args []string) error {
 // stillHere says of a migration that was given up where the guest is.
 func stillHere(c *control.Client, err error) error {
 	e := control.AsError("the migration failed", err)
-	if e.Code == "cancelled" {
-		e.Why = fmt.Sprintf("cancelled; %q runs on here", c.Name())
-		if st, err := c.Status(); err == nil && st.State == control.StatePaused {
-			e.Why = fmt.Sprintf("cancelled; %q is here as it was, paused", c.Name())
-		}
+	switch e.Code {
+	case "cancelled", "truncated", "altered", "unreachable", "timed-out", "stalled":
+	default: // nothing was begun, or the guest may not be here
+		return e
+	}
+	why := strings.TrimSuffix(e.Why, "; nothing is lost")
+	switch st, err := c.Status(); {
+	case err != nil:
+	case st.State == control.StateRunning:
+		e.Why = why + fmt.Sprintf("; %q runs on here", c.Name())
+	case st.State == control.StatePaused, st.State == control.StateSleeping:
+		e.Why = why + fmt.Sprintf("; %q is here as it was, %s", c.Name(), st.State)
 	}
 	return e
 }
