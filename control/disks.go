@@ -11,6 +11,7 @@ import (
 
 	"godwit/backend/disk"
 	"godwit/machine"
+	"godwit/snapshot"
 )
 
 // DiskFile names the file of a disk where a machine goes on.
@@ -184,6 +185,34 @@ func (r *Runner) elsewhere(c *machine.DiskConfig) error {
 	c.File = f.File
 	if f.Format != "" {
 		c.Format = f.Format
+	}
+	return nil
+}
+
+// knowDisks fails where a file was named for a disk that a saved machine does not have:
+// it would go on with the one that was not meant.
+func (s *Spec) knowDisks(f *snapshot.File) error {
+	if len(s.DiskFiles) == 0 {
+		return nil
+	}
+	c, err := machine.ConfigIn(f.Small())
+	if err != nil {
+		return err
+	}
+	var ids []string
+	for _, d := range c.Disks {
+		ids = append(ids, d.ID)
+	}
+	for _, d := range s.DiskFiles {
+		if slices.Contains(ids, d.ID) {
+			continue
+		}
+		e := Fail("usage", fmt.Sprintf("the machine has no disk %q", d.ID), "it has none", "godwit resume without --disk")
+		if len(ids) > 0 {
+			e.Why, e.Hint = "its disks are: "+strings.Join(ids, ", "), "--disk "+ids[0]+"="+d.File
+		}
+		e.Field, e.Have, e.Want = "disk", d.ID, strings.Join(ids, ", ")
+		return e
 	}
 	return nil
 }

@@ -13,6 +13,7 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"path/filepath"
 	"strings"
 	"syscall"
 
@@ -285,7 +286,10 @@ func fromHost(what string, err error) *Error {
 	case errors.Is(err, fs.ErrPermission):
 		return Fail("resource", what, err.Error(), hint)
 	case errors.Is(err, syscall.ENOSPC):
-		return Fail("resource", what, "the disk is full", "df -h")
+		if path != nil { // of the guest's disks, or of what is being written
+			return Fail("resource", what, "the host's disk is full: "+path.Path, "df -h "+filepath.Dir(path.Path))
+		}
+		return Fail("resource", what, "the host's disk is full", "df -h")
 	case errors.Is(err, os.ErrDeadlineExceeded):
 		return Fail("unreachable", what, err.Error(), "")
 	}

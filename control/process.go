@@ -268,6 +268,9 @@ func (p *process) load() (*machine.Machine, error) {
 	if err != nil {
 		return nil, AsError(what, err)
 	}
+	if err := p.spec.knowDisks(f); err != nil {
+		return nil, errors.Join(AsError(what, err), f.Close())
+	}
 	own := p.home.own(p.name, p.spec.Resume)
 	if own {
 		if err := p.layDisks(f.Meta().UUID); err != nil {
