@@ -26,6 +26,7 @@ type incoming struct {
 	l       net.Listener
 	secured *secure.Listener // nil: not encrypted
 	conns   chan net.Conn
+	ended   chan struct{} // closed when nobody else is taken
 
 	at   time.Time // the present attempt began
 	peer string    // address
@@ -41,7 +42,7 @@ func (p *process) incoming() (func(), error) {
 	if err != nil {
 		return nil, taken(p.spec.Listen, err)
 	}
-	in := &incoming{p: p, l: l, conns: make(chan net.Conn)}
+	in := &incoming{p: p, l: l, conns: make(chan net.Conn), ended: make(chan struct{})}
 	if !p.spec.Insecure {
 		if err := in.secure(); err != nil {
 			l.Close()
@@ -52,12 +53,23 @@ func (p *process) incoming() (func(), error) {
 	o, ctx := p.srv.ops.start("receive", "pages")
 	in.op = o
 	ctx, cancel := context.WithCancel(ctx)
+	o.cancel = func() { // the port stays open for a source that is in doubt
+		if ctx.Err() != nil {
+			in.l.Close() // the second time
+		}
+		cancel()
+	}
 	p.srv.stop = cancel
-	context.AfterFunc(ctx, func() { in.l.Close() })
 	return func() {
-		go in.accept(ctx)
+		go in.accept()
 		go in.receive(ctx)
 	}, nil
+}
+
+// shut closes the port: nobody is waited for any more.
+func (in *incoming) shut() {
+	in.l.Close()
+	close(in.ended)
 }
 
 // secure has peers prove that they know a token: that of the environment, or a
@@ -85,7 +97,7 @@ func (in *incoming) refused(from string, err error) {
 }
 
 // accept passes connections on until the port closes.
-func (in *incoming) accept(ctx context.Context) {
+func (in *incoming) accept() {
 	defer close(in.conns)
 	for {
 		c, err := in.l.Accept()
@@ -97,7 +109,7 @@ func (in *incoming) accept(ctx context.Context) {
 		in.p.r.mu.Unlock()
 		select {
 		case in.conns <- c:
-		case <-ctx.Done():
+		case <-in.ended:
 			c.Close()
 			return
 		}
@@ -178,7 +190,7 @@ func (in *incoming) event(e migrate.Event) {
 // arrived ends the receiving: of the machine, which runs, everything is here, or
 // err says what is not.
 func (in *incoming) arrived(rep *migrate.Report, err error) {
-	in.l.Close()
+	in.shut()
 	e := AsError("not all of the machine arrived", err)
 	in.p.r.update(func(s *Status) {
 		s.Move = nil
@@ -221,6 +233,7 @@ func runsOf(pages []uint64) string {
 
 // abandon ends a VM that never came.
 func (in *incoming) abandon(err error) {
+	in.shut()
 	e := AsError("nothing was received", err)
 	in.p.r.update(func(s *Status) {
 		s.State, s.Listen, s.Move, s.End = StateOff, "", nil, &End{Reason: "nothing was received", Exit: e.Exit, Error: e}

@@ -47,6 +47,7 @@ type Dest struct {
 	dead    error // it will never run
 	epoch   uint64
 	leaveAt time.Duration // when nobody needs answers any more; 0: not set
+	leaving bool          // it was cancelled, and only answers
 
 	fault   uint32 // page asked for last
 	faulted time.Duration
@@ -187,22 +188,34 @@ func (d *Dest) linger() {
 	}
 }
 
-// Cancel asks to stop. Once the guest runs here only waiting ends.
+// Cancel asks to stop. Once the guest runs here only waiting ends. A source that may
+// be in doubt is answered for a while all the same; the second time it ends at once.
 func (d *Dest) Cancel(err error) {
 	cause := &Error{Code: Cancelled, Text: "cancelled", Err: err}
 	switch {
 	case d.over:
-	case d.dead != nil:
-		d.finish(d.dead)
-	case !d.running:
-		d.die(cause)
-	case d.left == 0:
-		d.finish(nil)
-	case d.ctl == nil:
+	case d.left > 0 && d.ctl == nil:
 		d.finish(d.strand(cause))
-	default:
+	case d.left > 0:
 		d.emit(Event{What: EventWarning, Reason: "too late to cancel: the guest runs here"})
+	case d.leaving:
+		d.finish(d.dead)
+	default:
+		d.die(cause) // unless it runs
+		d.leave()
 	}
+}
+
+// leave answers questions for a while yet, where there may be any.
+func (d *Dest) leave() {
+	if d.over {
+		return
+	}
+	d.leaving = true
+	if at := d.host.Now() + answerFor; d.leaveAt == 0 || at < d.leaveAt {
+		d.leaveAt = at
+	}
+	d.emit(Event{What: EventWarning, Reason: fmt.Sprintf("waits at most %v for the source to know how it ended", answerFor)})
 }
 
 // strand is the error of post-copy that ended with pages missing.
@@ -581,12 +594,4 @@ func (d *Dest) reserve() error {
 		d.mem.Absent(newBitmap(d.pages), func(uint32) [LeafSize]byte { return zeroLeaf })
 	}
 	return nil
-}
-
-// asError keeps an *Error and wraps any other.
-func asError(c Code, text string, err error) error {
-	if e, ok := err.(*Error); ok {
-		return e
-	}
-	return &Error{Code: c, Text: text, Err: err}
 }

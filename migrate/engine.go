@@ -55,7 +55,8 @@ const (
 	deafAfter  = 45 * time.Second // a connection on which nothing is heard so long is lost
 	redialMin  = 50 * time.Millisecond
 	redialMax  = 5 * time.Second
-	askEvery   = time.Second // in doubt
+	askEvery   = time.Second     // in doubt
+	answerFor  = 2 * time.Minute // whoever asks, once cancelled: a source that finds the connection dead only by deafAfter, too
 	progressHz = 10
 )
 

@@ -182,3 +182,11 @@ func clean(s string) string {
 		return r
 	}, s)
 }
+
+// asError keeps an *Error and wraps any other.
+func asError(c Code, text string, err error) error {
+	if e, ok := err.(*Error); ok {
+		return e
+	}
+	return &Error{Code: c, Text: text, Err: err}
+}

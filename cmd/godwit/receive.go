@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"fmt"
 	"io"
 	"os"
@@ -8,6 +9,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"godwit/control"
+	"godwit/migrate"
 )
 
 func (a *app) receiveCommand() *cobra.Command {
@@ -95,7 +97,8 @@ func (a *app) receiveOnce(s *control.Spec, l *limits) error {
 func (a *app) receiveAll(s *control.Spec) error {
 	ctx, stop := interruptible()
 	defer stop()
-	for ; ; s.Name = "" { // a name that was chosen is the first one's
+	context.AfterFunc(ctx, stop) // a second interrupt ends it as it ends anything
+	for ; ; s.Name = "" {        // a name that was chosen is the first one's
 		one := *s
 		one.Orphan = control.OrphanStop // while it waits
 		c, err := a.home.Launch(a.exe, &one)
@@ -118,11 +121,18 @@ func (a *app) receiveAll(s *control.Spec) error {
 		if err := a.print(st, func(w io.Writer) { fmt.Fprintf(w, "%s runs here.  godwit attach %[1]s\n", st.Name) }); err != nil {
 			return err
 		}
-		if _, err := a.home.Client(st.Name).Follow(ctx, "receive", nil); err != nil { // all of it, and the port is free
+		if _, err := a.home.Client(st.Name).Follow(ctx, "receive", a.warned); err != nil { // all of it, and the port is free
 			fmt.Fprint(a.err, control.AsError("receiving "+st.Name, err).Text())
 		}
 		if ctx.Err() != nil {
 			return nil
 		}
+	}
+}
+
+// warned prints what an operation warns of.
+func (a *app) warned(e control.Event) {
+	if e.Name == migrate.EventWarning {
+		fmt.Fprintln(a.err, "godwit: "+e.Op.Event.Reason)
 	}
 }

@@ -380,6 +380,31 @@ func TestChoiceAfterCut(t *testing.T) {
 	}
 }
 
+// TestCancelledDestAnswers: a destination that is cancelled while its last word is
+// lost still tells the source, whichever of the two has the guest.
+func TestCancelledDestAnswers(t *testing.T) {
+	t.Parallel()
+	ends := map[string]int{}
+	for _, mode := range modes {
+		sc := small()
+		sc.Options.Mode = mode
+		whole, err := Run(sc)
+		require.NoError(t, err)
+		for at := range whole.Messages {
+			for _, notice := range []time.Duration{300 * time.Millisecond, 70 * time.Second} {
+				sc.Faults = []Fault{{At: at, What: CancelDest}, {At: at, What: Cut, For: notice}}
+				res, err := Run(sc)
+				require.NoError(t, err, "%s at message %d", mode, at)
+				ends[end(res)]++
+			}
+		}
+	}
+	assert.NotZero(t, ends["moved"])
+	assert.NotZero(t, ends["runs here"])
+	assert.Zero(t, ends["runs there, the source does not know"])
+	t.Logf("%v", ends)
+}
+
 // TestFence: the owner is recorded before COMMIT and again when the guest comes
 // back; a record that fails leaves the guest.
 func TestFence(t *testing.T) {

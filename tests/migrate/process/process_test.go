@@ -324,25 +324,54 @@ func TestLinkCut(t *testing.T) {
 }
 
 // TestDoubtResolves: the answer is lost, and all connections for a while; then the
-// destination says that it runs the guest.
+// destination says that it runs the guest, also where it was told to stop waiting.
 func TestDoubtResolves(t *testing.T) {
+	for _, cancelled := range []bool{false, true} {
+		t.Run(fmt.Sprintf("cancelled=%v", cancelled), func(t *testing.T) {
+			w := newWorld(t)
+			src := w.run("here", writer)
+			w.until(src, "hog: ")
+			dst, addr := w.receive("there")
+			p := newProxy(t, addr)
+			p.trip = &trip{frAck, true, func() { p.setDark(true) }}
+			done := make(chan error, 1)
+			go func() {
+				_, err := src.Migrate(context.Background(), request(p.addr, migrate.ModeStop), nil)
+				done <- err
+			}()
+			w.state("here", control.StateInDoubt)
+			w.state("there", control.StateRunning)
+			if cancelled {
+				require.NoError(t, dst.Cancel("receive"))
+			}
+			p.setDark(false)
+			require.NoError(t, <-done)
+			w.state("here", control.StateGone)
+			w.works(dst)
+			_, err := dst.Follow(context.Background(), "receive", nil)
+			require.NoError(t, err, "it waits for nobody any more")
+		})
+	}
+}
+
+// TestDoubtIsLeft: told twice, the destination waits for nobody; the source stays in
+// doubt.
+func TestDoubtIsLeft(t *testing.T) {
 	w := newWorld(t)
 	src := w.run("here", writer)
 	w.until(src, "hog: ")
-	_, addr := w.receive("there")
+	dst, addr := w.receive("there")
 	p := newProxy(t, addr)
 	p.trip = &trip{frAck, true, func() { p.setDark(true) }}
-	done := make(chan error, 1)
-	go func() {
-		_, err := src.Migrate(context.Background(), request(p.addr, migrate.ModeStop), nil)
-		done <- err
-	}()
+	go func() { _, _ = src.Migrate(context.Background(), request(p.addr, migrate.ModeStop), nil) }()
 	w.state("here", control.StateInDoubt)
 	w.state("there", control.StateRunning)
-	p.setDark(false)
-	require.NoError(t, <-done)
-	w.state("here", control.StateGone)
-	w.works(w.home.Client("there"))
+	require.NoError(t, dst.Cancel("receive"))
+	require.NoError(t, dst.Cancel("receive"))
+	_, err := dst.Follow(context.Background(), "receive", nil)
+	require.NoError(t, err)
+	w.state("here", control.StateInDoubt)
+	w.works(dst)
 }
 
 // TestDoubtAtAnotherAddress: the destination is reached another way.
