@@ -117,14 +117,14 @@ func TestDamage(t *testing.T) {
 	for _, c := range []snapshot.Codec{snapshot.None, snapshot.S2, snapshot.Zstd} {
 		b, _ := write(t, m, memtest.Sections(), snapshot.Options{Codec: c})
 		r := rand.New(rand.NewPCG(uint64(c), 9))
-		for range 800 {
+		for range 2600 {
 			flip(t, b, r.IntN(len(b)), r.IntN(8))
 		}
 		for i := range 300 { // the ends, where the structure is densest
 			flip(t, b, i, r.IntN(8))
 			flip(t, b, len(b)-1-i, r.IntN(8))
 		}
-		for range 200 {
+		for range 400 {
 			n := r.IntN(len(b))
 			_, err := open(b[:n])
 			require.Error(t, err, "first %d of %d bytes", n, len(b))
