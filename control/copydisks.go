@@ -185,7 +185,7 @@ func (r *Runner) vetCopies(cfg *machine.Config, copies []diskCopy) (bad []migrat
 		}
 	}
 	if free, err := host.Free(r.home()); err == nil && needs > 0 && free < uint64(needs) {
-		no("disks", SizeText(free)+" free in "+r.home(), SizeText(uint64(needs)))
+		no("disks.free", SizeText(free)+" free in "+r.home(), SizeText(uint64(needs)))
 	}
 	return bad
 }

@@ -14,6 +14,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 
@@ -148,6 +149,8 @@ func fromSnapshot(what string, err error) *Error {
 		e := Fail("incompatible", what, unknown.Error(), "a newer godwit")
 		e.Field, e.Have, e.Want = "section "+unknown.ID, fmt.Sprint(unknown.Version), fmt.Sprint(unknown.Newest)
 		return e
+	case errors.Is(err, machine.ErrMemory):
+		return Fail("resource", what, err.Error(), "free -h; ulimit -v")
 	case errors.Is(err, machine.ErrConfig):
 		return Fail("incompatible", what, err.Error(), "the godwit that wrote it")
 	}
@@ -193,7 +196,10 @@ func fromMigrate(what string, err error) *Error {
 		return Fail("cancelled", what, "the other side gave it up; nothing is lost", "")
 	}
 	code := byPeer[m.Code]
-	if code == "" {
+	switch {
+	case m.Code == migrate.Refused && onlyRoom(m.Mismatches):
+		code = "resource"
+	case code == "":
 		code = "failed"
 	}
 	e := Fail(code, what, m.Error(), migrateHints[m.Code])
@@ -208,6 +214,11 @@ func fromMigrate(what string, err error) *Error {
 		e.Field, e.Have, e.Want = x.Field, x.Have, x.Want
 	}
 	return e
+}
+
+// onlyRoom tells whether a host could be the machine if it had more left.
+func onlyRoom(ms []migrate.Mismatch) bool {
+	return len(ms) > 0 && !slices.ContainsFunc(ms, func(m migrate.Mismatch) bool { return !strings.HasSuffix(m.Field, ".free") })
 }
 
 // secureHints say what to type, by what keeps two sides apart.

@@ -206,6 +206,9 @@ func (p *process) boot() (*machine.Machine, error) {
 	if e := fromDisk("cannot start the VM", err); e != nil {
 		return nil, e
 	}
+	if errors.Is(err, machine.ErrMemory) {
+		return nil, AsError("cannot start the VM", err)
+	}
 	if err != nil {
 		return nil, Fail("usage", "the machine cannot be built", strings.ReplaceAll(err.Error(), "\n", "; "), "")
 	}

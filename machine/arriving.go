@@ -86,11 +86,25 @@ func (a *Arriving) Check(secs []snapshot.Section) (bad []migrate.Mismatch) {
 			no("section "+s.ID(), "unknown", fmt.Sprintf("version %d", s.Version))
 		}
 	}
+	if len(bad) == 0 {
+		if err := fits(&cfg, &images); err != nil {
+			no("memory.free", "less: "+err.Error(), fmt.Sprintf("%d bytes", cfg.Memory))
+		}
+	}
 	bad = append(bad, checkProcessor(&cfg, secs)...)
 	if a.Vet != nil {
 		bad = append(bad, a.Vet(cfg, secs)...)
 	}
 	return bad
+}
+
+// fits asks the host for the memory of a machine, and gives it back.
+func fits(cfg *Config, images *Images) error {
+	m, err := mem.New(cfg.Memory, regions(cfg, images)...)
+	if err != nil {
+		return err
+	}
+	return m.Close()
 }
 
 // processor is the CPU model as the guest sees it, by which a host with another

@@ -40,7 +40,7 @@ func fromSmall(f *snapshot.File, host Host) (*Machine, error) {
 	secs := f.Small()
 	var cfg Config
 	if err := section(secs, secConfig, "", &cfg); err != nil {
-		return nil, errors.Join(ErrConfig, err)
+		return nil, unusable(err)
 	}
 	if snapshot.Find(secs, secImages, "") != nil || uint64(f.Pages())<<mem.PageShift != cfg.Memory {
 		all, err := f.Sections()
@@ -51,7 +51,7 @@ func fromSmall(f *snapshot.File, host Host) (*Machine, error) {
 	}
 	m, err := New(cfg, Images{}, host)
 	if err != nil {
-		return nil, errors.Join(ErrConfig, err)
+		return nil, unusable(err)
 	}
 	m.fetch = func() (im Images, err error) {
 		all, err := f.Sections()

@@ -144,7 +144,7 @@ func New(cfg Config, images Images, host Host) (*Machine, error) {
 	}
 	ram, err := mem.New(cfg.Memory, regions(&cfg, &images)...)
 	if err != nil {
-		return nil, fmt.Errorf("guest memory: %w", err)
+		return nil, fmt.Errorf("%w: %w", ErrMemory, err)
 	}
 	m := &Machine{cfg: cfg, images: images, mem: ram, host: host, poll: 1 << 18, horizon: Forever, point: ^uint64(0)}
 	m.st.PRNG = cfg.Seed

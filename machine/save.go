@@ -131,20 +131,32 @@ func (p pages) Read(n uint32, b *[4096]byte) {
 // ErrConfig is returned for sections that hold no usable configuration.
 var ErrConfig = errors.New("no usable configuration")
 
+// ErrMemory is returned where the host does not give a machine its memory.
+var ErrMemory = errors.New("the host has no room for the guest's memory")
+
+// unusable says that it is the configuration with which a machine cannot be built,
+// unless it is the host.
+func unusable(err error) error {
+	if errors.Is(err, ErrMemory) {
+		return err
+	}
+	return fmt.Errorf("%w: %w", ErrConfig, err)
+}
+
 // FromSections builds the machine that sections describe, without its state:
 // memory is zero until its pages are restored, and then Restore makes it whole.
 func FromSections(secs []snapshot.Section, host Host) (*Machine, error) {
 	var cfg Config
 	var images Images
 	if err := section(secs, secConfig, "", &cfg); err != nil {
-		return nil, errors.Join(ErrConfig, err)
+		return nil, unusable(err)
 	}
 	if err := section(secs, secImages, "", &images); err != nil {
-		return nil, errors.Join(ErrConfig, err)
+		return nil, unusable(err)
 	}
 	m, err := New(cfg, images, host)
 	if err != nil {
-		return nil, errors.Join(ErrConfig, err)
+		return nil, unusable(err)
 	}
 	return m, nil
 }

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"syscall"
 	"unicode"
 
 	"godwit/snapshot"
@@ -183,10 +184,14 @@ func clean(s string) string {
 	}, s)
 }
 
-// asError keeps an *Error and wraps any other.
+// asError keeps an *Error and wraps any other. A full disk is a lack of resources
+// whatever it kept from being done.
 func asError(c Code, text string, err error) error {
 	if e, ok := err.(*Error); ok {
 		return e
+	}
+	if errors.Is(err, syscall.ENOSPC) {
+		c = Resources
 	}
 	return &Error{Code: c, Text: text, Err: err}
 }
