@@ -189,13 +189,13 @@ func (r *Runner) elsewhere(c *machine.DiskConfig) error {
 	return nil
 }
 
-// knowDisks fails where a file was named for a disk that a saved machine does not have:
-// it would go on with the one that was not meant.
-func (s *Spec) knowDisks(f *snapshot.File) error {
+// knowDisks fails where a file was named for a disk that the machine of these sections
+// does not have: it would go on with the one that was not meant.
+func (s *Spec) knowDisks(secs []snapshot.Section) error {
 	if len(s.DiskFiles) == 0 {
 		return nil
 	}
-	c, err := machine.ConfigIn(f.Small())
+	c, err := machine.ConfigIn(secs)
 	if err != nil {
 		return err
 	}
@@ -207,7 +207,7 @@ func (s *Spec) knowDisks(f *snapshot.File) error {
 		if slices.Contains(ids, d.ID) {
 			continue
 		}
-		e := Fail("usage", fmt.Sprintf("the machine has no disk %q", d.ID), "it has none", "godwit resume without --disk")
+		e := Fail("usage", fmt.Sprintf("the machine has no disk %q", d.ID), "it has none", "without --disk")
 		if len(ids) > 0 {
 			e.Why, e.Hint = "its disks are: "+strings.Join(ids, ", "), "--disk "+ids[0]+"="+d.File
 		}

@@ -81,6 +81,13 @@ func (in *incoming) claimDisks(m *machine.Machine, session snapshot.UUID) error 
 
 // vetDisks says what keeps this host from having the disks of a machine.
 func (r *Runner) vetDisks(cfg *machine.Config, secs []snapshot.Section) (bad []migrate.Mismatch) {
+	if err := r.spec.knowDisks(secs); err != nil {
+		e, want := AsError("the disks", err), "none"
+		if e.Want != "" {
+			want = "one for " + e.Want
+		}
+		return []migrate.Mismatch{{Field: "receive --disk", Have: "a file for " + e.Have, Want: want}}
+	}
 	copies, err := copiesOf(secs)
 	if err != nil {
 		return []migrate.Mismatch{{Field: secCopies, Have: "version 1", Want: err.Error()}}

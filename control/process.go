@@ -271,7 +271,7 @@ func (p *process) load() (*machine.Machine, error) {
 	if err != nil {
 		return nil, AsError(what, err)
 	}
-	if err := p.spec.knowDisks(f); err != nil {
+	if err := p.spec.knowDisks(f.Small()); err != nil {
 		return nil, errors.Join(AsError(what, err), f.Close())
 	}
 	own := p.home.own(p.name, p.spec.Resume)

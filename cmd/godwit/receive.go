@@ -98,7 +98,8 @@ func (a *app) receiveAll(s *control.Spec) error {
 	ctx, stop := interruptible()
 	defer stop()
 	context.AfterFunc(ctx, stop) // a second interrupt ends it as it ends anything
-	for ; ; s.Name = "" {        // a name that was chosen is the first one's
+
+	for ; ; s.Name = "" { // a name that was chosen is the first one's
 		one := *s
 		one.Orphan = control.OrphanStop // while it waits
 		c, err := a.home.Launch(a.exe, &one)
