@@ -46,9 +46,9 @@ static void run(u64 *sp)
 	for (u32 pass = 1;; pass++) {
 		for (u32 k = 0; k < ints; k += step) {
 			u32 i = k;
-			if (pattern == 'r') { // pages in another order, each once
+			if (pattern == 'r') { // pages in another order, each once: the factor is a prime
 				u32 pages = ints >> 10, page = k >> 10;
-				i = (page * 40503u + pass * 7) % pages << 10 | (k & 1023);
+				i = (page * 48271u + pass * 7) % pages << 10 | (k & 1023);
 			}
 			if (pass > 1 && a[i] != value(pattern, pass - 1, i)) {
 				say("writer: CORRUPT at int ", i);
