@@ -313,7 +313,7 @@ func (d *decoder) find() Status {
 	}
 	row := uint16(n)
 	if row == 0 {
-		return Invalid
+		return d.undefined(modrm)
 	}
 	if row == xchgRow && d.opc == 0x90 && d.rep == 2 && !d.amd {
 		row = pauseRow
@@ -326,6 +326,29 @@ func (d *decoder) find() Status {
 		return Invalid
 	}
 	return d.check(f, modrm)
+}
+
+// undefined is an encoding of a group that has no row. Intel's processors find how
+// long it is first, and then what it is, if there is no LOCK (measured).
+func (d *decoder) undefined(modrm bool) Status {
+	if !modrm || d.amd || d.lock || d.vex {
+		return Invalid
+	}
+	d.in.OpSize = opSizes[oszV][d.mode][d.has66<<1|d.rex>>3&1]
+	if st := d.modRM(&forms[0]); st != OK {
+		return max(st, Invalid)
+	}
+	imm := uint8(none)
+	switch d.node {
+	case roots[mapOne][0xc7]:
+		imm = immZ
+	case roots[mapOne][0xc6], roots[map0F][0x71], roots[map0F][0x72], roots[map0F][0x73], roots[map0F][0xba]:
+		imm = imm8
+	}
+	if imm != none && d.pos+immSize(imm, int(d.in.OpSize), int(d.in.AddrSize)) > maxLen {
+		return TooLong
+	}
+	return Invalid
 }
 
 // check sets the flags and applies the rules for LOCK and VEX.vvvv.

@@ -39,9 +39,10 @@ func TestRandom(t *testing.T) {
 // newer tells of instructions that processors have and our models do not: SSE4a,
 // GFNI, ENQCMD, what suspends the tracking of transactions, trust domains' calls; and
 // hypercalls with prefixes, which reach the hypervisor.
-// EVEX behind as many prefixes as bytes has may be longer than 15 bytes, and then #GP.
+// EVEX behind as many prefixes as bytes has may be longer than 15 bytes, and then #GP;
+// so may be others behind more.
 func newer(b []byte) bool {
-	if b[maxPrefixes] == 0x62 {
+	if more := b[maxPrefixes]; more == 0x62 || more&0xf0 == 0x40 || bytes.IndexByte(legacy, more) >= 0 {
 		return true
 	}
 	i := bytes.IndexByte(b, 0x0f)
@@ -55,10 +56,13 @@ func newer(b []byte) bool {
 
 const maxPrefixes = 5
 
+// legacy are the prefixes of every mode.
+var legacy = []byte{0x66, 0x67, 0xf2, 0xf3, 0xf0, 0x26, 0x2e, 0x36, 0x3e, 0x64, 0x65}
+
 // bytes are prefixes, an opcode of some map, and more.
 func (g *Gen) bytes() []byte {
 	b := make([]byte, 0, 24)
-	prefixes := []byte{0x66, 0x67, 0xf2, 0xf3, 0xf0, 0x26, 0x2e, 0x36, 0x3e, 0x64, 0x65, 0x40, 0x48, 0x41, 0x44, 0x4f}
+	prefixes := append(legacy[:len(legacy):len(legacy)], 0x40, 0x48, 0x41, 0x44, 0x4f)
 	for len(b) < maxPrefixes && g.one(2) { // too long and undefined is either #GP or #UD
 		b = append(b, prefixes[g.n(len(prefixes))])
 	}
