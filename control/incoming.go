@@ -59,7 +59,10 @@ func (p *process) incoming() (func(), error) {
 		}
 		cancel()
 	}
-	p.srv.stop = cancel
+	p.srv.stop = func() { // by force: nobody is answered any more
+		cancel()
+		in.l.Close()
+	}
 	return func() {
 		go in.accept()
 		go in.receive(ctx)
