@@ -39,7 +39,7 @@ func TestWallClock(t *testing.T) {
 	st := r.Status()
 	require.Equal(t, "powered off", st.End.Reason)
 	t.Logf("%v of host time, %v of it busy; %v of guest time, %d counts", took, busy, time.Duration(st.GuestNS), st.Count)
-	assert.Greater(t, took, nap-20*time.Millisecond)
+	assert.Greater(t, took, nap-250*time.Millisecond, "as near as its clock is to the host's, see below")
 	assert.Less(t, busy, nap/3, "an idle guest must not keep the host busy")
 	assert.InDelta(t, took.Seconds(), float64(st.GuestNS)/1e9, 0.25, "guest time is the host's")
 }
