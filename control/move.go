@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"net"
-	"slices"
 	"sync"
 	"time"
 
@@ -111,9 +110,12 @@ func (v *outgoing) options() (err error) {
 	if o.OnStall, err = migrate.ParseStall(orDefault(q.OnStall, string(migrate.StallBudget))); err != nil {
 		return Fail("usage", err.Error(), "", "--on-stall budget")
 	}
+	if q.Codec != "" {
+		if _, err := snapshot.ParseCodec(q.Codec); err != nil {
+			return Fail("usage", err.Error(), "", "--codec s2")
+		}
+	}
 	switch {
-	case !slices.Contains([]string{"", "none", "s2", "zstd"}, q.Codec):
-		return Fail("usage", fmt.Sprintf("codec %q is unknown, want none, s2 or zstd", q.Codec), "", "--codec s2")
 	case q.MaxSlowdown < 0 || q.MaxSlowdown > 1:
 		return Fail("usage", fmt.Sprintf("slowdown %g is not possible", q.MaxSlowdown), "it is a share of the time, 0 to 1", "--max-slowdown 0.5")
 	case q.MaxDowntimeNS < 0:

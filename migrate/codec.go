@@ -1,7 +1,6 @@
 package migrate
 
 import (
-	"fmt"
 	"time"
 
 	"godwit/snapshot"
@@ -43,11 +42,14 @@ type measured struct {
 }
 
 func newChooser(name string, peer uint32, now func() time.Duration) (*chooser, error) {
-	c := &chooser{now: now}
-	for k := snapshot.None; k <= snapshot.Zstd; k++ {
-		if k.String() == name {
-			c.codec, c.fixed = k, true
+	c := &chooser{now: now, fixed: name != ""}
+	if c.fixed {
+		var err error
+		if c.codec, err = snapshot.ParseCodec(name); err != nil {
+			return nil, err
 		}
+	}
+	for k := snapshot.None; k <= snapshot.Zstd; k++ {
 		if peer>>k&1 == 0 {
 			continue
 		}
@@ -56,9 +58,6 @@ func newChooser(name string, peer uint32, now func() time.Duration) (*chooser, e
 			return nil, err
 		}
 		c.packer[k] = p
-	}
-	if name != "" && !c.fixed {
-		return nil, fmt.Errorf("codec %q is unknown, want none, s2 or zstd", name)
 	}
 	if c.packer[c.codec] == nil {
 		c.codec = snapshot.None

@@ -31,6 +31,16 @@ func (c Codec) String() string {
 	return fmt.Sprintf("codec %d", uint8(c))
 }
 
+// ParseCodec is the codec of a name.
+func ParseCodec(name string) (Codec, error) {
+	for k := None; k <= Zstd; k++ {
+		if k.String() == name {
+			return k, nil
+		}
+	}
+	return None, fmt.Errorf("codec %q is unknown, want one of none, s2 and zstd", name)
+}
+
 // zstdWindow bounds what a frame makes its decoder remember, in bytes.
 const zstdWindow = 1 << 20
 

@@ -10,6 +10,7 @@ import (
 
 	"godwit/migrate"
 	"godwit/migrate/sim"
+	"godwit/snapshot"
 )
 
 // Setup says what is moved, and how.
@@ -90,8 +91,10 @@ func (s *Setup) Check() error {
 			return err
 		}
 	}
-	if err := oneOf("codec", s.Codec, []string{"", "none", "s2", "zstd"}); err != nil {
-		return err
+	if s.Codec != "" {
+		if _, err := snapshot.ParseCodec(s.Codec); err != nil {
+			return err
+		}
 	}
 	for _, m := range s.Modes {
 		if _, err := migrate.ParseMode(m); err != nil {
@@ -107,18 +110,11 @@ func (s *Setup) known() error {
 		name, value string
 		of          []string
 	}{{"pattern", s.Pattern, sim.Patterns}, {"content", s.Content, sim.Contents}} {
-		if err := oneOf(x.name, x.value, x.of); err != nil {
-			return err
+		if !slices.Contains(x.of, x.value) {
+			return fmt.Errorf("%s %q is unknown, want one of %q", x.name, x.value, x.of)
 		}
 	}
 	return nil
-}
-
-func oneOf(name, value string, of []string) error {
-	if slices.Contains(of, value) {
-		return nil
-	}
-	return fmt.Errorf("%s %q is unknown, want one of %q", name, value, of)
 }
 
 // Compare moves the guest by one strategy after the other.
