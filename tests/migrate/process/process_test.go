@@ -323,32 +323,45 @@ func TestLinkCut(t *testing.T) {
 	}
 }
 
-// TestDoubtResolves: the answer is lost, and all connections for a while; then the
-// destination says that it runs the guest, also where it was told to stop waiting.
+// doubt is a source in doubt: the answer is lost, and all connections while link is dark.
+type doubt struct {
+	*world
+	src, dst *control.Client
+	addr     string // of the destination
+	link     *proxy
+	done     chan error // how the source's migration ends
+}
+
+func inDoubt(t *testing.T) *doubt {
+	d := &doubt{world: newWorld(t), done: make(chan error, 1)}
+	d.src = d.run("here", writer)
+	d.until(d.src, "hog: ")
+	d.dst, d.addr = d.receive("there")
+	d.link = newProxy(t, d.addr)
+	d.link.trip = &trip{frAck, true, func() { d.link.setDark(true) }}
+	go func() {
+		_, err := d.src.Migrate(context.Background(), request(d.link.addr, migrate.ModeStop), nil)
+		d.done <- err
+	}()
+	d.state("here", control.StateInDoubt)
+	return d
+}
+
+// TestDoubtResolves: the destination says that it runs the guest, also where it was told
+// to stop waiting.
 func TestDoubtResolves(t *testing.T) {
 	for _, cancelled := range []bool{false, true} {
 		t.Run(fmt.Sprintf("cancelled=%v", cancelled), func(t *testing.T) {
-			w := newWorld(t)
-			src := w.run("here", writer)
-			w.until(src, "hog: ")
-			dst, addr := w.receive("there")
-			p := newProxy(t, addr)
-			p.trip = &trip{frAck, true, func() { p.setDark(true) }}
-			done := make(chan error, 1)
-			go func() {
-				_, err := src.Migrate(context.Background(), request(p.addr, migrate.ModeStop), nil)
-				done <- err
-			}()
-			w.state("here", control.StateInDoubt)
-			w.state("there", control.StateRunning)
+			d := inDoubt(t)
+			d.state("there", control.StateRunning)
 			if cancelled {
-				require.NoError(t, dst.Cancel("receive"))
+				require.NoError(t, d.dst.Cancel("receive"))
 			}
-			p.setDark(false)
-			require.NoError(t, <-done)
-			w.state("here", control.StateGone)
-			w.works(dst)
-			_, err := dst.Follow(context.Background(), "receive", nil)
+			d.link.setDark(false)
+			require.NoError(t, <-d.done)
+			d.state("here", control.StateGone)
+			d.works(d.dst)
+			_, err := d.dst.Follow(context.Background(), "receive", nil)
 			require.NoError(t, err, "it waits for nobody any more")
 		})
 	}
@@ -357,39 +370,21 @@ func TestDoubtResolves(t *testing.T) {
 // TestDoubtIsLeft: told twice, the destination waits for nobody; the source stays in
 // doubt.
 func TestDoubtIsLeft(t *testing.T) {
-	w := newWorld(t)
-	src := w.run("here", writer)
-	w.until(src, "hog: ")
-	dst, addr := w.receive("there")
-	p := newProxy(t, addr)
-	p.trip = &trip{frAck, true, func() { p.setDark(true) }}
-	go func() { _, _ = src.Migrate(context.Background(), request(p.addr, migrate.ModeStop), nil) }()
-	w.state("here", control.StateInDoubt)
-	w.state("there", control.StateRunning)
-	require.NoError(t, dst.Cancel("receive"))
-	require.NoError(t, dst.Cancel("receive"))
-	_, err := dst.Follow(context.Background(), "receive", nil)
+	d := inDoubt(t)
+	d.state("there", control.StateRunning)
+	require.NoError(t, d.dst.Cancel("receive"))
+	require.NoError(t, d.dst.Cancel("receive"))
+	_, err := d.dst.Follow(context.Background(), "receive", nil)
 	require.NoError(t, err)
-	w.state("here", control.StateInDoubt)
-	w.works(dst)
+	d.state("here", control.StateInDoubt)
+	d.works(d.dst)
 }
 
 // TestDoubtAtAnotherAddress: the destination is reached another way.
 func TestDoubtAtAnotherAddress(t *testing.T) {
-	w := newWorld(t)
-	src := w.run("here", writer)
-	w.until(src, "hog: ")
-	_, addr := w.receive("there")
-	p := newProxy(t, addr)
-	p.trip = &trip{frAck, true, func() { p.setDark(true) }}
-	done := make(chan error, 1)
-	go func() {
-		_, err := src.Migrate(context.Background(), request(p.addr, migrate.ModeStop), nil)
-		done <- err
-	}()
-	w.state("here", control.StateInDoubt)
-	require.NoError(t, src.Post(context.Background(), "/v1/recover", map[string]string{"to": addr}, nil))
-	require.NoError(t, <-done)
-	w.state("here", control.StateGone)
-	w.state("there", control.StateRunning)
+	d := inDoubt(t)
+	require.NoError(t, d.src.Post(context.Background(), "/v1/recover", map[string]string{"to": d.addr}, nil))
+	require.NoError(t, <-d.done)
+	d.state("here", control.StateGone)
+	d.state("there", control.StateRunning)
 }
