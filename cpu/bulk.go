@@ -12,9 +12,8 @@ func (c *CPU) bulkable(in *isa.Inst) bool {
 }
 
 // bulk executes as many iterations of a REP MOVS or REP STOS as it can in whole
-// stretches of memory, within the counts that are left. The
-// effect is that of executing it count by count, see repLine. It reports whether
-// it did any.
+// stretches of memory, within the counts that are left. The effect is that of
+// executing it count by count, see repLine. It reports whether it did any.
 //
 // Preconditions: bulkable.
 func (c *CPU) bulk(in *isa.Inst) bool {

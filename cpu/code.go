@@ -31,10 +31,10 @@ type opMeta struct {
 	len uint8
 }
 
-// block is translated code: instructions of one page, entered at its start.
-// Its last op leaves it. Positions are relative to its first byte, so that it serves every address at
-// which its page is mapped. What interp reads comes first: one cache line, and of
-// links between pages the address behind it.
+// block is translated code: instructions of one page, entered at its start and left
+// by its last op. Positions are relative to its first byte, so that it serves every
+// address at which its page is mapped. What interp reads comes first: one cache line,
+// and of links between pages the address behind it.
 type block struct {
 	n     int32  // instructions, taken from what is left on entry; deadBlock when dropped
 	first uint32 // place of the first op's meta

@@ -696,7 +696,6 @@ const (
 	opBt64rr
 	opBt64ri
 	opBt64mi
-	opNop
 	opFall
 	opJmp
 	opJcc
@@ -9778,7 +9777,6 @@ func (c *CPU) interp(bk *block) (step bool) {
 				}
 				b = uint64(op.imm) & 63
 				c.setFlags(flagCF, a>>b&1)
-			case opNop:
 			case opFall:
 				goto fall
 			case opJmp:

@@ -11,9 +11,6 @@ import "fmt"
 
 const handler = " {\nreturn false\n}\n"
 
-// entryAt is tlb.slot, which the compiler does not inline into functions of this size.
-const entryAt = "e := &t.e[(ea>>12^ea>>17)&(tlbSize-1)]\n"
-
 // unless leaves to the handler unless cond holds.
 func unless(cond string) string { return "if !(" + cond + ")" + handler }
 

@@ -336,7 +336,7 @@ func (d *decoder) undefined(modrm bool) Status {
 	}
 	d.in.OpSize = opSizes[oszV][d.mode][d.has66<<1|d.rex>>3&1]
 	if st := d.modRM(&forms[0]); st != OK {
-		return max(st, Invalid)
+		return max(st, Invalid) // cut off: it is undefined whatever follows
 	}
 	imm := uint8(none)
 	switch d.node {
