@@ -107,11 +107,11 @@ type CPU struct {
 
 // Stats counts what happened, for people; nothing of it is state.
 type Stats struct {
-	Blocks, Translated, Steps, TLBFills, TLBFlushes, CodeDrops uint64
-	Undefined                                                  uint64 // #UD raised for encodings that are not implemented
-	LastUndefined                                              Undefined
-	UnknownMSRs                                                uint64 // #GP raised for MSRs that do not exist
-	LastMSR                                                    uint32 // the last of them
+	Blocks, Translated, Steps, Walks, TLBFills, TLBFlushes, CodeDrops uint64
+	Undefined                                                         uint64 // #UD raised for encodings that are not implemented
+	LastUndefined                                                     Undefined
+	UnknownMSRs                                                       uint64 // #GP raised for MSRs that do not exist
+	LastMSR                                                           uint32 // the last of them
 }
 
 // Undefined is an encoding that is not implemented, and where it was met.

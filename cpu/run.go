@@ -40,7 +40,7 @@ func (c *CPU) begin(limit uint64) {
 	c.event, c.yield, c.stalled = false, false, false
 	if g := c.mem.Gen(); g != c.memGen {
 		c.memGen = g
-		c.dropWriteTags()
+		c.holdWrites()
 	}
 }
 

@@ -63,7 +63,7 @@ func (t *tlb) claim(la uint64) *tlbEntry {
 	page := la &^ 0xfff
 	i := hashLA(la)
 	e, n := &t.e[i], noTag(i)
-	if e.r == page || e.w == page || e.x == page {
+	if e.r == page || e.w == page || e.x == page || e.w == page^held {
 		return e
 	}
 	if e.r == n && e.w == n && e.x == n {
@@ -76,12 +76,26 @@ func (t *tlb) claim(la uint64) *tlbEntry {
 	return e
 }
 
-// dropWrites forgets write permission for the arena page at offset off, or for
-// all pages with off = allPages.
+// dropWrites forgets write permission for the arena page at offset off.
 func (t *tlb) dropWrites(off uint64) {
 	for _, i := range t.used {
-		if e := &t.e[i]; off == allPages || e.add == off {
+		if e := &t.e[i]; e.add == off {
 			e.w = noTag(uint64(i))
+		}
+	}
+}
+
+// held turns the write tag of a page into one that no access matches, and that is
+// no slot's noTag, as it is not canonical. It says that the translation is still
+// good and only somebody wants to know of the next write: a walk less for each
+// page that was written in the pass before.
+const held = 1<<63 | 1<<12
+
+// holdWrites turns all write tags into held ones.
+func (t *tlb) holdWrites() {
+	for _, i := range t.used {
+		if e := &t.e[i]; hashLA(e.w) == uint64(i) {
+			e.w ^= held
 		}
 	}
 }
@@ -96,8 +110,6 @@ func (c *CPU) Mapped(do func(off uint64)) {
 		}
 	}
 }
-
-const allPages = ^uint64(0)
 
 // SetTLBSize lets each TLB know n pages, 4096 at most, and forget them all for one
 // more. It cannot change what the guest does; tests run with several sizes.
@@ -119,9 +131,9 @@ func (c *CPU) FlushTLB() {
 	c.stats.TLBFlushes++
 }
 
-// dropWriteTags forgets write permission everywhere, after pages were re-armed.
-func (c *CPU) dropWriteTags() {
+// holdWrites lets no write take the fast path, after pages were re-armed.
+func (c *CPU) holdWrites() {
 	for i := range c.tlb {
-		c.tlb[i].dropWrites(allPages)
+		c.tlb[i].holdWrites()
 	}
 }

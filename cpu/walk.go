@@ -80,6 +80,7 @@ func (c *CPU) pf(la uint64, acc, mmu int, bits uint32) bool {
 // walk translates la for one access, sets A and D, and remembers the entries
 // used. On failure the fault is pending, or stepReq set.
 func (c *CPU) walk(la uint64, acc, mmu int) (pa uint64, ok bool) {
+	c.stats.Walks++
 	if c.CR0&cr0PG == 0 {
 		pa = la & 0xffffffff
 		return pa, c.here(pa)
@@ -350,6 +351,9 @@ type place struct {
 
 // translate finds la's place for an access that does not cross its page.
 func (c *CPU) translate(la uint64, acc, mmu int) (p place, ok bool) {
+	if e := c.tlb[mmu].slot(la); acc == accWrite && e.w == la&^0xfff^held {
+		return place{off: e.add + la&0xfff, ram: true}, true
+	}
 	if c.inBlock && !c.canonical(la) {
 		c.stepReq = true // ops leave the check to here: a walk ignores the upper bits
 		return p, false

@@ -54,7 +54,7 @@ type Epoch struct {
 type pool struct {
 	mu   sync.Mutex // guards what follows; an image's content is guarded by its page's claim
 	max  int
-	img  []*[PageSize]byte // grows on demand up to max
+	img  []*[PageSize]byte // grows on demand up to max, by the machine goroutine, which reads it without mu
 	free []int32           // images not in use
 	kept []uint32          // pages whose image is kept for Base only
 }
@@ -281,7 +281,7 @@ func (e *Epoch) room(page uint32) int32 {
 }
 
 func (e *Epoch) save(page uint32, n int32) {
-	*e.pool.at(n) = *e.m.page(page)
+	*e.pool.img[n] = *e.m.page(page)
 	e.slot[page] = slotSaved + n
 }
 
