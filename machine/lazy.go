@@ -17,18 +17,29 @@ type Loader struct {
 	err error // why the last page could not be had; of the machine's goroutine
 }
 
-// LoadLazily builds the machine that a file holds without reading its memory: each
-// page comes when it is needed, by way of the Loader, checked before the guest can
-// see it. That the file is whole down to the hashes of its pages, and that the
+// LoadLazily builds the machine that a file holds without reading its memory, but for
+// the few pages that its next instruction needs: each page comes when it is needed, by
+// way of the Loader, checked before the guest can see it. That the file is whole down to the hashes of its pages, and that the
 // state is the one that was saved, is checked here. first are pages to bring at
 // once.
 func LoadLazily(f *snapshot.File, host Host, first []uint32) (*Machine, *Loader, error) {
+	read := readAhead(f)
 	m, err := fromSmall(f, host)
 	if err != nil {
+		<-read // the caller may close the file
 		return nil, nil, err
 	}
 	l := &Loader{m: m, f: f}
-	if err := l.begin(first); err != nil {
+	err = l.begin()
+	for _, r := range <-read {
+		if err == nil && r.page < m.mem.Pages() {
+			m.mem.FillChecked(r.page, &r.content)
+		}
+	}
+	if err == nil {
+		err = l.bringAll(first)
+	}
+	if err != nil {
 		return nil, nil, errors.Join(err, m.Close())
 	}
 	return m, l, nil
@@ -63,17 +74,18 @@ func fromSmall(f *snapshot.File, host Host) (*Machine, error) {
 	return m, nil
 }
 
-func (l *Loader) begin(first []uint32) error {
+func (l *Loader) begin() error {
 	if err := l.m.mem.Later(l.f.MayHold(), l.f.Leaf); err != nil {
 		return err
 	}
 	if err := l.m.Restore(l.f.Small()); err != nil {
 		return err
 	}
-	if err := l.checkState(); err != nil {
-		return err
-	}
-	for _, p := range first {
+	return l.checkState()
+}
+
+func (l *Loader) bringAll(pages []uint32) error {
+	for _, p := range pages {
 		if p < l.m.mem.Pages() && !l.m.mem.Here(p) {
 			if err := l.bring(p); err != nil {
 				return err

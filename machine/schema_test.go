@@ -103,7 +103,7 @@ func TestSchema(t *testing.T) {
 	defer m.Close()
 	var b strings.Builder
 	b.WriteString("# Sections of a machine\n\nEach section is one CBOR map with integer keys in Core Deterministic Encoding [RFC 8949 4.2.1]. " +
-		"`config` and `images` are not state: they do not enter the state hash. Every other section does, with its name, instance and version. " +
+		"`config` and `images` are not state: they do not enter the state hash. Nor are `working-set` and `next-pages` of a suspended machine's file: lists of pages that are read first on resume. Every other section does, with its name, instance and version. " +
 		"All versions are 1. This page is written by `go test ./machine -update`.\n")
 	done := map[reflect.Type]bool{}
 	schema(&b, "config", reflect.TypeOf(m.cfg), done)

@@ -17,7 +17,7 @@ func (m *Machine) Save(ctx context.Context, l snapshot.Layer, path string, creat
 	if err != nil {
 		return snapshot.Stats{}, err
 	}
-	secs = append(secs, m.workingSet())
+	secs = append(secs, m.workingSet(), m.nextPages())
 	meta := snapshot.Meta{Count: m.Count(), Created: created, CPUModel: m.cfg.CPU}
 	return snapshot.Write(ctx, l, path, meta, secs, m.Pages(), o)
 }
