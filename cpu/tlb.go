@@ -86,7 +86,8 @@ func (t *tlb) dropWrites(off uint64) {
 }
 
 // held turns the write tag of a page into one that no access matches, and that is
-// no slot's noTag, as it is not canonical. It says that the translation is still
+// no slot's noTag, as it is not canonical; only of a page that is not canonical itself
+// would it be. It says that the translation is still
 // good and only somebody wants to know of the next write: a walk less for each
 // page that was written in the pass before.
 const held = 1<<63 | 1<<12

@@ -39,6 +39,19 @@ func TestRearmedPages(t *testing.T) {
 	assert.Zero(t, r.ram[0x30000])
 }
 
+// TestNotCanonicalIsNotHeld: the page at 1<<63 held would have the tag of an empty slot.
+func TestNotCanonicalIsNotHeld(t *testing.T) {
+	const la = uint64(1) << 63
+	require.Equal(t, noTag(hashLA(la)), la^held)
+	r := newRig(t)
+	r.long(3)
+	r.inBlock = true
+	_, ok := r.translate(la, accWrite, r.mmu)
+	r.inBlock = false
+	assert.False(t, ok)
+	assert.True(t, r.stepReq, "the reference raises #GP")
+}
+
 // TestHeldTags: a held tag is no slot's noTag, no page's tag, and is hit by no access.
 func TestHeldTags(t *testing.T) {
 	for _, page := range []uint64{0, 0x1000, 0x1ffff000, 0x7ffffffff000, 0xffff800000000000, 0xffffffff81000000, ^uint64(0xfff)} {

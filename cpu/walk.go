@@ -351,7 +351,7 @@ type place struct {
 
 // translate finds la's place for an access that does not cross its page.
 func (c *CPU) translate(la uint64, acc, mmu int) (p place, ok bool) {
-	if e := c.tlb[mmu].slot(la); acc == accWrite && e.w == la&^0xfff^held {
+	if e := c.tlb[mmu].slot(la); acc == accWrite && e.w == la&^0xfff^held && c.canonical(la) {
 		return place{off: e.add + la&0xfff, ram: true}, true
 	}
 	if c.inBlock && !c.canonical(la) {

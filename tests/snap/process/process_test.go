@@ -46,6 +46,7 @@ type world struct {
 	home control.Home
 	c    *control.Client
 	disk string // that the user has made
+	dies bool   // the process does not outlive a failure
 }
 
 const vm = "plover"
@@ -138,6 +139,9 @@ func (w *world) export(tag string) error {
 	file := filepath.Join(string(w.home), "out.gwsnap")
 	r, err := w.home.ChangeSnaps(ctx, vm, control.SnapChange{Export: file, Tag: tag})
 	if err != nil {
+		if w.dies {
+			w.home.Client(vm).Gone() // it may hold its name for a moment yet
+		}
 		if w.home.Alive(vm) {
 			require.NoFileExists(w.t, file)
 			return err
@@ -323,6 +327,7 @@ func fails(t *testing.T, what string, at int, op *operation) bool {
 	op.first(w)
 	require.NoError(t, os.WriteFile(w.plan(), fmt.Appendln(nil, what, at), 0o600))
 	lived := w.home.Alive(vm)
+	w.dies = what == kill
 	err := op.do(w)
 	require.NoError(t, os.Remove(w.plan()))
 	if err != nil && (what == kill || !lived) {
