@@ -63,7 +63,7 @@ func (t *tlb) claim(la uint64) *tlbEntry {
 	page := la &^ 0xfff
 	i := hashLA(la)
 	e, n := &t.e[i], noTag(i)
-	if e.r == page || e.w == page || e.x == page || e.w == page^held {
+	if e.r == page || e.w == page || e.x == page || e.w == page^held && e.w != n {
 		return e
 	}
 	if e.r == n && e.w == n && e.x == n {
@@ -85,11 +85,11 @@ func (t *tlb) dropWrites(off uint64) {
 	}
 }
 
-// held turns the write tag of a page into one that no access matches, and that is
-// no slot's noTag, as it is not canonical; only of a page that is not canonical itself
-// would it be. It says that the translation is still
-// good and only somebody wants to know of the next write: a walk less for each
-// page that was written in the pass before.
+// held turns the write tag of a page into one that no access matches. It says that
+// the translation is still good and only somebody wants to know of the next write: a
+// walk less for each page that was written in the pass before. As it is not canonical,
+// it is no slot's noTag, but of pages that are not canonical themselves: those need
+// another look.
 const held = 1<<63 | 1<<12
 
 // holdWrites turns all write tags into held ones.

@@ -50,6 +50,8 @@ func TestNotCanonicalIsNotHeld(t *testing.T) {
 	r.inBlock = false
 	assert.False(t, ok)
 	assert.True(t, r.stepReq, "the reference raises #GP")
+	r.tlb[r.mmu].claim(la)
+	assert.Contains(t, r.tlb[r.mmu].used, uint16(hashLA(la)), "so that a flush finds it")
 }
 
 // TestHeldTags: a held tag is no slot's noTag, no page's tag, and is hit by no access.
