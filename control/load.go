@@ -19,7 +19,7 @@ type Load string
 const (
 	LoadAll    Load = ""       // everything
 	LoadActive Load = "active" // what was used last when the machine was saved
-	LoadNone   Load = "none"   // nothing
+	LoadNone   Load = "none"   // nothing but what its next instruction needs
 )
 
 // ParseLoad reads all, active or none.

@@ -9,14 +9,43 @@ import (
 	"godwit/snapshot"
 )
 
+// What of a machine's memory is read first on resume is listed in its file, in
+// sections that are no part of the machine.
 const (
-	secNext = "next-pages"
-	maxNext = 64 // pages, so that a file is read no further the more vCPUs there are
+	secWorkingSet = "working-set"
+	maxWorkingSet = 8192 // pages
+	secNext       = "next-pages"
+	maxNext       = 64 // pages, so that a file is read no further the more vCPUs there are
 )
 
-// nextPages is a section with the pages that the vCPUs need to execute an instruction
-// or take an interrupt where they are: code, stack, descriptors, and the page tables
-// to them. It is no part of the machine.
+// workingSet lists the pages that the vCPUs have used lately.
+func (m *Machine) workingSet() snapshot.Section {
+	seen := make([]uint64, (m.mem.Pages()+63)/64)
+	var pages []uint32
+	for _, c := range m.cpus {
+		c.Mapped(func(off uint64) {
+			if p := uint32(off >> mem.PageShift); p < m.mem.Pages() && !bit(seen, p) && len(pages) < maxWorkingSet {
+				seen[p>>6] |= 1 << (p & 63)
+				pages = append(pages, p)
+			}
+		})
+	}
+	return snapshot.Section{Name: secWorkingSet, Version: 1, Data: must(encode(pages))}
+}
+
+// WorkingSet is what a file says was used lately; nothing where it says nothing.
+func WorkingSet(f *snapshot.File) []uint32 { return pageList(f, secWorkingSet) }
+
+func pageList(f *snapshot.File, name string) []uint32 {
+	var pages []uint32
+	if section(f.Small(), name, "", &pages) != nil {
+		return nil
+	}
+	return pages
+}
+
+// nextPages lists the pages that the vCPUs need to execute an instruction or take an
+// interrupt where they are: code, stack, descriptors, and the page tables to them.
 func (m *Machine) nextPages() snapshot.Section {
 	var pages []uint32
 	add := func(pa uint64) {
@@ -53,10 +82,7 @@ type pageRead struct {
 // cannot be read are left out: they will be named when they are needed.
 func readAhead(f *snapshot.File) <-chan []pageRead {
 	read := make(chan []pageRead, 1)
-	var pages []uint32
-	if section(f.Small(), secNext, "", &pages) != nil {
-		pages = nil
-	}
+	pages := pageList(f, secNext)
 	go func() {
 		out := make([]pageRead, 0, maxNext)
 		for _, p := range pages[:min(len(pages), maxNext)] {

@@ -19,9 +19,9 @@ type Loader struct {
 
 // LoadLazily builds the machine that a file holds without reading its memory, but for
 // the few pages that its next instruction needs: each page comes when it is needed, by
-// way of the Loader, checked before the guest can see it. That the file is whole down to the hashes of its pages, and that the
-// state is the one that was saved, is checked here. first are pages to bring at
-// once.
+// way of the Loader, checked before the guest can see it. That the file is whole down
+// to the hashes of its pages, and that the state is the one that was saved, is checked
+// here. first are pages to bring at once.
 func LoadLazily(f *snapshot.File, host Host, first []uint32) (*Machine, *Loader, error) {
 	read := readAhead(f)
 	m, err := fromSmall(f, host)
@@ -189,34 +189,4 @@ func (m *Machine) fetchImages() error {
 	}
 	m.images, m.fetch = im, nil
 	return nil
-}
-
-const (
-	secWorkingSet = "working-set"
-	maxWorkingSet = 8192 // pages
-)
-
-// workingSet is a section with the pages that the vCPUs have used lately, for a
-// machine that is resumed to have them first. It is no part of the machine.
-func (m *Machine) workingSet() snapshot.Section {
-	seen := make([]uint64, (m.mem.Pages()+63)/64)
-	var pages []uint32
-	for _, c := range m.cpus {
-		c.Mapped(func(off uint64) {
-			if p := uint32(off >> mem.PageShift); p < m.mem.Pages() && !bit(seen, p) && len(pages) < maxWorkingSet {
-				seen[p>>6] |= 1 << (p & 63)
-				pages = append(pages, p)
-			}
-		})
-	}
-	return snapshot.Section{Name: secWorkingSet, Version: 1, Data: must(encode(pages))}
-}
-
-// WorkingSet is what a file says was used lately; nothing where it says nothing.
-func WorkingSet(f *snapshot.File) []uint32 {
-	var pages []uint32
-	if section(f.Small(), secWorkingSet, "", &pages) != nil {
-		return nil
-	}
-	return pages
 }
