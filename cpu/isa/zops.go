@@ -65,7 +65,7 @@ const (
 	CLRSSBSY            // F3 0F AE /6 (1)
 	CLTS                // 0F 06 (1)
 	CLWB                // 66 0F AE /6 (1)
-	CLZERO              // 0F 01 FC (1)
+	CLZERO              // NFx 0F 01 FC (1)
 	CMC                 // F5 (1)
 	CMOVCC              // 0F 40+cc /r (1)
 	CMP                 // 38 /r (10)

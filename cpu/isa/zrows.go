@@ -469,7 +469,7 @@ var Rows = [...]Row{
 	{Op: RDTSCP, CPUID: FeatRDTSCP, Enc: "0F 01 F9", Text: "rdtscp"},
 	{Op: MONITORX, CPUID: FeatMWAITX, Enc: "0F 01 FA", Text: "monitorx"},
 	{Op: MWAITX, Attrs: AttrEnd, CPUID: FeatMWAITX, Enc: "0F 01 FB", Text: "mwaitx"},
-	{Op: CLZERO, CPUID: FeatCLZERO, Enc: "0F 01 FC", Text: "clzero"},
+	{Op: CLZERO, CPUID: FeatCLZERO, Enc: "NFx 0F 01 FC", Text: "clzero"},
 	{Op: LAR, Args: [4]Arg{ArgReg, ArgRM}, Sizes: [4]Size{SizeV, 2}, Attrs: AttrNoReal, FlagW: 0x40, Enc: "0F 02 /r", Text: "lar"},
 	{Op: LSL, Args: [4]Arg{ArgReg, ArgRM}, Sizes: [4]Size{SizeV, 2}, Attrs: AttrNoReal, FlagW: 0x40, Enc: "0F 03 /r", Text: "lsl"},
 	{Op: SYSCALL, Attrs: AttrBranch | AttrEnd | AttrNoReal, CPUID: FeatSYSCALL, FlagW: 0x7fd5, Enc: "0F 05", Text: "syscall"},

@@ -86,7 +86,7 @@ func TestRecordCorpus(t *testing.T) {
 	if os.Getenv("INSN_RECORD") != "1" {
 		t.Skip("INSN_RECORD=1 records the corpus")
 	}
-	x, m := needExecutor(t), needMachine(t)
+	x, m := needNative(t, isa.Mode16)
 	for _, k := range corpora {
 		if k.vendor == hostVendor {
 			record(t, x, m, k.file, k.vec)

@@ -16,6 +16,7 @@ type Executor struct {
 	in  io.WriteCloser
 	out *bufio.Reader
 	id  uint32
+	ldt bool // the kernel lets programs have one
 }
 
 // Build compiles exec.c into dir.
@@ -42,7 +43,12 @@ func Start(bin string) (*Executor, error) {
 		return nil, err
 	}
 	x.in, x.out = in, bufio.NewReaderSize(out, 1<<18)
-	return x, x.cmd.Start()
+	if err := x.cmd.Start(); err != nil {
+		return nil, err
+	}
+	ldt, err := x.out.ReadByte()
+	x.ldt = ldt != 0
+	return x, err
 }
 
 // Close ends the program.

@@ -11,6 +11,7 @@ type Gen struct {
 	r     *rand.Rand
 	Vec   bool // cases have x87 and vector state
 	wants []uint16
+	flat  bool // no segments but those of 64-bit code
 }
 
 // NewGen makes a generator for the given rows.
@@ -149,7 +150,7 @@ func (g *Gen) state(m isa.Mode) *Case {
 	switch m {
 	case isa.Mode64:
 		c.Sel = [6]uint16{SelData, SelCode64, SelData, SelData, 0, 0}
-		if g.one(8) {
+		if !g.flat && g.one(8) {
 			c.Sel[isa.FS] = []uint16{SelData16, SelData, SelReadOnly, SelBig16}[g.n(4)]
 		}
 		if g.one(8) {

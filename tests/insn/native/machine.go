@@ -62,6 +62,7 @@ type Machine struct {
 	seen  []byte // test memory before the instruction
 	on    map[string]bool
 	amd   bool // the model's vendor
+	flat  bool // there is 64-bit code only: no LDT, and no 32-bit code in the GDT
 }
 
 // noAPIC and noBus: nothing is there, but for a device that is test memory.
@@ -132,6 +133,12 @@ func NewMachine(vendor, more string) (*Machine, error) {
 	v.tables()
 	v.system()
 	return v, nil
+}
+
+// flatten takes away all code but 64-bit code.
+func (v *Machine) flatten() {
+	v.flat, v.c.LDTR = true, cpu.Segment{}
+	v.put(physGDT+uint64(SelCode32&^7), 0)
 }
 
 // Close gives the memory back.

@@ -10,11 +10,12 @@ import (
 // TestRandom executes random bytes after random prefixes: most of the ways in
 // which bytes are no instruction are found only so.
 func TestRandom(t *testing.T) {
-	m := needMachine(t)
 	for md, name := range map[isa.Mode]string{isa.Mode64: "64", isa.Mode32: "32", isa.Mode16: "16"} {
 		g := NewGen(seed(t), nil)
 		t.Run(name, func(t *testing.T) {
-			compareCases(t, m, 3000, func() (*Case, *isa.Inst) {
+			x, m := needNative(t, md)
+			g.flat = m.flat
+			compareCases(t, x, m, 3000, func() (*Case, *isa.Inst) {
 				for {
 					c := g.state(md)
 					c.Code = g.bytes()

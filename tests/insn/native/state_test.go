@@ -8,9 +8,9 @@ import (
 
 // testState compares FXSAVE's and XSAVE's families.
 func testState(t *testing.T, md isa.Mode, few int) {
-	m := needMachine(t)
+	x, m := needNative(t, md)
 	rows := rowsOf(m, func(r *isa.Row) bool { return imageOps[r.Op] })
-	compareNative(t, m, NewGen(seed(t), rows), md, few, func(g *Gen, c *Case, in *isa.Inst) bool {
+	compareNative(t, x, m, NewGen(seed(t), rows), md, few, func(g *Gen, c *Case, in *isa.Inst) bool {
 		if in.Row == 0 || in.AddrSize == 2 && c.Sel[isa.SS] == SelStack16 {
 			return false
 		}

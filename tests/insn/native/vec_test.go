@@ -92,8 +92,8 @@ func (g *Gen) vec() *Vec {
 }
 
 func testVec(t *testing.T, md isa.Mode, want, not isa.Attr, few int) {
-	m := needMachine(t)
-	compareNative(t, m, NewGen(seed(t), vecRows(m, want, not)), md, few, func(g *Gen, c *Case, in *isa.Inst) bool {
+	x, m := needNative(t, md)
+	compareNative(t, x, m, NewGen(seed(t), vecRows(m, want, not)), md, few, func(g *Gen, c *Case, in *isa.Inst) bool {
 		c.Vec = g.vec()
 		if g.one(2) && len(c.Win) > 1 {
 			g.align(c, in, 15)
@@ -119,11 +119,11 @@ func TestMMX32(t *testing.T) { testVec(t, isa.Mode32, isa.AttrMMX, isa.AttrAVX, 
 // TestDotProducts: instructions that compute with their own results raise
 // exceptions step by step.
 func TestDotProducts(t *testing.T) {
-	m := needMachine(t)
+	x, m := needNative(t, isa.Mode64)
 	rows := rowsOf(m, func(r *isa.Row) bool {
 		return r.Op == isa.DPPS || r.Op == isa.DPPD || r.Op == isa.HADDPS || r.Op == isa.ADDSUBPS
 	})
-	compareNative(t, m, NewGen(seed(t), rows), isa.Mode64, 3000, func(g *Gen, c *Case, in *isa.Inst) bool {
+	compareNative(t, x, m, NewGen(seed(t), rows), isa.Mode64, 3000, func(g *Gen, c *Case, in *isa.Inst) bool {
 		c.Vec = g.vec()
 		c.Vec.MXCSR = g.r.Uint32() & 0xffff
 		for i := range c.Vec.X {

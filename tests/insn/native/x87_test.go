@@ -115,11 +115,11 @@ func (g *Gen) bcd() (v uint64) {
 var envOps = map[isa.Op]bool{isa.FNSTENV: true, isa.FLDENV: true, isa.FNSAVE: true, isa.FRSTOR: true}
 
 func testX87(t *testing.T, md isa.Mode, few int) {
-	m := needMachine(t)
+	x, m := needNative(t, md)
 	rows := rowsOf(m, func(r *isa.Row) bool {
 		return r.Attrs&isa.AttrX87 != 0 || isa.Features[r.CPUID] == "fpu" || r.Text[0] == 'f' && r.Attrs&isa.AttrMMX == 0 && excluded[r.Op] == ""
 	})
-	compareNative(t, m, NewGen(seed(t), rows), md, few, func(g *Gen, c *Case, in *isa.Inst) bool {
+	compareNative(t, x, m, NewGen(seed(t), rows), md, few, func(g *Gen, c *Case, in *isa.Inst) bool {
 		if in.Row != 0 && envOps[in.Op] && c.wraps(in, 108) {
 			return false
 		}

@@ -330,6 +330,16 @@ static void make_ldt(void)
 			die("exec: cannot write a descriptor of the LDT\n");
 }
 
+/* has_ldt tells whether the LDT is there. It is not where the kernel does not run on the
+ * processor itself but in user mode under another one. */
+static u8 has_ldt(void)
+{
+	u8 ok;
+	u32 rights;
+	__asm__ volatile("lar %2,%0\n setz %1" : "=r"(rights), "=q"(ok) : "r"(0x7));
+	return ok;
+}
+
 static void map(u64 addr, u64 size, int prot, int fd)
 {
 	int shared = fd >= 0;
@@ -352,6 +362,9 @@ __attribute__((used)) void start(void)
 			*p++ = mix(a);
 	}
 	make_ldt();
+	u8 ldt = has_ldt();
+	emit(&ldt, 1);
+	flush();
 	struct { void *sp; int flags, pad; u64 size; } ss = {altstack, 0, 0, sizeof altstack};
 	SYS(SYS_SIGALTSTACK, &ss, 0, 0);
 	void *e, *r;
