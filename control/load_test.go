@@ -5,6 +5,7 @@ import (
 	"path/filepath"
 	"runtime/debug"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -35,4 +36,20 @@ func TestGarbageWaitsForTheGuest(t *testing.T) {
 	require.Equal(t, 77, debug.SetGCPercent(77))
 	r.fill()
 	require.Equal(t, 77, debug.SetGCPercent(77))
+}
+
+// TestGoesOnWhereItWaits: a resumed guest that waits has gone on as soon as it waits
+// again, though it executes nothing before it is woken.
+func TestGoesOnWhereItWaits(t *testing.T) {
+	for executed := range uint64(2) {
+		r := newRunner(&Spec{Name: "x"}, nil, t.TempDir())
+		r.m = newTiny(t, "")
+		r.opened, r.from = time.Now(), 0
+		require.Equal(t, machine.Reached, r.m.Run(executed))
+		r.began()
+		require.Equal(t, executed != 0, r.Status().FirstNS != 0)
+		r.paused = true // so that Idle returns
+		require.True(t, r.Idle(machine.Forever))
+		require.NotZero(t, r.Status().FirstNS)
+	}
 }

@@ -212,9 +212,17 @@ func (r *Runner) loop() {
 	}
 }
 
-// began notes how long a resumed guest took to its first instruction.
+// began is called where the guest may have executed something.
 func (r *Runner) began() {
-	if r.opened.IsZero() || r.m.Count() == r.from {
+	if r.m.Count() != r.from {
+		r.goesOn()
+	}
+}
+
+// goesOn notes how long a resumed guest took to that: to its first instruction, or to
+// where it waits as it did before.
+func (r *Runner) goesOn() {
+	if r.opened.IsZero() {
 		return
 	}
 	took := time.Since(r.opened)
@@ -422,7 +430,7 @@ func (r *Runner) Poll() bool {
 
 // Idle is called where the guest waits until a moment, or for input only.
 func (r *Runner) Idle(until devices.Nanos) bool {
-	r.fill()
+	r.goesOn()
 	for {
 		crowded := r.flush()
 		r.serve()

@@ -39,7 +39,7 @@ type Status struct {
 	Disks   int    `json:"disks,omitempty"`
 	Listen  string `json:"listen,omitempty"`
 	Missing int    `json:"missing,omitempty"`  // pages of memory that are still in a file
-	FirstNS int64  `json:"first_ns,omitempty"` // of a resumed VM: host time from opening its file to its guest's first instruction
+	FirstNS int64  `json:"first_ns,omitempty"` // of a resumed VM: host time from opening its file to where its guest goes on: its first instruction, or waiting as before
 	Reason  string `json:"reason,omitempty"`   // why it is paused, where nobody asked for that
 	Note    string `json:"note,omitempty"`     // the last thing the guest did that is likely a gap of ours or a bug of its own
 	Move    *Move  `json:"move,omitempty"`     // a migration that goes on

@@ -23,15 +23,13 @@ type jumpCache struct {
 
 type jumpEntry struct {
 	lin uint64
-	blk *block // never nil
+	blk *block // nil: none yet, and lin is that of another entry
 	gen uint32
 }
 
-func (j *jumpCache) init() {
-	for i := range j.e {
-		j.e[i].blk = noBlock
-	}
-}
+// init makes the zero value usable: only in the first entry can an address be found
+// that is zero.
+func (j *jumpCache) init() { j.e[0].blk = noBlock }
 
 func (j *jumpCache) at(lin uint64) *jumpEntry { return &j.e[(lin^lin>>12)&4095] }
 

@@ -142,6 +142,7 @@ func (r *rig) chaos(code, content []byte) {
 	r.INTR(false)
 	r.changed()
 	r.shared.Reset()
+	r.jump = jumpCache{}
 	r.jump.init()
 }
 

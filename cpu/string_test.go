@@ -174,6 +174,7 @@ func (r *rig) prepare(q *repCase, content []byte) {
 	r.INTR(false)
 	r.changed()
 	r.shared.Reset()
+	r.jump = jumpCache{}
 	r.jump.init()
 }
 

@@ -31,23 +31,21 @@ type tlb struct {
 func hashLA(la uint64) uint64 { return (la>>12 ^ la>>17) & (tlbSize - 1) }
 
 // noTag is a tag that no address of the slot matches: that of a page of another
-// slot.
+// slot. It is zero but for the slot of page 0, so that an empty TLB is zero too and
+// takes no memory of the host yet.
 func noTag(slot uint64) uint64 {
-	for bit := uint64(1); ; bit <<= 1 {
-		if la := (slot ^ bit) << 12; hashLA(la) != slot {
-			return la
-		}
+	if slot == 0 {
+		return 1 << 12
 	}
+	return 0
 }
 
 func (t *tlb) slot(la uint64) *tlbEntry { return &t.e[hashLA(la)] }
 
 func (t *tlb) init() {
 	t.most = tlbSize
-	for i := range t.e {
-		n := noTag(uint64(i))
-		t.e[i] = tlbEntry{n, n, n, 0}
-	}
+	n := noTag(0)
+	t.e[0] = tlbEntry{n, n, n, 0}
 }
 
 func (t *tlb) flush() {

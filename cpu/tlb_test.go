@@ -39,19 +39,31 @@ func TestRearmedPages(t *testing.T) {
 	assert.Zero(t, r.ram[0x30000])
 }
 
-// TestNotCanonicalIsNotHeld: the page at 1<<63 held would have the tag of an empty slot.
+// TestNotCanonicalIsNotHeld: pages that held would have the tag of an empty slot.
 func TestNotCanonicalIsNotHeld(t *testing.T) {
-	const la = uint64(1) << 63
-	require.Equal(t, noTag(hashLA(la)), la^held)
+	for _, la := range []uint64{1 << 63, 1<<63 | 1<<12} {
+		require.Equal(t, noTag(hashLA(la)), la^held)
+		r := newRig(t)
+		r.long(3)
+		r.inBlock = true
+		_, ok := r.translate(la, accWrite, r.mmu)
+		r.inBlock = false
+		assert.False(t, ok)
+		assert.True(t, r.stepReq, "the reference raises #GP")
+		r.tlb[r.mmu].claim(la)
+		assert.Contains(t, r.tlb[r.mmu].used, uint16(hashLA(la)), "so that a flush finds it")
+	}
+}
+
+// TestEmptyTLB: no address hits a slot without a tag, whether it was never used or was
+// flushed.
+func TestEmptyTLB(t *testing.T) {
 	r := newRig(t)
-	r.long(3)
-	r.inBlock = true
-	_, ok := r.translate(la, accWrite, r.mmu)
-	r.inBlock = false
-	assert.False(t, ok)
-	assert.True(t, r.stepReq, "the reference raises #GP")
-	r.tlb[r.mmu].claim(la)
-	assert.Contains(t, r.tlb[r.mmu].used, uint16(hashLA(la)), "so that a flush finds it")
+	for slot := range uint64(tlbSize) {
+		e, n := &r.tlb[mmuUser].e[slot], noTag(slot)
+		require.Equal(t, tlbEntry{n, n, n, 0}, *e)
+		require.NotEqual(t, slot, hashLA(n))
+	}
 }
 
 // TestHeldTags: a held tag is no slot's noTag, no page's tag, and is hit by no access.

@@ -148,7 +148,7 @@ func (m *Memory) put(off uint64, b []byte) bool {
 	if !m.Touch(page) {
 		return false
 	}
-	f := m.flags[page]
+	f := m.Flags(page)
 	if f == 0 || m.watcher == nil {
 		copy(m.b[off:], b)
 		return true

@@ -7,7 +7,7 @@ import (
 )
 
 // Flags tells what must happen before a store to an arena page.
-func (m *Memory) Flags(page uint32) uint8 { return m.flags[page] }
+func (m *Memory) Flags(page uint32) uint8 { return m.flags[page] ^ FlagClean }
 
 // SetFlag sets FlagCode or FlagTable. The engine withdraws its own cached write
 // permissions for the page.
@@ -55,7 +55,7 @@ func (m *Memory) refuse(why Why, page uint32) bool {
 // content for every open epoch that still needs it, clears FlagClean. False:
 // nothing was done, and the writer must stall until what Refused names is over.
 func (m *Memory) Touch(page uint32) bool {
-	f := m.flags[page]
+	f := m.Flags(page)
 	if f&FlagClean == 0 {
 		return true
 	}
@@ -82,7 +82,7 @@ func (m *Memory) Touch(page uint32) bool {
 		}
 	}
 	m.hot[word] |= bit
-	m.flags[page] &^= FlagClean
+	m.flags[page] |= FlagClean
 	return true
 }
 
@@ -119,12 +119,18 @@ const noBudget = 1 << 40
 
 // Consumer adds a consumer. Its first harvest has what was written from now on.
 func (m *Memory) Consumer(name string) *Consumer {
-	c := &Consumer{m: m, name: name, bits: make([]uint64, len(m.hot)), budget: noBudget}
-	m.consumers = append(m.consumers, c)
+	c := m.consumer(name)
 	m.armAll()
 	if m.paranoid {
 		c.base = m.hashAll()
 	}
+	return c
+}
+
+// consumer adds one of which pages that are not clean are not to be told.
+func (m *Memory) consumer(name string) *Consumer {
+	c := &Consumer{m: m, name: name, bits: make([]uint64, len(m.hot)), budget: noBudget}
+	m.consumers = append(m.consumers, c)
 	return c
 }
 
@@ -216,12 +222,12 @@ func (m *Memory) arm(word int, set uint64) uint64 {
 	if set == ^uint64(0) {
 		const all = uint64(FlagClean) * 0x0101010101010101
 		for j := 0; j < 64; j += 8 {
-			binary.LittleEndian.PutUint64(f[j:], binary.LittleEndian.Uint64(f[j:])|all)
+			binary.LittleEndian.PutUint64(f[j:], binary.LittleEndian.Uint64(f[j:])&^all)
 		}
 		return set
 	}
 	for w := set; w != 0; w &= w - 1 {
-		f[bits.TrailingZeros64(w)] |= FlagClean
+		f[bits.TrailingZeros64(w)] &^= FlagClean
 	}
 	return set
 }

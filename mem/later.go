@@ -18,6 +18,9 @@ func (m *Memory) Later(pages []uint64, leaf func(page uint32) ([16]byte, error))
 	}
 	m.vague, m.later = make([]uint64, len(m.hot)), leaf
 	for i, w := range pages {
+		if w == 0 {
+			continue // and nothing of the tables is looked at, which may be new to the host
+		}
 		if i >= len(m.hot) || w&m.written[i] != 0 {
 			return errors.New("memory: pages that were written, or are not there, cannot come later")
 		}

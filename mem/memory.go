@@ -63,7 +63,7 @@ const (
 // Memory is the memory of one machine.
 type Memory struct {
 	b       []byte // the arena
-	flags   []uint8
+	flags   []uint8 // as Flags gives them, but FlagClean is inverted: memory starts clean, and zeros take no memory of the host
 	low     uint64 // bytes of RAM from address 0
 	high    uint64 // bytes of RAM from HighBase
 	pages   uint32
@@ -119,11 +119,7 @@ func newMemory(mapping host.Mapping, ram uint64, extra []Region) (*Memory, error
 	words := (int(m.pages) + 63) / 64
 	m.hot, m.written, m.gone = make([]uint64, words), make([]uint64, words), make([]uint64, words)
 	m.flags = make([]uint8, 64*words) // padded: Harvest arms whole words
-	m.flags[0] = FlagClean
-	for n := 1; n < len(m.flags); n *= 2 { // a loop over bytes takes a millisecond for 4 GiB
-		copy(m.flags[n:], m.flags[:n])
-	}
-	m.hasher = m.Consumer("page hashes")
+	m.hasher = m.consumer("page hashes")
 	m.room = make(chan struct{}, 1)
 	return m, nil
 }

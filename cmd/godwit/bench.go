@@ -43,7 +43,8 @@ is installed.
 
 Both run the same Debian kernel and initrd, of the folder GUESTS that  godwit guest debian  makes (default: $GODWIT_GUESTS), with a qcow2
 disk: idle, with a program that writes an array for ever, and with this host's programs in its page cache. A guest's pause is host
-time; "first" is from opening the file to the first instruction. All files lie in the host's folder for temporary ones.`,
+time; "first" is from opening the file to where the guest goes on: its first instruction, or waiting as before. All files lie in the
+host's folder for temporary ones.`,
 		Example: "  godwit bench snapshot DIR\n  godwit bench snapshot DIR --writer 0 --cached 0\n  godwit bench snapshot DIR --json",
 		Args:    cobra.MaximumNArgs(1),
 		RunE: func(_ *cobra.Command, args []string) (err error) {

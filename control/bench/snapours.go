@@ -99,8 +99,8 @@ func (o *Options) saveAndResume(ctx context.Context, home control.Home, c *contr
 	return next, err
 }
 
-// begun waits until a resumed guest has executed something, and tells how long it was
-// to that from the opening of its file.
+// begun waits until a resumed guest goes on, and tells how long it was to that from the
+// opening of its file.
 func begun(ctx context.Context, c *control.Client) (int64, error) {
 	late, cancel := context.WithTimeout(ctx, bootTime)
 	defer cancel()

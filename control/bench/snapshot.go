@@ -21,7 +21,7 @@ type Saved struct {
 	What    string `json:"what"`
 	PauseNS int64  `json:"pause_ns,omitempty"` // host time that the guest stood still
 	TotalNS int64  `json:"total_ns"`           // host time until all is durable, or the guest runs
-	FirstNS int64  `json:"first_ns,omitempty"` // host time from opening the file to the first instruction
+	FirstNS int64  `json:"first_ns,omitempty"` // host time from opening the file to where the guest goes on: its first instruction, or waiting as before
 	Bytes   uint64 `json:"bytes,omitempty"`    // that files grew by
 	Pages   uint32 `json:"pages,omitempty"`    // whose content is among them
 }
