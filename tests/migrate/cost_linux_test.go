@@ -33,7 +33,9 @@ const (
 // array as fast as it can, against the same machine without, in turn. An interval is
 // as long as a link of 128 MiB/s takes for an array of 8 MiB, at 500 million counts a
 // second. The bar of 2 % is for the full tier and the median, as the host's speed
-// changes. What a pass costs beyond noting are copies, which wait for the host's memory.
+// changes, and for dirty tracking: what is noted. A pass also copies the page that is
+// written first, to send it as it was: that waits for the host's memory, and is held
+// to a bound that only a mistake is beyond.
 func TestTrackingCost(t *testing.T) {
 	for name, boot := range map[string]func() *machine.Machine{
 		"tiny":   func() *machine.Machine { return newTiny(t, 24, "hog 8 0 seq", 60_000_000) },
@@ -43,9 +45,9 @@ func TestTrackingCost(t *testing.T) {
 			m := boot()
 			d := &machine.Departing{M: m, Do: func(f func() error) error { return f() }, Now: since()}
 			const counts = 8 * 500_000_000 / 128
-			rounds, bar := 5, 0.5 // beside other packages: that no store takes a slow path for good
+			rounds, bars := 5, [ways]float64{dirtyBitmap: 0.5, wholePass: 0.5} // beside other packages: that no store takes a slow path for good
 			if full {
-				rounds, bar = 100, 0.02
+				rounds, bars = 100, [ways]float64{dirtyBitmap: 0.02, wholePass: 0.15}
 			}
 			var shares [ways][]float64
 			for n := range rounds {
@@ -63,7 +65,7 @@ func TestTrackingCost(t *testing.T) {
 			}
 			t.Logf("dirty bitmap %+.2f %%, whole pass %+.2f %%", 100*shares[dirtyBitmap][rounds/2], 100*shares[wholePass][rounds/2])
 			for _, way := range []int{dirtyBitmap, wholePass} {
-				assert.Less(t, shares[way][rounds/2], bar)
+				assert.Less(t, shares[way][rounds/2], bars[way])
 			}
 			require.NoError(t, m.Close())
 		})
