@@ -41,29 +41,37 @@ its clock do as well. ls shows it as sleeping.`,
 	}
 }
 
+func (a *app) resetCommand() *cobra.Command {
+	return &cobra.Command{
+		Use: "reset [VM]", GroupID: "Run", Short: "press a VM's reset button",
+		Example:           "  godwit reset\n  godwit reset plover\n  godwit reset plover --json",
+		Args:              cobra.MaximumNArgs(1),
+		ValidArgsFunction: a.names,
+		RunE:              func(_ *cobra.Command, args []string) error { return a.stop(args, "reset") },
+	}
+}
+
 func (a *app) stopCommand() *cobra.Command {
-	var force, reset bool
+	var force bool
 	c := &cobra.Command{
 		Use: "stop [VM]", GroupID: "Run", Short: "press a VM's power button",
-		Example:           "  godwit stop plover\n  godwit stop plover --reset\n  godwit stop plover --force",
+		Example:           "  godwit stop\n  godwit stop plover\n  godwit stop plover --force",
 		Args:              cobra.MaximumNArgs(1),
 		ValidArgsFunction: a.names,
 		RunE: func(_ *cobra.Command, args []string) error {
-			how := "power"
-			switch {
-			case force && reset:
-				return control.Fail("usage", "stop either by --force or by --reset", "", "godwit stop --force")
-			case force:
-				how = "force"
-			case reset:
-				how = "reset"
+			if force {
+				return a.stop(args, "force")
 			}
-			return a.change(args, "/v1/stop", map[string]string{"how": how})
+			return a.stop(args, "power")
 		},
 	}
 	c.Flags().BoolVar(&force, "force", false, "end it now; what is in its memory is lost")
-	c.Flags().BoolVar(&reset, "reset", false, "press the reset button instead")
 	return c
+}
+
+// stop stops a VM, or starts it anew.
+func (a *app) stop(args []string, how string) error {
+	return a.change(args, "/v1/stop", map[string]string{"how": how})
 }
 
 // change does something to a VM that answers with its status.

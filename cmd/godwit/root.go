@@ -84,7 +84,7 @@ func (a *app) root() *cobra.Command {
 	root.SetHelpCommandGroupID("Learn")
 	root.SetCompletionCommandGroupID("Manage")
 	root.AddCommand(
-		a.runCommand(), a.attachCommand(), a.stopCommand(), a.pauseCommand(), a.contCommand(), a.wakeCommand(),
+		a.runCommand(), a.attachCommand(), a.stopCommand(), a.resetCommand(), a.pauseCommand(), a.contCommand(), a.wakeCommand(),
 		a.lsCommand(), a.logsCommand(), a.inspectCommand(),
 		a.suspendCommand(), a.resumeCommand(), a.snapCommand(),
 		a.migrateCommand(), a.receiveCommand(), a.migrationsCommand(),
