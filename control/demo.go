@@ -349,7 +349,7 @@ func (d *demo) compare(context.Context, string) error {
 	if !strings.HasPrefix(d.res.CheckNever, "check: ok") {
 		return fmt.Errorf("the machine that never moved found: %q", d.res.CheckNever)
 	}
-	d.say("guest", "%s  of the one that never moved", d.res.CheckNever)
+	d.say("guest", "%s  of the one that never moved, its writer stopped there", d.res.CheckNever)
 	return nil
 }
 
@@ -400,7 +400,7 @@ func (d *demo) check(ctx context.Context, _ string) error {
 		return err
 	}
 	d.res.Check = s
-	d.say("guest", "%s  of the one that moved", s)
+	d.say("guest", "%s  of the one that moved, its writer stopped a little later", s)
 	if !strings.HasPrefix(s, "check: ok") {
 		return fmt.Errorf("the guest found: %s", s)
 	}

@@ -13,7 +13,7 @@ const (
 func init() {
 	register(map[isa.Op]handler{
 		isa.SYSCALL: hSyscall, isa.SYSRET: hSysret,
-		isa.SYSENTER: hSysenter, isa.SYSEXIT: supervisor(hSysexit),
+		isa.SYSENTER: hSysenter, isa.SYSEXIT: hSysexit,
 	})
 }
 
@@ -107,11 +107,13 @@ func hSysenter(c *CPU, _ *isa.Inst) bool {
 	return true
 }
 
+// hSysexit [SDM 2 SYSEXIT]. In long mode AMD's processors do not know it at any level
+// [APM 3 SYSEXIT]; KVM's emulator makes #GP of that outside level 0.
 func hSysexit(c *CPU, in *isa.Inst) bool {
 	if c.longMode() && c.model.amd() {
 		return c.ud()
 	}
-	if !c.protected() || c.SysenterCS&0xfffc == 0 {
+	if c.CPL != 0 || !c.protected() || c.SysenterCS&0xfffc == 0 {
 		return c.gp(0)
 	}
 	base := uint16(c.SysenterCS) | 3

@@ -91,6 +91,10 @@ func TestVendorDifferences(t *testing.T) {
 		set        func(r *rig)
 	}{
 		{"sysenter in long mode", "0f34", isr(vecUD), rigUser, func(r *rig) { r.SysenterCS, r.SysenterEIP = selCode64, rigUser }},
+		{"sysexit in long mode at level 3", "0f35", isr(vecUD), isr(vecGP), func(r *rig) {
+			r.SysenterCS, r.CPL = selCode64, 3
+			r.changed()
+		}},
 		{"syscall in compatibility mode", "0f05", rigUser, isr(vecUD), func(r *rig) {
 			r.STAR, r.CSTAR = selCode64<<32, rigUser
 			r.flat(isa.CS, selUser32)

@@ -36,6 +36,10 @@ func testCorpus(t *testing.T, vendor, file string, vec bool) {
 	m := needModel(t, vendor, "")
 	n := 0
 	require.NoError(t, ReadCorpus(b, vec, func(c *Case, want *Result) error {
+		var in isa.Inst
+		if m.decode(c.Code, mode(c.Sel[isa.CS]), &in) == isa.OK && in.Op == isa.SYSEXIT && m.amd {
+			return nil // recorded under KVM, which emulates it
+		}
 		n++
 		got, steps, err := m.Reference(c)
 		if err != nil {
