@@ -38,6 +38,7 @@ func x87(h handler) handler {
 			return false
 		}
 		c.env = fp.FromFCW(c.FCW)
+		c.env.AMD = c.amd
 		if !h(c, in) {
 			return false
 		}

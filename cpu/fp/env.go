@@ -33,9 +33,10 @@
 // compares with it and testdata/vectors.zst is a recording from an AMD Zen 4.
 // Results the manuals leave open follow it: FPREM's partial steps, F2XM1 and
 // FYL2XP1 outside their domains, PE of an exact FYL2X, PE not set by an FST whose
-// unmasked overflow or underflow stores nothing. Vendors also differ in RCPPS and
-// RSQRTPS, and in the last bit of the x87's transcendental functions; those are
-// algorithms of our own (approx.go, trans.go, trig.go).
+// unmasked overflow or underflow stores nothing. [Env.AMD] chooses what FPREM makes of
+// a denormal and an infinity. Vendors also differ in RCPPS and RSQRTPS, and in the
+// last bit of the x87's transcendental functions; those are algorithms of our own
+// (approx.go, trans.go, trig.go).
 package fp
 
 // Rounding modes, as encoded in MXCSR.RC, FCW.RC and the immediate of ROUNDSS.
@@ -76,6 +77,7 @@ type Env struct {
 	Prec  uint8 // x87 only: Prec24, Prec53 or Prec64
 	DAZ   bool  // SSE only: denormal operands are zeros
 	FTZ   bool  // SSE only: tiny results are zeros, if underflow is masked
+	AMD   bool  // x87 only: where vendors differ, results are AMD's
 	C1    bool  // x87 only, set anew by each operation: the significand was rounded up
 	den   uint8 // x87 only: clsDen if the memory operand was denormal, see Operand32
 	done  uint8 // exceptions of an instruction's steps that are complete, see Step

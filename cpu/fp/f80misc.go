@@ -145,11 +145,14 @@ func Rem80(e *Env, a, b F80, nearest bool) (r F80, cc uint16) {
 	if e.denormal(c) {
 		return a, 0
 	}
-	if x.cls == clsZero || y.cls == clsInf {
+	if x.cls == clsZero || y.cls == clsInf && !e.AMD {
 		if a.SE&0x7fff == 0 {
 			a.SE |= uint16(a.Mant >> 63) // a pseudo-denormal's proper exponent
 		}
 		return a, 0 // nothing was computed: a tiny a is no underflow
+	}
+	if y.cls == clsInf {
+		return round80(e, x.wide(), full), 0
 	}
 	return remainder(e, x, y, nearest)
 }

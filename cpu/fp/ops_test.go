@@ -62,10 +62,15 @@ var ops = append(append(slices.Clone(sseOps), x87ops...), transOps...)
 
 func (o *op) isX87() bool { return o.code >= 100 }
 
+// answersAMD tells whose answers operations are compared with: those recorded are AMD's.
+var answersAMD = true
+
 // env is the environment a request asks for.
 func (o *op) env(q *request) Env {
 	if o.isX87() {
-		return FromFCW(q.Ctl)
+		e := FromFCW(q.Ctl)
+		e.AMD = answersAMD
+		return e
 	}
 	return FromMXCSR(uint32(q.Ctl))
 }

@@ -249,7 +249,7 @@ func compareCases(t *testing.T, x *Executor, m *Machine, few int, next func() (*
 		var insts []*isa.Inst
 		for len(cases) < min(n, batch) {
 			c, in := next()
-			if m.flat && sext48(c.R[4]) != c.R[4] || in.Op == isa.SYSEXIT && m.amd && !m.flat {
+			if m.flat && (sext48(c.R[4]) != c.R[4] || in.Op == isa.INT) || in.Op == isa.SYSEXIT && m.amd && !m.flat {
 				continue // not the processor's doing: the other kernel's under this one, or KVM's
 			}
 			cases, insts = append(cases, c), append(insts, in)
@@ -262,6 +262,9 @@ func compareCases(t *testing.T, x *Executor, m *Machine, few int, next func() (*
 			}
 			if insts[i].Row == 0 && want[i].Trap != 6 && bytes.ContainsAny(c.Code[:4], "\xc4\xc5\x62") {
 				continue // newer vector instructions of the processor underneath
+			}
+			if m.amd && insts[i].Op == isa.LDMXCSR && want[i].Vec != nil && want[i].Vec.MXCSR&(1<<17) != 0 {
+				continue // misaligned operands allowed, which the models do not have
 			}
 			got, steps, err := m.Reference(c)
 			require.NoError(t, err)

@@ -38,7 +38,7 @@ func TestRandom(t *testing.T) {
 }
 
 // newer tells of instructions that processors have and our models do not: SSE4a,
-// GFNI, ENQCMD, what suspends the tracking of transactions, trust domains' calls; and
+// GFNI, ENQCMD, RDPRU, what suspends the tracking of transactions, trust domains' calls; and
 // hypercalls with prefixes, which reach the hypervisor.
 // EVEX behind as many prefixes as bytes has may be longer than 15 bytes, and then #GP;
 // so may be others behind more.
@@ -47,7 +47,7 @@ func newer(b []byte) bool {
 		return true
 	}
 	i := bytes.IndexByte(b, 0x0f)
-	for _, op := range [...]string{"\x78", "\x79", "\x2b", "\x38\xcf", "\x38\xf8", "\x3a\xce", "\x3a\xcf", "\x01\xe8", "\x01\xe9", "\x01\xc1", "\x01\xd9", "\x01\xcc", "\x01\xcd", "\x01\xce", "\x01\xcf"} {
+	for _, op := range [...]string{"\x78", "\x79", "\x2b", "\x38\xcf", "\x38\xf8", "\x3a\xce", "\x3a\xcf", "\x01\xe8", "\x01\xe9", "\x01\xfd", "\x01\xc1", "\x01\xd9", "\x01\xcc", "\x01\xcd", "\x01\xce", "\x01\xcf"} {
 		if i >= 0 && bytes.HasPrefix(b[i+1:], []byte(op)) {
 			return true
 		}
