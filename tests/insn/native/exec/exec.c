@@ -66,6 +66,7 @@ static long syscall6(long n, long a, long b, long c, long d, long e, long f)
 enum {
 	SYS_READ = 0, SYS_WRITE = 1, SYS_MMAP = 9, SYS_SIGACTION = 13, SYS_SETITIMER = 38, SYS_EXIT = 60,
 	SYS_FTRUNCATE = 77, SYS_SIGALTSTACK = 131, SYS_MODIFY_LDT = 154, SYS_ARCH_PRCTL = 158, SYS_MEMFD = 319,
+	ARCH_SET_GS = 0x1001, ARCH_SET_FS = 0x1002,
 };
 
 void *memcpy(void *d, const void *s, u64 n)
@@ -143,6 +144,7 @@ static u64 before[QWORDS];
 static u8 *code; /* CODE_BASE, writable */
 static u8 altstack[1 << 16] __attribute__((aligned(64)));
 static int running, alarmed;
+static u8 ldt; /* see has_ldt */
 
 /* mix makes test memory's content of its address; see fill in proto.go. */
 static u64 mix(u64 x)
@@ -178,6 +180,18 @@ static u64 used(void)
 	return u;
 }
 
+/* set_base sets a segment's base. A kernel in user mode may not know of the instruction and
+ * lose what that has set. */
+static void set_base(int how, u64 base)
+{
+	if (!ldt && SYS(SYS_ARCH_PRCTL, how, base, 0) == 0)
+		return;
+	if (how == ARCH_SET_FS)
+		__asm__ volatile("wrfsbase %0" : : "r"(base));
+	else
+		__asm__ volatile("wrgsbase %0" : : "r"(base));
+}
+
 /* load makes the frame that of the case in in. */
 static void load(struct ucontext *u)
 {
@@ -208,9 +222,9 @@ static void load(struct ucontext *u)
 	__asm__ volatile("mov %0,%%fs" : : "r"((u32)in.sel[4]));
 	__asm__ volatile("mov %0,%%gs" : : "r"((u32)in.sel[5]));
 	if (in.sel[4] == 0)
-		__asm__ volatile("wrfsbase %0" : : "r"(in.fsbase));
+		set_base(ARCH_SET_FS, in.fsbase);
 	if (in.sel[5] == 0)
-		__asm__ volatile("wrgsbase %0" : : "r"(in.gsbase));
+		set_base(ARCH_SET_GS, in.gsbase);
 
 	u8 *f = u->fpstate;
 	if (in.flags & FLAG_VEC) {
@@ -362,7 +376,7 @@ __attribute__((used)) void start(void)
 			*p++ = mix(a);
 	}
 	make_ldt();
-	u8 ldt = has_ldt();
+	ldt = has_ldt();
 	emit(&ldt, 1);
 	flush();
 	struct { void *sp; int flags, pad; u64 size; } ss = {altstack, 0, 0, sizeof altstack};
