@@ -100,13 +100,19 @@ func saved(t *testing.T, m *machine.Machine) string {
 }
 
 func resumed(t *testing.T, path string) (*machine.Machine, *out) {
+	m, o := loaded(t, path)
+	t.Cleanup(func() { m.Close() })
+	return m, o
+}
+
+// loaded is resumed, but that the caller closes the machine.
+func loaded(t *testing.T, path string) (*machine.Machine, *out) {
 	f, err := snapshot.Open(snapshot.Disk{}, path)
 	require.NoError(t, err)
 	defer f.Close()
 	o := &out{}
 	m, err := machine.Load(t.Context(), f, o)
 	require.NoError(t, err)
-	t.Cleanup(func() { m.Close() })
 	return m, o
 }
 

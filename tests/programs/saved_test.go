@@ -26,7 +26,7 @@ func TestCompilingSaved(t *testing.T) {
 		want, err := m.Hash()
 		require.NoError(t, err)
 
-		m, _ = resumed(t, path)
+		m, _ = loaded(t, path) // many, of which a test's clean-up would keep all
 		m.Input(machine.InputConsole, []byte("test-gcc;echo DONE=$?\r"))
 		at, rng := make([]uint64, 25), rand.New(rand.NewPCG(uint64(cpus), 11))
 		for i := range at {
@@ -39,13 +39,14 @@ func TestCompilingSaved(t *testing.T) {
 			}
 			path := saved(t, m)
 			require.NoError(t, m.Close())
-			m, _ = resumed(t, path)
+			m, _ = loaded(t, path)
 			require.NoError(t, os.Remove(path)) // all of it is loaded
 		}
 		require.Equal(t, machine.Reached, m.Run(end))
 		got, err := m.Hash()
 		require.NoError(t, err)
 		require.Equal(t, want, got, "%d vcpus", cpus)
+		require.NoError(t, m.Close())
 		t.Logf("%d vcpus: %d saves in %d M counts", cpus, len(at), (end-begin)/1_000_000)
 	}
 }
