@@ -50,7 +50,6 @@ func (v *vm) Output(b byte)             { v.mu.Lock(); v.out.WriteByte(b); v.mu.
 func (v *vm) text() string              { v.mu.Lock(); defer v.mu.Unlock(); return v.out.String() }
 func (v *vm) start(m *machine.Machine)  { v.m = m; m.SetHost(v); go v.loop() }
 func (v *vm) stop()                     { close(v.quit); <-v.done }
-func (v *vm) count() (n uint64)         { v.do(func() error { n = v.m.Count(); return nil }); return n }
 
 func (v *vm) hash(t testing.TB) (h string) {
 	v.do(func() error { h = hash(t, v.m); return nil })
@@ -105,9 +104,21 @@ func (v *vm) halted() bool { return v.m.Run(v.m.Count()) == machine.Paused }
 
 // runTo lets the machine run up to a count and returns when it is there.
 func (v *vm) runTo(t testing.TB, count uint64) {
+	require.Equal(t, count, v.runOn(t, count, 0), "it had run on")
+}
+
+// runOn lets the machine run so many counts beyond where it is, or beyond a count that
+// it has not reached, and returns when and where it stands. Where that is comes from the
+// machine's goroutine: it does not stand still while it is asked.
+func (v *vm) runOn(t testing.TB, least, more uint64) (count uint64) {
 	there := make(chan struct{})
-	require.NoError(t, v.do(func() error { v.until, v.there = count, there; return nil }))
+	require.NoError(t, v.do(func() error {
+		count = max(least, v.m.Count()) + more
+		v.until, v.there = count, there
+		return nil
+	}))
 	<-there
+	return count
 }
 
 func hash(t testing.TB, m *machine.Machine) string {

@@ -103,8 +103,7 @@ func TestOtherSections(t *testing.T) {
 			if tt.stop == nil {
 				require.Zero(t, sent.Kinds.Total().Pages, "no page has been sent")
 			}
-			end := j.from.count() + 20_000_000
-			j.from.runTo(t, end)
+			end := j.from.runOn(t, 0, 20_000_000)
 			twin := newTiny(t, 16, "hog 1 0 rand", 3_000_000)
 			twin.Run(end)
 			require.Equal(t, hash(t, twin), j.from.hash(t), "as if nothing had been")

@@ -63,8 +63,7 @@ func TestTiny(t *testing.T) {
 // same checks that the guest goes on at its destination as it would have at home.
 func (j *journey) same(r migrate.Report) {
 	t := j.t
-	first := max(r.Count, j.to.count()) + compareEvery // post-copy: it has run for a while
-	j.to.runTo(t, first)
+	first := j.to.runOn(t, r.Count, compareEvery) // post-copy: it has run for a while
 	require.NoError(t, j.from.do(func() error {
 		require.Equal(t, r.Count, j.from.m.Count(), "it has not run since")
 		require.Equal(t, r.Root, hash(t, j.from.m))
@@ -155,8 +154,7 @@ func (j *journey) said(a migrate.Answer) bool {
 // unharmed checks that the guest runs on at home as one that nobody tried to move.
 func (j *journey) unharmed(pattern string, area int) {
 	t := j.t
-	end := j.from.count() + onward()
-	j.from.runTo(t, end)
+	end := j.from.runOn(t, 0, onward())
 	twin := newTiny(t, 32, fmt.Sprintf("hog %d 0 %s", area, pattern), 30_000_000)
 	require.Equal(t, machine.Reached, twin.Run(end))
 	require.Equal(t, hash(t, twin), j.from.hash(t))
