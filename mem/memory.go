@@ -62,10 +62,10 @@ const (
 
 // Memory is the memory of one machine.
 type Memory struct {
-	b       []byte // the arena
+	b       []byte  // the arena
 	flags   []uint8 // as Flags gives them, but FlagClean is inverted: memory starts clean, and zeros take no memory of the host
-	low     uint64 // bytes of RAM from address 0
-	high    uint64 // bytes of RAM from HighBase
+	low     uint64  // bytes of RAM from address 0
+	high    uint64  // bytes of RAM from HighBase
 	pages   uint32
 	regions []Region
 	mapping host.Mapping
