@@ -9,46 +9,34 @@ import (
 	"godwit/control"
 )
 
-func (a *app) pauseCommand() *cobra.Command {
+// verb is a command that does one thing to a VM.
+func (a *app) verb(name, short string, do func(args []string) error) *cobra.Command {
 	return &cobra.Command{
-		Use: "pause [VM]", GroupID: "Run", Short: "let a VM stand still",
-		Example:           "  godwit pause\n  godwit pause plover\n  godwit pause plover --json",
+		Use: name + " [VM]", GroupID: "Run", Short: short,
+		Example:           fmt.Sprintf("  godwit %[1]s\n  godwit %[1]s plover\n  godwit %[1]s plover --json", name),
 		Args:              cobra.MaximumNArgs(1),
 		ValidArgsFunction: a.names,
-		RunE:              func(_ *cobra.Command, args []string) error { return a.change(args, "/v1/pause", nil) },
+		RunE:              func(_ *cobra.Command, args []string) error { return do(args) },
 	}
+}
+
+func (a *app) pauseCommand() *cobra.Command {
+	return a.verb("pause", "let a VM stand still", func(args []string) error { return a.change(args, "/v1/pause", nil) })
 }
 
 func (a *app) contCommand() *cobra.Command {
-	return &cobra.Command{
-		Use: "cont [VM]", GroupID: "Run", Short: "let a paused VM go on",
-		Example:           "  godwit cont\n  godwit cont plover\n  godwit cont plover --json",
-		Args:              cobra.MaximumNArgs(1),
-		ValidArgsFunction: a.names,
-		RunE:              func(_ *cobra.Command, args []string) error { return a.change(args, "/v1/cont", nil) },
-	}
+	return a.verb("cont", "let a paused VM go on", func(args []string) error { return a.change(args, "/v1/cont", nil) })
 }
 
 func (a *app) wakeCommand() *cobra.Command {
-	return &cobra.Command{
-		Use: "wake [VM]", GroupID: "Run", Short: "wake a VM whose guest has put itself to sleep",
-		Long: `Wake a VM whose guest has put itself to sleep (ACPI S3), as a key at its console, its power button and an alarm of
-its clock do as well. ls shows it as sleeping.`,
-		Example:           "  godwit wake\n  godwit wake plover\n  godwit wake plover --json",
-		Args:              cobra.MaximumNArgs(1),
-		ValidArgsFunction: a.names,
-		RunE:              func(_ *cobra.Command, args []string) error { return a.change(args, "/v1/wake", nil) },
-	}
+	c := a.verb("wake", "wake a VM whose guest has put itself to sleep", func(args []string) error { return a.change(args, "/v1/wake", nil) })
+	c.Long = `Wake a VM whose guest has put itself to sleep (ACPI S3), as a key at its console, its power button and an alarm of
+its clock do as well. ls shows it as sleeping.`
+	return c
 }
 
 func (a *app) resetCommand() *cobra.Command {
-	return &cobra.Command{
-		Use: "reset [VM]", GroupID: "Run", Short: "press a VM's reset button",
-		Example:           "  godwit reset\n  godwit reset plover\n  godwit reset plover --json",
-		Args:              cobra.MaximumNArgs(1),
-		ValidArgsFunction: a.names,
-		RunE:              func(_ *cobra.Command, args []string) error { return a.stop(args, "reset") },
-	}
+	return a.verb("reset", "press a VM's reset button", func(args []string) error { return a.stop(args, "reset") })
 }
 
 func (a *app) stopCommand() *cobra.Command {
